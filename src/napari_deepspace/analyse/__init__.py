@@ -1,0 +1,1 @@
+"""Scores and baselines: plain arrays and AnnData in, numbers out; no torch."""

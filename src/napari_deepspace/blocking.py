@@ -1,0 +1,80 @@
+"""``fit`` and ``predict`` for scripts and notebooks: they wait, show a progress bar, and return the result."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from anndata import AnnData
+from tqdm.auto import tqdm
+
+from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Event, FoldEnded, Progress
+from napari_deepspace.runs import EventLog
+from napari_deepspace.section import Section
+from napari_deepspace.settings import RunSettings
+
+if TYPE_CHECKING:
+    from napari_deepspace.learn.model import TrainedModel
+
+T = TypeVar("T")
+
+
+def fit(sections: Section | Sequence[Section], settings: RunSettings, run_dir: Path | str | None = None, progress: bool = True) -> TrainedModel:
+    """Train and return the model; ``run_dir`` keeps it, its predictions and scores (left out: a new temporary folder).
+
+    Raises what :func:`napari_deepspace.learn.training.fit` raises.
+    """
+    from napari_deepspace.learn import training
+
+    folder = Path(tempfile.mkdtemp(prefix="napari-deepspace-")) if run_dir is None else Path(run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = EventLog(folder)
+    try:
+        return drain(training.fit([sections] if isinstance(sections, Section) else sections, settings, folder), progress, log)
+    finally:
+        log.close()
+
+
+def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None = None, progress: bool = True) -> AnnData:
+    """Predict at the section's spots or at ``centres_yx`` (n, 2), (row, column) in full-resolution px; see ``docs/results-format.md``.
+
+    Raises what :func:`napari_deepspace.learn.inference.predict` raises.
+    """
+    from napari_deepspace.learn import inference
+
+    return drain(inference.predict(model, section, centres_yx), progress)
+
+
+def drain(events: Generator[Event, None, T], progress: bool = True, log: EventLog | None = None) -> T:
+    """Run a generator of events to its end behind a progress bar; return what it returns."""
+    with tqdm(disable=not progress, unit="") as bar:
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                return end.value
+            if log is not None:
+                log.write(event)
+            _show(bar, event)
+
+
+def _show(bar: tqdm, event: Event) -> None:
+    match event:
+        case Progress(stage, done, total):
+            bar.set_description(stage, refresh=False)
+            bar.total, bar.n = total, done
+        case BaselinesScored(mean_r):
+            bar.set_postfix({name: f"{value:.3f}" for name, value in mean_r.items()}, refresh=False)
+        case BatchEnded(fold, epoch, step, steps, _):
+            bar.set_description(f"fold {fold + 1}, epoch {epoch}", refresh=False)
+            bar.total, bar.n = steps, step
+        case EpochEnded():
+            bar.set_postfix({"validation loss": f"{event.validation_loss:.3f}", "validation r": f"{event.validation_r:.3f}"}, refresh=False)
+        case FoldEnded(fold, folds, r):
+            bar.set_description(f"fold {fold + 1} of {folds}: r {r:.3f}", refresh=False)
+        case _:
+            return
+    bar.refresh()

@@ -1,0 +1,218 @@
+"""The command line: everything the dock does. ``error: ...`` and exit code 2 for what the user can mend, a traceback and 1 for a bug."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_deepspace import __version__
+from napari_deepspace.errors import DeepSpaceError, SettingsError
+from napari_deepspace.runs import nan_to_none
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    help="Predict spatial gene expression from H&E slides (the method of DeepSpaCE). Without a command: open napari. Research use only.",
+)
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+Image = Annotated[Path | None, typer.Option(help="full-resolution H&E; left out: looked for by its size")]
+PlatformName = Annotated[str, typer.Option(help="auto, visium (55 um spots) or st (100 um spots)")]
+
+
+@app.command("open")
+def open_window(project: Annotated[Path | None, typer.Argument(help="project folder, or a section to open")] = None) -> None:
+    """Open napari with the DeepSpaCE dock; `napari-deepspace [PROJECT]` does the same."""
+    from napari_deepspace._napari.app import open_app
+
+    open_app(project)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path | None, typer.Option(help="folder for screenshots, predictions and scores; napari closes at the end")] = None,
+) -> None:
+    """Show the whole way on the built-in SYNTHETIC section."""
+    from napari_deepspace._napari.demo import run_demo
+
+    run_demo(output)
+
+
+@app.command()
+def info(section: Path, image: Image = None, platform: PlatformName = "auto", as_json: Json = False) -> None:
+    """Say what a section holds: spots, genes, image, scale, and what is missing."""
+    from napari_deepspace.info import describe
+    from napari_deepspace.read import read_section
+
+    facts = describe(read_section(section, image, platform=platform))
+    _print(facts, as_json)
+
+
+@app.command()
+def train(
+    run_yaml: Annotated[Path, typer.Argument(metavar="RUN.yaml")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="change one setting: key.sub=value; may be repeated")] = None,
+    events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
+    out: Annotated[Path | None, typer.Option(help="run folder; left out: runs/NAME-DATE beside RUN.yaml")] = None,
+    init: Annotated[bool, typer.Option("--init", help="write a commented RUN.yaml and stop")] = False,
+    background: Annotated[bool, typer.Option("--background", help="run at low priority, so that a window beside it stays smooth")] = False,
+) -> None:
+    """Train as RUN.yaml says; leaves a run folder with model, predictions and scores."""
+    if init:
+        _init(run_yaml)
+        return
+    from napari_deepspace.settings import load_run_settings
+
+    settings = load_run_settings(run_yaml, tuple(overrides or ()))
+    from napari_deepspace.train_command import run_training
+
+    run_dir = run_training(settings, out, run_yaml.resolve().parent / "runs", events, background)
+    if not events:
+        metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
+        for scores in metrics["sections"].values():
+            _print_scores(scores)
+        print(f"run folder: {run_dir}")
+
+
+@app.command()
+def estimate(
+    run_yaml: Annotated[Path, typer.Argument(metavar="RUN.yaml")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="change one setting: key.sub=value")] = None,
+    background: Annotated[bool, typer.Option("--background", help="run at low priority")] = False,
+    as_json: Json = False,
+) -> None:
+    """Try each kind of model for a few seconds and say what the run would cost on this computer."""
+    from napari_deepspace.learn.cost import estimate as estimate_cost
+    from napari_deepspace.read import read_settings
+    from napari_deepspace.settings import load_run_settings
+    from napari_deepspace.train_command import lower_priority
+
+    if background:
+        lower_priority()
+    settings = load_run_settings(run_yaml, tuple(overrides or ()))
+    costs = estimate_cost([read_settings(section) for section in settings.sections], settings)
+    if as_json:
+        _print(costs, True)
+        return
+    for choice in costs["choices"]:
+        print(choice["words"])
+    print(f"device: {costs['device']} ({costs['device_reason']})")
+
+
+@app.command()
+def predict(
+    run_dir: Path,
+    section: Path,
+    out: Annotated[Path, typer.Option(help="result file, .h5ad")],
+    image: Image = None,
+    platform: PlatformName = "auto",
+) -> None:
+    """Predict at the spots of any section with a finished run; writes OUT.h5ad."""
+    from napari_deepspace.blocking import drain
+    from napari_deepspace.learn import inference
+    from napari_deepspace.learn.model import load_model
+    from napari_deepspace.read import read_section
+    from napari_deepspace.results import SOURCE, write_result
+
+    if out.suffix != ".h5ad":
+        raise SettingsError(f"--out {out}: the result is an .h5ad file; give a name that ends in .h5ad.")
+    model = load_model(run_dir)
+    adata = drain(inference.predict(model, read_section(section, image, platform=platform), run=run_dir.resolve().name), sys.stderr.isatty())
+    write_result(adata, out)
+    sources = ", ".join(f"{count} {name}" for name, count in adata.obs[SOURCE].value_counts().items() if count)
+    print(f"{out}: {len(model.genes)} genes at {adata.n_obs} spots ({sources}). Predicted from the image, not measured. Research use only.")
+
+
+@app.command()
+def evaluate(
+    out: Annotated[Path, typer.Argument(metavar="OUT.h5ad")],
+    section: Annotated[Path | None, typer.Argument(help="section with the measured counts, where OUT.h5ad has none")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score predictions at spots the model was not trained on, beside the simple ways."""
+    from napari_deepspace.analyse.evaluate import evaluate as score
+    from napari_deepspace.analyse.evaluate import require_scored
+    from napari_deepspace.read import read_section
+
+    scores = require_scored(score(out, read_section(section, slide=False) if section else None))
+    if as_json:
+        _print(scores, True)
+    else:
+        _print_scores(scores)
+
+
+def _init(path: Path) -> None:
+    from napari_deepspace.runs import write_atomic
+    from napari_deepspace.settings import RunSettings, SectionSettings, commented_yaml
+
+    if path.exists():
+        raise SettingsError(f"{path} exists already and was left as it is. Give another name, or delete it first.")
+    settings = RunSettings(sections=(SectionSettings(path=Path("path/to/outs")),))
+    write_atomic(path, commented_yaml(settings))
+    print(f"{path}: edit sections.path, then: napari-deepspace train {path}")
+
+
+def _print(value: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(nan_to_none(value), indent=1, ensure_ascii=False))
+        return
+    for key, item in value.items():
+        lines = item if isinstance(item, list) else [item]
+        for number, line in enumerate(lines):
+            print(f"{key if number == 0 else '':<18} {line}")
+
+
+def _print_scores(scores: dict[str, Any]) -> None:
+    """A table of genes with r, its baselines and what they mean."""
+    synthetic = "SYNTHETIC data. " if scores["synthetic"] else ""
+    print(f"{scores['library_id']}: {synthetic}{scores['model']}, {scores['panel']}; split: {scores['split']}; {scores['normalisation']}")
+    if not scores["n_spots"]:
+        print("  every spot was trained on: score the model on another section (napari-deepspace predict, then evaluate)")
+        return
+    names = [name for name in scores["mean"] if name != "r"]
+    print(f"  {'gene':<14}{'r':>7}" + "".join(f"{name:>15}" for name in names))
+    for gene, one in scores["genes"].items():
+        print(f"  {gene:<14}{_number(one['r'])}" + "".join(f"{_number(one.get(name)):>15}" for name in names))
+    print(f"  {'mean':<14}{_number(scores['mean']['r'])}" + "".join(f"{_number(scores['mean'][name]):>15}" for name in names))
+    print(
+        f"  n = {scores['n_spots']} spots the model was not trained on ({scores['training_spots_left_out']} training and "
+        f"{scores['excluded_spots_left_out']} filtered spots left out); by chance |r| stays below about {scores['chance_r']:.2f}. Research use only."
+    )
+
+
+def _number(value: float | None) -> str:
+    return f"{'-':>7}" if value is None or math.isnan(value) else f"{value:7.3f}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    if arguments == ["--version"]:
+        print(__version__)
+        return 0
+    if not arguments or (arguments[0] not in commands and not arguments[0].startswith("-")):
+        arguments = ["open", *arguments]  # `napari-deepspace [PROJECT]`
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        code = app(arguments, prog_name="napari-deepspace", standalone_mode=False)
+        return int(code or 0)
+    except DeepSpaceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except typer.Exit as end:
+        return end.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        print("stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of the command line itself
+            print(f"error: {error.format_message()} Try `napari-deepspace --help`.", file=sys.stderr)
+            return 2
+        raise

@@ -1,0 +1,33 @@
+"""What can go wrong, as one small tree.
+
+::
+
+    DeepSpaceError            the user can mend it: what was found, what is needed, what to do
+    ├── DataError             an input file or folder: matrix, positions, image, project
+    ├── SettingsError         a value in RUN.yaml, a form or an option; an unknown gene
+    ├── TrainingError         training cannot start or go on: no spot left, no weights, no memory
+    └── ModelError            a model or result file that cannot be used
+
+The dock shows the sentence; the command line prints ``error: ...`` and exits with 2.
+Any other exception is a bug of this program and keeps its traceback.
+"""
+
+
+class DeepSpaceError(Exception):
+    """Base of every error that the user can mend."""
+
+
+class DataError(DeepSpaceError):
+    """An input cannot be read or does not fit."""
+
+
+class SettingsError(DeepSpaceError):
+    """A setting is unknown, of the wrong kind or out of range."""
+
+
+class TrainingError(DeepSpaceError):
+    """Training cannot start or cannot go on."""
+
+
+class ModelError(DeepSpaceError):
+    """A model folder or a result file cannot be used."""

@@ -1,0 +1,161 @@
+"""What a long job reports while it works: frozen dataclasses that survive a trip through JSON.
+
+``fit`` and ``predict`` yield them, the command line prints them, ``events.jsonl`` in a run's folder keeps them, and the dock follows that file.
+No torch here: the dock imports this module.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """The run begins: what it will do."""
+
+    name: str
+    model: str  #: "quick" or the backbone's name
+    genes: tuple[str, ...]
+    n_spots: int  #: spots that passed the filter, all sections
+    folds: int
+    epochs: int
+    device: str
+    device_reason: str = ""  #: why this device, in words
+    split: str = ""  #: the split, in words
+    pid: int = 0
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """``done`` of ``total`` in a stage named in plain words ("cutting tiles")."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class BaselinesScored(Event):
+    """Mean r over genes of the simple ways, on the spots the model will be scored on."""
+
+    mean_r: dict[str, float]  #: "mean RGB", "interpolation"
+    n: int
+
+
+@dataclass(frozen=True)
+class BatchEnded(Event):
+    """One optimiser step."""
+
+    fold: int
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class EpochEnded(Event):
+    """One pass over the training part; ``map_file`` is on disk when this is announced.
+
+    ``map_file`` (.npy, relative to the run folder): float32 (n_spots_of_first_section, n_genes), in the order of the section's spots and of
+    ``Started.genes``; NaN where no prediction by a model that never saw the spot exists yet.
+    """
+
+    fold: int
+    epoch: int  #: counts from 1
+    epochs: int
+    train_loss: float
+    validation_loss: float
+    validation_r: float
+    best: bool
+    seconds: float
+    map_file: str = ""
+
+
+@dataclass(frozen=True)
+class FoldEnded(Event):
+    """One fold is done; ``r`` is the mean over genes on its test part (NaN without one)."""
+
+    fold: int
+    folds: int
+    r: float
+    map_file: str = ""
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The run is complete and on disk."""
+
+    mean_r: float
+    n: int
+    seconds: float
+    predictions: tuple[str, ...] = ()  #: .h5ad files, relative to the run folder, one a section
+    scores: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stopped(Event):
+    """The run was ended by the user."""
+
+    reason: str = "stopped by the user"
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """The run could not go on. ``bug`` tells a fault of the program from something the user can mend."""
+
+    message: str
+    bug: bool = False
+
+
+EVENTS: dict[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (Started, Progress, BaselinesScored, BatchEnded, EpochEnded, FoldEnded, Finished, Stopped, Failed)
+}
+
+
+def to_json(event: Event) -> str:
+    """One line of JSON, ``{"event": "EpochEnded", ...}``; NaN is written as null."""
+    values = {key: _plain(value) for key, value in dataclasses.asdict(event).items()}
+    return json.dumps({"event": type(event).__name__, **values}, ensure_ascii=False)
+
+
+def from_json(line: str) -> Event:
+    """The event of one line that :func:`to_json` wrote. Unknown fields are ignored, so that newer runs stay readable.
+
+    Raises
+    ------
+    ValueError
+        The line is not JSON or names no known event.
+    """
+    values = json.loads(line)
+    if not isinstance(values, dict) or values.get("event") not in EVENTS:
+        raise ValueError(f"not an event: {line[:80]!r}")
+    kind = EVENTS[values["event"]]
+    known = {}
+    for f in dataclasses.fields(kind):
+        if f.name in values:
+            value = values[f.name]
+            if value is None and f.type == "float":
+                value = float("nan")
+            known[f.name] = tuple(value) if isinstance(value, list) else value
+    return kind(**known)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

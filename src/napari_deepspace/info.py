@@ -1,0 +1,41 @@
+"""What a section holds, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from napari_deepspace.preprocess.filters import filter_spots
+from napari_deepspace.section import Section
+from napari_deepspace.settings import FilterSettings
+
+
+def describe(section: Section) -> dict[str, Any]:
+    """Facts about a section, fit for JSON: sizes, scale, medians, what the usual filter keeps, notes of the reader."""
+    adata = section.adata
+    facts: dict[str, Any] = {
+        "library_id": section.library_id,
+        "synthetic": section.synthetic,
+        "platform": f"{section.platform.name}: {section.platform.spot_diameter_um:g} um spots, {section.platform.pitch_um:g} um pitch, {section.platform.lattice}",
+        "spots": adata.n_obs,
+        "genes": adata.n_vars,
+        "image": str(section.image_path) if section.image_path else None,
+        "image_px": list(section.slide.shape) if section.slide else None,
+        "levels": len(section.slide.levels) if section.slide else 0,
+        "um_per_px": round(section.mpp, 4),
+        "spot_diameter_px": round(section.spot_diameter_px, 1),
+        "patient": section.patient,
+        "block": section.block,
+    }
+    if adata.n_vars:
+        table = filter_spots(adata, FilterSettings())
+        facts |= {
+            "median_umi": float(np.median(table["umi"])),
+            "median_genes": float(np.median(table["n_genes"])),
+            "spots_kept": int(table["keep"].sum()),
+            "spots_dropped": {str(reason): int(n) for reason, n in table.loc[~table["keep"], "reason"].value_counts().items()},
+        }
+    clusters = [name for name in ("graphclust", "cluster") if name in adata.obs]
+    facts |= {"clusters": {name: int(adata.obs[name].nunique()) for name in clusters}, "notes": list(section.notes)}
+    return facts

@@ -1,0 +1,185 @@
+"""Prediction at the spots of any section, or at any points of its slide."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.spatial import cKDTree
+
+from napari_deepspace import results
+from napari_deepspace.analyse.baselines import predict_mean_rgb
+from napari_deepspace.errors import SettingsError
+from napari_deepspace.events import Event
+from napari_deepspace.learn.data import mean_rgb, section_features, section_tiles, standardised
+from napari_deepspace.learn.model import TrainedModel, network_outputs
+from napari_deepspace.learn.networks import choose_device
+from napari_deepspace.learn.splits import PART_NAMES, TRAINING, VALIDATION
+from napari_deepspace.learn.targets import UNIT, change_depth, gene_counts, log_values
+from napari_deepspace.preprocess.filters import filter_spots
+from napari_deepspace.section import Section, spot_fingerprints
+from napari_deepspace.settings import NetworkSettings
+
+
+def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None = None, run: str = "") -> Generator[Event, None, AnnData]:
+    """Predict at the section's spots, or at ``centres_yx`` (n, 2) (row, column) in full-resolution px.
+
+    A spot the model was trained on is predicted by the member that held it out, and marked as training where there is none; it is known again by its
+    counts, or by its place on the same slide, whatever the section is called. Everywhere else the members' mean is given.
+    The result follows ``docs/results-format.md``.
+
+    Raises
+    ------
+    DataError
+        The section has no slide.
+    """
+    at_spots = centres_yx is None
+    centres = section.centres_yx if centres_yx is None else np.asarray(centres_yx, dtype=np.float64)
+    outputs, rgb = yield from _outputs(model, section, centres, at_spots)
+    spots = spot_table(section, model, None if section.adata.n_vars == 0 else filter_spots(section.adata, model.settings.filter)) if at_spots else _points(len(centres))
+    fold = spots[results.FOLD].to_numpy()
+    predicted = _combine(model, outputs, fold)
+    by_rgb = _combine(model, [predict_mean_rgb(member.rgb, rgb) for member in model.members], fold)
+    columns = {"predicted": predicted, "mean RGB": by_rgb}
+    if at_spots:
+        return build_result(section, model, columns, spots, run)
+    layers = {results.PREDICTED: predicted, results.BASELINES["mean RGB"]: by_rgb}
+    return results.result_at_points(section, model.genes, layers, spots, about(model, run), centres_yx=centres)
+
+
+def _outputs(model: TrainedModel, section: Section, centres: np.ndarray, at_spots: bool) -> Generator[Event, None, tuple[list[np.ndarray], np.ndarray]]:
+    """Scaled outputs of every member, each (n, n_genes), and the standardised mean colour (n, 3)."""
+    if isinstance(model.settings.model, NetworkSettings):
+        device, _ = choose_device("auto")
+        tiles = yield from section_tiles(section, centres, model.tile_um, model.tile_px)
+        raw = mean_rgb(tiles)
+        reference = raw
+        if not at_spots:
+            reference = mean_rgb((yield from section_tiles(section, section.centres_yx, model.tile_um, model.tile_px)))
+        outputs = []
+        for member in model.members:
+            assert member.network is not None
+            outputs.append(network_outputs(member.network.to(device), tiles, device))
+            member.network.cpu()
+        return outputs, standardised(raw, reference)
+    features = yield from section_features(section, centres, model.tile_um, model.tile_px)
+    reference = features
+    if not at_spots:
+        reference = yield from section_features(section, section.centres_yx, model.tile_um, model.tile_px)
+    inputs = standardised(features, reference)
+    return [member.ridge.predict(inputs) for member in model.members if member.ridge is not None], standardised(features[:, :3], reference[:, :3])
+
+
+def _combine(model: TrainedModel, outputs: list[np.ndarray], fold: np.ndarray) -> np.ndarray:
+    """Each row from the member of its ``fold``, or the members' mean where that is -1; on the shown scale."""
+    shown = [
+        change_depth(member.target.unscale(output), member.target.target_sum, model.target_sum)
+        for member, output in zip(model.members, outputs, strict=True)
+    ]
+    combined = np.mean(shown, axis=0, dtype=np.float32)
+    for number, values in enumerate(shown):
+        combined[fold == number] = values[fold == number]
+    return combined
+
+
+def spot_table(section: Section, model: TrainedModel, filters: pd.DataFrame | None) -> pd.DataFrame:
+    """The ``deepspace_*`` columns of ``obs``: which part each spot was to the model whose value is shown, and where the value comes from."""
+    n = section.adata.n_obs
+    fold, part = _recognise(section, model)
+    split = np.full(n, "test", dtype=object)  # a section the model never saw
+    seen = part >= 0
+    split[seen] = np.array(PART_NAMES, dtype=object)[part[seen]]
+    source = np.where(np.isin(split, ("training", "validation", "guard")), "training", "out-of-fold").astype(object)
+    reason = np.full(n, "", dtype=object)
+    if filters is None:
+        split[~seen] = "none"
+        source[~seen] = "imputed"
+    else:
+        dropped = ~filters["keep"].to_numpy()
+        reason = filters["reason"].to_numpy().astype(object)
+        split[dropped] = "excluded"
+        source[dropped] = "imputed"
+    return pd.DataFrame(
+        {
+            results.SPLIT: pd.Categorical(split, [*PART_NAMES, "none"]),
+            results.SOURCE: pd.Categorical(source, results.SOURCES),
+            results.FOLD: fold,
+            results.REASON: reason,
+        },
+        index=section.adata.obs_names,
+    )
+
+
+def _points(n: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            results.SPLIT: pd.Categorical(["none"] * n, [*PART_NAMES, "none"]),
+            results.SOURCE: pd.Categorical(["between"] * n, results.SOURCES),
+            results.FOLD: np.full(n, -1),
+            results.REASON: "",
+        },
+        index=[f"point{i}" for i in range(n)],
+    )
+
+
+def _recognise(section: Section, model: TrainedModel) -> tuple[np.ndarray, np.ndarray]:
+    """For every spot: the fold that held it out (-1: none, or never seen) and its part to that fold's member (-1: never seen)."""
+    n = section.adata.n_obs
+    fold, part = np.full(n, -1), np.full(n, -1)
+    mine = spot_fingerprints(section.adata) if section.adata.n_vars else np.zeros(n, dtype=np.uint64)
+    slide = section.slide.fingerprint() if section.slide is not None else ""
+    for seen in model.seen:
+        match = np.full(n, -1)
+        if slide and slide == seen.slide:  # the same glass: a spot whose centre lies within a training spot shares its pixels
+            distance, nearest = cKDTree(seen.centres_yx).query(section.centres_yx)
+            near = distance < section.spot_diameter_px / 2
+            match[near] = nearest[near]
+        order = np.argsort(seen.fingerprints)
+        at = np.searchsorted(seen.fingerprints, mine, sorter=order).clip(max=len(order) - 1)
+        same = (seen.fingerprints[order[at]] == mine) & (mine != 0)
+        match[same] = order[at[same]]
+        known = match >= 0
+        home = seen.home[match[known]]
+        fold[known] = home
+        # without a fold that held it out, the most exposed part counts
+        part[known] = np.where(home >= 0, seen.parts[match[known], np.maximum(home, 0)], seen.parts[match[known], 0])
+    return fold, part
+
+
+def build_result(section: Section, model: TrainedModel, columns: dict[str, np.ndarray], spots: pd.DataFrame, run: str) -> AnnData:
+    """The result of a section with ``columns`` "predicted", "mean RGB" and perhaps "interpolation", each (n_spots, n_genes)."""
+    layers = {results.PREDICTED: columns["predicted"]}
+    layers |= {layer: columns[name] for name, layer in results.BASELINES.items() if name in columns}
+    if section.adata.n_vars:
+        counts, totals = gene_counts(section.adata, model.genes)
+        layers[results.MEASURED] = log_values(counts, totals, model.target_sum)
+    return results.result_at_spots(section, model.genes, layers, spots, about(model, run))
+
+
+def about(model: TrainedModel, run: str) -> dict[str, Any]:
+    """What ``uns["deepspace"]`` says of the model."""
+    trained_on = [seen.fingerprints[np.isin(seen.parts, (TRAINING, VALIDATION)).any(axis=1)] for seen in model.seen]
+    return {
+        "model": model.kind,
+        "model_version": model.version,
+        "run": run or model.settings.name,
+        "split": model.split,
+        "panel": model.panel,
+        "normalisation": UNIT,
+        "unit": UNIT,
+        "target_sum": model.target_sum,
+        "tile_um": model.tile_um,
+        "training_sections": np.array([seen.library_id for seen in model.seen], dtype=object),
+        "training_spots": np.unique(np.concatenate(trained_on)),
+        "synthetic": model.synthetic,
+    }
+
+
+def check_genes(model: TrainedModel, genes: tuple[str, ...]) -> None:
+    """Raise SettingsError for a gene the model does not predict."""
+    unknown = [gene for gene in genes if gene not in model.genes]
+    if unknown:
+        raise SettingsError(f"Unknown gene: the model predicts {len(model.genes)} genes, not {', '.join(unknown[:5])}. Train a run that names it.")

@@ -1,0 +1,120 @@
+"""A run's folder: what is in it, and how to follow a run that is being written. No torch here.
+
+====================  =========================================================================
+``run.yaml``          the frozen settings
+``events.jsonl``      one event a line, appended as the run goes on
+``model/``            ``model.json`` + ``weights.safetensors``: all that prediction needs
+``predictions/``      one ``.h5ad`` per training section, see ``docs/results-format.md``
+``metrics.json``      scores with their split, panel, n and baselines
+``maps/``             arrays named in events (live map)
+``log.txt``           what the child process wrote
+====================  =========================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Generator, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from napari_deepspace.events import Event, Failed, Finished, Stopped, from_json, to_json
+
+SETTINGS, EVENTS, MODEL, PREDICTIONS, METRICS, MAPS, LOG = (
+    "run.yaml", "events.jsonl", "model", "predictions", "metrics.json", "maps", "log.txt",
+)  # fmt: skip
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Write beside ``path`` and rename, so that a reader never sees half a file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON, atomically; NaN becomes null."""
+    write_atomic(path, json.dumps(nan_to_none(value), indent=1, ensure_ascii=False) + "\n")
+
+
+def nan_to_none(value: Any) -> Any:
+    """``value`` with every NaN or infinity replaced by None, so that it is valid JSON."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): nan_to_none(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [nan_to_none(item) for item in value]
+    return value
+
+
+def new_run_dir(parent: Path, name: str) -> Path:
+    """A folder of its own for one run: ``parent/name-YYYYmmdd-HHMMSS``, made now."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.") or "run"
+    for number in range(1000):
+        path = Path(parent) / (f"{safe}-{stamp}" + (f"-{number}" if number else ""))
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return path
+    raise FileExistsError(parent)
+
+
+class EventLog:
+    """Appends events to ``events.jsonl``, one whole line at a time."""
+
+    def __init__(self, run_dir: Path):
+        self._file = open(Path(run_dir) / EVENTS, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+
+    def write(self, event: Event) -> None:
+        self._file.write(to_json(event) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_events(run_dir: Path) -> Iterator[Event]:
+    """The events written so far; an unfinished last line is left for later."""
+    path = Path(run_dir) / EVENTS
+    if not path.exists():
+        return
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield from_json(line)
+
+
+def follow(run_dir: Path, alive: Callable[[], bool], poll_s: float = 0.1) -> Generator[Event | None, None, None]:
+    """Yield the events of a run as they are written, and None at every poll without one (so that a caller can stop).
+
+    Ends after Finished, Stopped or Failed, or when ``alive()`` is false and nothing more was written.
+    """
+    path = Path(run_dir) / EVENTS
+    position = 0
+    while True:
+        was_alive = alive()  # asked before reading: what a dying process wrote last is still read
+        if path.exists():
+            with open(path, "rb") as file:
+                file.seek(position)
+                while (line := file.readline()).endswith(b"\n"):
+                    position = file.tell()
+                    event = from_json(line.decode("utf-8"))
+                    yield event
+                    if isinstance(event, (Finished, Stopped, Failed)):
+                        return
+        if not was_alive:
+            return
+        yield None
+        time.sleep(poll_s)

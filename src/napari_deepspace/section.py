@@ -1,0 +1,121 @@
+"""A section: counts at spots, and the slide beneath them.
+
+This is the only place where x/y and row/column change places: files and ``obsm["spatial"]`` are (x = column, y = row),
+everything that touches pixels or napari is ``_yx`` = (row, column). Lengths end in ``_px`` (full-resolution pixels) or ``_um``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from anndata import AnnData
+
+from napari_deepspace.errors import DataError
+from napari_deepspace.slide import Slide
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Spot geometry of an assay."""
+
+    name: str
+    spot_diameter_um: float
+    pitch_um: float
+    lattice: str  #: "hexagonal" or "square"
+
+
+PLATFORMS = {
+    "visium": Platform("Visium", 55.0, 100.0, "hexagonal"),
+    "st": Platform("legacy ST", 100.0, 200.0, "square"),
+}
+
+
+@dataclass
+class Section:
+    """One capture area: spots x genes counts, their positions, and the slide.
+
+    ``adata.X`` holds raw counts (CSR, float32), spots x genes; ``adata.obs`` has ``in_tissue``, ``array_row``, ``array_col``;
+    ``adata.obsm["spatial"]`` is (x, y) in full-resolution px. ``adata.n_vars`` is 0 where no matrix exists.
+    """
+
+    adata: AnnData
+    slide: Slide | None
+    library_id: str
+    platform: Platform
+    mpp: float  #: um per full-resolution pixel, from the lattice's pitch
+    patient: str | None = None
+    block: str | None = None
+    path: Path | None = None
+    image_path: Path | None = None
+    synthetic: bool = False
+    notes: list[str] = field(default_factory=list)  #: what the reader assumed or left out, in plain sentences
+
+    @property
+    def centres_yx(self) -> np.ndarray:
+        """Spot centres, float64 (n_spots, 2), (row, column) in full-resolution px."""
+        return np.asarray(self.adata.obsm["spatial"], dtype=np.float64)[:, ::-1].copy()
+
+    @property
+    def spot_diameter_px(self) -> float:
+        return self.platform.spot_diameter_um / self.mpp
+
+    @property
+    def pitch_px(self) -> float:
+        return self.platform.pitch_um / self.mpp
+
+    def require_slide(self) -> Slide:
+        """The slide, or a DataError that says how to give one."""
+        if self.slide is None:
+            raise DataError(
+                f"{self.library_id}: no full-resolution H&E image was found beside the counts. "
+                "Predicting needs the image the positions refer to: choose it (dock: Image ..., command line: --image FILE)."
+            )
+        return self.slide
+
+    def require_counts(self) -> AnnData:
+        """The counts, or a DataError that says which file is missing."""
+        if self.adata.n_vars == 0:
+            raise DataError(
+                f"{self.library_id}: this folder holds positions but no count matrix. "
+                "Training needs filtered_feature_bc_matrix.h5 (or the folder of that name) beside `spatial/`."
+            )
+        return self.adata
+
+
+def swap_xy(points: np.ndarray) -> np.ndarray:
+    """(n, 2) points from (x, y) to (row, column) or back."""
+    return np.ascontiguousarray(np.asarray(points)[:, ::-1])
+
+
+def lattice_step_px(array_rc: np.ndarray, xy_px: np.ndarray, lattice: str) -> float:
+    """Pitch in px from a least-squares fit of positions to lattice indices.
+
+    ``array_rc`` (n, 2) is (array_row, array_col), ``xy_px`` (n, 2) is (x, y). On Visium's hexagonal lattice two columns are one pitch and one
+    row is sqrt(3)/2 of it; on a square lattice each index is one pitch. Returns NaN for fewer than three spots or spots on one line.
+    """
+    if len(array_rc) < 3:
+        return float("nan")
+    index = np.asarray(array_rc, dtype=float)
+    scaled = index * (np.array([np.sqrt(3) / 2, 0.5]) if lattice == "hexagonal" else np.ones(2))
+    centred = scaled - scaled.mean(0)
+    if np.linalg.matrix_rank(centred) < 2:
+        return float("nan")
+    fit, *_ = np.linalg.lstsq(centred, xy_px - np.mean(xy_px, axis=0), rcond=None)
+    return float(np.sqrt(abs(np.linalg.det(fit))))
+
+
+def spot_fingerprints(adata: AnnData) -> np.ndarray:
+    """A 64-bit number per spot that depends on its counts alone: uint64 (n_spots,).
+
+    Sum over genes of hash(gene) x count, modulo 2**64: independent of the names of spots and sections and of the order of genes,
+    so that a training spot is known again when its section comes back under another name. Spots without counts give 0.
+    """
+    counts = adata.X.tocsr()
+    names = adata.var_names.astype(str)
+    keys = np.array([int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") for name in names], dtype=np.uint64)
+    terms = keys[counts.indices] * counts.data.astype(np.int64).astype(np.uint64)
+    sums = np.concatenate([[0], np.cumsum(terms, dtype=np.uint64)]).astype(np.uint64)
+    return sums[counts.indptr[1:]] - sums[counts.indptr[:-1]]

@@ -1,0 +1,211 @@
+"""Every setting of a run, as frozen models: the same for RUN.yaml, the command line, the dock and the model's header."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_deepspace.errors import SettingsError
+
+PAPER_MARKERS = ("ESR1", "ERBB2", "MKI67")
+PAPER_MICROENVIRONMENT = (
+    "SPARC", "IFI27", "COL10A1", "COL1A2", "COL3A1", "COL5A2", "FN1", "POSTN", "CTHRC1", "COL1A1", "THBS2",
+    "PDGFRB", "COL8A1", "SULF1", "MMP14", "ISG15", "IL32", "MXRA5", "LUM", "DPYSL3", "CTSK",
+)  # fmt: skip
+PAPER_GENES = PAPER_MARKERS + PAPER_MICROENVIRONMENT
+"""The paper's 24 genes; its "PDGFR" is no gene symbol and is read as PDGFRB."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SectionSettings(_Settings):
+    """Where one section lies, and what its files cannot say."""
+
+    path: Path = Field(description="Space Ranger folder or legacy ST folder")
+    image: Path | None = Field(None, description="full-resolution H&E; left out: looked for by its size")
+    platform: Literal["auto", "visium", "st"] = Field(
+        "auto", description="visium: 55 um spots, 100 um pitch; st: 100 um spots, 200 um pitch; auto: from the lattice"
+    )
+    library_id: str | None = Field(None, description="name of the section; left out: the folder's name")
+    patient: str | None = Field(None, description="patient the section was cut from")
+    block: str | None = Field(None, description="tissue block the section was cut from")
+
+
+class FilterSettings(_Settings):
+    """Which spots are good enough to learn from."""
+
+    min_umi: int = Field(1000, ge=0, description="least total UMI count of a spot")
+    min_genes: int = Field(1000, ge=0, description="least number of genes detected in a spot")
+
+
+class GeneSettings(_Settings):
+    """Which genes to predict."""
+
+    names: tuple[str, ...] = Field((), description="genes by name; empty: the genes of highest mean expression")
+    top: int = Field(50, ge=1, description="how many genes of highest mean, when none is named")
+    min_detected: float = Field(0.1, ge=0, le=1, description="least share of spots a gene must be detected in, when none is named")
+
+
+class TileSettings(_Settings):
+    """The image cut around a spot."""
+
+    extra_percent: float = Field(150, ge=0, le=1000, description="size beyond the spot: 150 makes the tile 2.5 spot diameters wide")
+
+
+class SplitSettings(_Settings):
+    """Which spots train and which are kept for the score."""
+
+    kind: Literal["blocks", "random", "whole"] = Field(
+        "blocks",
+        description="blocks: spatial blocks with a guard band; random: random spots, as in the paper; "
+        "whole: every spot of these sections trains, the score comes from another section",
+    )
+    folds: int = Field(5, ge=2, le=20, description="number of folds; every spot is predicted by a model that never saw it")
+    block_um: float | None = Field(None, gt=0, description="side of a spatial block in um; empty: five spot pitches")
+    guard_um: float | None = Field(None, ge=0, description="training spots nearer than this to a test spot are left out; empty: one tile width")
+    validation: float = Field(0.2, gt=0, lt=1, description="share of the training part kept for early stopping")
+    seed: int = Field(0, ge=0, description="seed of the split")
+
+
+class QuickSettings(_Settings):
+    """Colour, stain and texture features at two scales, PCA and ridge regression: seconds, no GPU, no weights."""
+
+    kind: Literal["quick"] = "quick"
+    um_per_px: float = Field(1.0, gt=0.1, le=10, description="um per pixel at which the features are computed")
+    components: int = Field(64, ge=1, description="number of principal components kept")
+    alphas: tuple[float, ...] = Field(
+        (10, 30, 100, 300, 1000, 3000, 10000), description="ridge penalties to choose from, gene by gene, within the training part"
+    )
+
+
+class NetworkSettings(_Settings):
+    """A convolutional network with a new last layer."""
+
+    kind: Literal["network"] = "network"
+    backbone: Literal["vgg16", "densenet121", "resnet18", "mobilenet_v3_small"] = Field("vgg16", description="network; the paper's is VGG16")
+    weights: str = Field("imagenet", description="start from: imagenet, scratch, or the path of a .safetensors or .pth file of weights")
+    train: Literal["all", "head"] = Field("all", description="train all weights or the last layer only")
+    tile_px: int = Field(224, ge=32, le=512, description="pixels a side that a tile is resized to")
+    epochs: int = Field(50, ge=1, description="passes over the training part at most")
+    batch_size: int = Field(32, ge=1, description="tiles a step")
+    learning_rate: float = Field(1e-4, gt=0, description="Adam's learning rate")
+    weight_decay: float = Field(1e-4, ge=0, description="Adam's weight decay")
+    patience: int = Field(5, ge=1, description="stop after this many epochs without a lower validation loss")
+    augment: bool = Field(True, description="flips, quarter turns and slight changes of colour while training")
+    device: str = Field("auto", description="auto, cpu, cuda or mps")
+
+
+ModelSettings = Annotated[QuickSettings | NetworkSettings, Field(discriminator="kind")]
+
+
+class RunSettings(_Settings):
+    """One training run: what it learns from, what it learns, how, and with which seed."""
+
+    name: str = Field("run", description="name of the run")
+    sections: tuple[SectionSettings, ...] = Field(min_length=1, description="sections to train on")
+    filter: FilterSettings = FilterSettings()
+    genes: GeneSettings = GeneSettings()
+    tile: TileSettings = TileSettings()
+    split: SplitSettings = SplitSettings()
+    model: ModelSettings = QuickSettings()
+    seed: int = Field(0, ge=0, description="seed of initial weights, order and augmentation")
+    threads: int | None = Field(None, ge=1, description="CPU threads; empty: all")
+
+
+def settings_error(error: ValidationError, where: str) -> SettingsError:
+    """One sentence for what pydantic found wrong in ``where``."""
+    found = "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']} (found {problem.get('input')!r})"
+        for problem in error.errors()[:3]
+    )
+    return SettingsError(f"{where}: {found}. Compare it with the one that `napari-deepspace train --init RUN.yaml` writes.")
+
+
+def load_run_settings(path: Path, overrides: tuple[str, ...] = ()) -> RunSettings:
+    """Read RUN.yaml; ``overrides`` are ``key.sub=value`` strings with YAML values.
+
+    Relative section and image paths are taken from the folder of the YAML file.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, is no YAML mapping, or holds an unknown or wrong setting.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read ({error}). Write one with `napari-deepspace train --init RUN.yaml`.") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not valid YAML ({error}). Mend the line it names.") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path} holds no settings. Write a commented file with `napari-deepspace train --init RUN.yaml`.")
+    for override in overrides:
+        set_value(values, override)
+    base = Path(path).resolve().parent
+    for section in values.get("sections") or []:
+        for key in ("path", "image"):
+            if isinstance(section, dict) and section.get(key):
+                section[key] = base / str(section[key])
+    return run_settings(values, str(path))
+
+
+def run_settings(values: dict[str, Any], where: str = "settings") -> RunSettings:
+    """Validate plain ``values``; raises SettingsError with one sentence."""
+    try:
+        return RunSettings.model_validate(values)
+    except ValidationError as error:
+        raise settings_error(error, where) from error
+
+
+def set_value(values: dict[str, Any], override: str) -> None:
+    """Put one ``key.sub=value`` into nested ``values``; list items are named by their index."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise SettingsError(f"--set {override}: expected key=value, for example --set model.epochs=5.")
+    *parents, last = key.split(".")
+    at: Any = values
+    try:
+        for part in parents:
+            at = at[int(part)] if isinstance(at, list) else at.setdefault(part, {})
+        value = yaml.safe_load(text)
+        if isinstance(at, list):
+            at[int(last)] = value
+        else:
+            at[last] = value
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise SettingsError(f"--set {override}: there is no setting of that name. `train --init RUN.yaml` lists them all.") from error
+
+
+def dump_yaml(settings: RunSettings) -> str:
+    """The settings as YAML, readable by :func:`load_run_settings`."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def commented_yaml(settings: RunSettings) -> str:
+    """The settings as YAML with every field's description as a comment."""
+    lines = ["# A run of napari-deepspace. Start it with: napari-deepspace train THIS_FILE", "# Research use only."]
+
+    def write(model: BaseModel, indent: str, first: str | None = None) -> None:
+        for number, (name, field) in enumerate(type(model).model_fields.items()):
+            value = getattr(model, name)
+            lead = first if first is not None and number == 0 else indent
+            text = " ".join((field.description or "").split())
+            if isinstance(value, BaseModel):
+                lines.append(f"{lead}{name}:" + (f"  # {type(value).__doc__}" if type(value).__doc__ else ""))
+                write(value, indent + "  ")
+            elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+                lines.append(f"{lead}{name}:  # {text}")
+                for item in value:
+                    write(item, indent + "    ", indent + "  - ")
+            else:
+                plain = model.model_dump(mode="json", include={name})[name]
+                dumped = yaml.safe_dump(plain, default_flow_style=True, width=10_000).replace("\n...", "").strip()
+                lines.append(f"{lead}{name}: {dumped}" + (f"  # {text}" if text else ""))
+
+    write(settings, "")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,100 @@
+"""What ``napari-deepspace train`` does: read, fit, and write every event down, so that a window can follow."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import traceback
+from collections.abc import Generator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from napari_deepspace.blocking import drain
+from napari_deepspace.errors import DataError, DeepSpaceError
+from napari_deepspace.events import Event, Failed, Progress, Stopped, to_json
+from napari_deepspace.runs import EVENTS, MODEL, EventLog, new_run_dir
+from napari_deepspace.settings import RunSettings
+
+
+class _Stop(BaseException):
+    """The user asked the run to end (SIGTERM)."""
+
+
+def run_training(settings: RunSettings, out: Path | None, runs: Path, print_events: bool, background: bool) -> Path:
+    """Train and return the run's folder. Failures are written to ``events.jsonl`` before they are raised.
+
+    Raises
+    ------
+    DataError
+        ``out`` holds a run already.
+    """
+    if background:
+        lower_priority()
+    if out is not None and ((out / MODEL).exists() or _has_events(out)):
+        raise DataError(f"{out} holds a run already and was left as it is. Give another --out, or none for a folder of its own.")
+    run_dir = out or new_run_dir(runs, settings.name)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    log = EventLog(run_dir)
+    previous = signal.signal(signal.SIGTERM, _raise_stop)
+    try:
+        events = _told(_events(settings, run_dir), print_events)
+        drain(events, progress=not print_events and sys.stderr.isatty(), log=log)
+    except (_Stop, KeyboardInterrupt):
+        log.write(Stopped())
+        raise KeyboardInterrupt from None
+    except DeepSpaceError as error:
+        log.write(Failed(str(error)))
+        raise
+    except Exception as error:
+        log.write(Failed(f"{type(error).__name__}: {error}", bug=True))
+        traceback.print_exc()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        log.close()
+    return run_dir
+
+
+def _has_events(run_dir: Path) -> bool:
+    path = run_dir / EVENTS
+    return path.exists() and path.stat().st_size > 0
+
+
+def _events(settings: RunSettings, run_dir: Path) -> Generator[Event, None, Any]:
+    """Reading, then training; torch is imported while the first event is already shown."""
+    yield Progress("reading", 0, len(settings.sections))
+    from napari_deepspace.read import read_settings
+
+    sections = []
+    for number, section in enumerate(settings.sections, start=1):
+        sections.append(read_settings(section))
+        yield Progress("reading", number, len(settings.sections))
+    from napari_deepspace.learn.training import fit
+
+    return (yield from fit(sections, settings, run_dir))
+
+
+def _told(events: Generator[Event, None, Any], aloud: bool) -> Generator[Event, None, Any]:
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            return end.value
+        if aloud:
+            print(to_json(event), flush=True)
+        yield event
+
+
+def _raise_stop(number: int, frame: FrameType | None) -> None:
+    raise _Stop
+
+
+def lower_priority() -> None:
+    """Let windows go first."""
+    with contextlib.suppress(psutil.Error, OSError):
+        process = psutil.Process()
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 10)
