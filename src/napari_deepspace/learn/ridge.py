@@ -1,4 +1,4 @@
-"""PCA and ridge regression on features, the penalty chosen gene by gene within the training part."""
+"""PCA and ridge regression on features, the penalty chosen within the training part."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class RidgeModel:
 def fit_ridge(features: np.ndarray, values: np.ndarray, groups: np.ndarray, components: int, alphas: Sequence[float]) -> RidgeModel:
     """Fit on ``features`` (n, f) and ``values`` (n, g); ``groups`` (n,) are neighbourhoods kept together when penalties are compared.
 
-    Each output takes the penalty of least squared error over inner folds; "no slope at all" is among the choices.
+    One penalty serves all outputs, that of the least squared error over inner folds, each output's error counted in units of its variance:
+    chosen gene by gene it follows noise (her2st C2 + C4 -> C3: mean r 0.24 in place of 0.29).
     """
     inner = _inner_folds(groups)
-    penalties = np.array([*alphas, np.inf])
-    error = np.zeros((len(penalties), values.shape[1]))
+    variance = np.maximum(values.var(axis=0), 1e-12)
+    error = np.zeros(len(alphas))
     for fold in range(INNER_FOLDS):
         test = inner == fold
         if test.any() and not test.all():
             basis = _Basis(features[~test], values[~test], components)
-            for number, alpha in enumerate(penalties):
+            for number, alpha in enumerate(alphas):
                 residual = values[test] - basis.predict(features[test], alpha)
-                error[number] += (residual * residual).sum(axis=0)
-    best = penalties[error.argmin(axis=0)]
-    return _Basis(features, values, components).model(best)
+                error[number] += float((residual * residual / variance).sum())
+    return _Basis(features, values, components).model(alphas[int(error.argmin())])
 
 
 def _inner_folds(groups: np.ndarray) -> np.ndarray:
@@ -59,13 +59,12 @@ class _Basis:
         self.s, self.vt = s[:count], vt[:count]
         self.projected = u[:, :count].T @ (values - self.mean)  # (components, n_outputs)
 
-    def slopes(self, alpha: float | np.ndarray) -> np.ndarray:
-        shrink = self.s[:, None] / (self.s[:, None] ** 2 + np.broadcast_to(alpha, (self.projected.shape[1],)))
-        return shrink * self.projected
+    def slopes(self, alpha: float) -> np.ndarray:
+        return (self.s / (self.s**2 + alpha))[:, None] * self.projected
 
     def predict(self, features: np.ndarray, alpha: float) -> np.ndarray:
         return ((features - self.centre) @ self.vt.T) @ self.slopes(alpha) + self.mean
 
-    def model(self, alphas: np.ndarray) -> RidgeModel:
-        coefficients = self.vt.T @ self.slopes(alphas)
+    def model(self, alpha: float) -> RidgeModel:
+        coefficients = self.vt.T @ self.slopes(alpha)
         return RidgeModel(coefficients.astype(np.float32), (self.mean - self.centre @ coefficients).astype(np.float32))

@@ -1,0 +1,70 @@
+"""Scores and simple ways against independent implementations."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsRegressor
+
+from napari_deepspace.analyse.baselines import fit_mean_rgb, interpolate, predict_mean_rgb, standardise
+from napari_deepspace.analyse.metrics import mean_r, pearson, rmse
+
+
+@pytest.fixture
+def values():
+    rng = np.random.default_rng(0)
+    measured = rng.random((50, 4))
+    return measured, measured + rng.normal(0, [0.1, 0.5, 1, 5], (50, 4))
+
+
+def test_pearson_equals_scipy(values):
+    """r per column equals scipy's, rows with a gap left out."""
+    measured, predicted = values
+    predicted[3, 1] = np.nan
+    r = pearson(measured, predicted)
+    for k in range(4):
+        ok = np.isfinite(predicted[:, k])
+        assert r[k] == pytest.approx(stats.pearsonr(measured[ok, k], predicted[ok, k]).statistic, abs=1e-12)
+
+
+def test_undefined_r_is_nan_and_counts_as_zero(values):
+    """A constant prediction has no r, and cannot be hidden from the mean."""
+    measured, predicted = values
+    predicted[:, 0] = 3.0
+    r = pearson(measured, predicted)
+    assert np.isnan(r[0])
+    assert mean_r(r) == pytest.approx(np.nansum(r) / 4)
+    assert np.isnan(pearson(measured[:2], predicted[:2])).all()
+
+
+def test_rmse(values):
+    """RMSE leaves gaps out."""
+    measured, predicted = values
+    predicted[0, 0] = np.nan
+    assert rmse(measured, predicted)[0] == pytest.approx(np.sqrt(np.mean((measured[1:, 0] - predicted[1:, 0]) ** 2)))
+
+
+def test_mean_rgb_equals_ridge(values):
+    """The mean-RGB baseline is scikit-learn's ridge with an intercept."""
+    rng = np.random.default_rng(1)
+    rgb = standardise(rng.random((50, 3)))
+    ours = predict_mean_rgb(fit_mean_rgb(rgb, values[0]), rgb)
+    np.testing.assert_allclose(ours, Ridge(alpha=1.0).fit(rgb, values[0]).predict(rgb), atol=1e-9)
+
+
+def test_interpolation_equals_inverse_distance(values):
+    """Interpolation is scikit-learn's inverse-distance mean of six neighbours, and returns a measured spot's own value at its place."""
+    rng = np.random.default_rng(2)
+    known, wanted = rng.random((50, 2)) * 1000, rng.random((20, 2)) * 1000
+    theirs = KNeighborsRegressor(6, weights="distance").fit(known, values[0]).predict(wanted)
+    np.testing.assert_allclose(interpolate(known, values[0], wanted), theirs, rtol=1e-6)
+    np.testing.assert_allclose(interpolate(known, values[0], known), values[0], rtol=1e-6)
+    assert interpolate(known[:2], values[0][:2], wanted).shape == (20, 4)
+
+
+def test_standardise_keeps_constant_columns_finite():
+    """A feature that never varies becomes 0 and not NaN."""
+    features = np.column_stack([np.arange(5.0), np.full(5, 2.0)])
+    z = standardise(features)
+    assert z[:, 1].tolist() == [0] * 5
+    assert z[:, 0].std() == pytest.approx(1)
