@@ -1,0 +1,145 @@
+"""Reading a section from whatever folder it lies in. All quirks of file layouts end here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from napari_deepspace.errors import DataError, SettingsError
+from napari_deepspace.read.files import Spots
+from napari_deepspace.read.images import check_image, find_image
+from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
+from napari_deepspace.read.spaceranger import find_outs, read_spaceranger
+from napari_deepspace.section import PLATFORMS, Platform, Section, lattice_step_px
+from napari_deepspace.settings import SectionSettings
+from napari_deepspace.slide import Slide, image_size, open_slide
+
+_DRAWN_UM = {"visium": 65.0, "st": 100.0}
+"""What ``spot_diameter_fullres`` measures: Space Ranger writes 65 um for its 55 um spots."""
+
+
+def read_section(
+    path: str | Path,
+    image: str | Path | None = None,
+    *,
+    platform: str = "auto",
+    library_id: str | None = None,
+    patient: str | None = None,
+    block: str | None = None,
+    slide: bool = True,
+) -> Section:
+    """Read one section: a Space Ranger folder (`outs/`, its parent, or loose files with `spatial/`) or a legacy ST folder.
+
+    Parameters
+    ----------
+    image
+        Full-resolution H&E; left out, it is looked for beside the counts by its size.
+    platform
+        "visium", "st", or "auto": from the lattice of the spots.
+    library_id, patient, block
+        Name of the section (left out: the folder's), patient and tissue block.
+    slide
+        False leaves the image alone: it is neither looked for nor opened.
+
+    Raises
+    ------
+    DataError
+        The folder or one of its files cannot be read, or the image cannot be the one the positions refer to. Nothing stays open.
+    SettingsError
+        An unknown platform.
+    """
+    if platform not in ("auto", *PLATFORMS):
+        raise SettingsError(f"platform {platform!r} is unknown: choose auto, {' or '.join(PLATFORMS)}.")
+    path = Path(path)
+    spots = _read_spots(path)
+    kind, mpp = _scale(spots, platform)
+    name = library_id or spots.name
+    spots.adata.uns["spatial"] = {name: _scverse(spots, PLATFORMS[kind], mpp)}
+    image_path = Path(image) if image is not None else None
+    opened = None
+    if slide:
+        opened, image_path = _open_image(spots, image_path)
+        if opened is not None and opened.mpp and abs(opened.mpp / mpp - 1) > 0.05:
+            spots.notes.append(f"The image states {opened.mpp:.3f} um per px, the lattice of the spots {mpp:.3f}: the lattice is used.")
+    return Section(
+        adata=spots.adata,
+        slide=opened,
+        library_id=name,
+        platform=PLATFORMS[kind],
+        mpp=mpp,
+        patient=patient,
+        block=block,
+        path=path,
+        image_path=image_path,
+        synthetic=any((folder / "SYNTHETIC.txt").is_file() for folder in (spots.folder, spots.folder.parent)),
+        notes=spots.notes,
+    )
+
+
+def read_settings(settings: SectionSettings) -> Section:
+    """Read the section that ``settings`` names; errors as for :func:`read_section`."""
+    return read_section(
+        settings.path,
+        settings.image,
+        platform=settings.platform,
+        library_id=settings.library_id,
+        patient=settings.patient,
+        block=settings.block,
+    )
+
+
+def _read_spots(path: Path) -> Spots:
+    needed = "A section is a Space Ranger folder (outs/ with spatial/) or a legacy ST folder (counts.tsv.gz with spots.tsv)."
+    if not os.path.lexists(path):
+        raise DataError(f"{path} does not exist. {needed}")
+    if not os.path.isdir(path):
+        raise DataError(f"{path} is no folder. {needed}")
+    folder = Path(os.path.abspath(path))  # a name also for "."
+    try:
+        outs = find_outs(folder)
+        if outs is None and not is_legacy_st(folder):
+            found = ", ".join(sorted(item.name for item in folder.iterdir())[:6]) or "nothing"
+            raise DataError(f"{path} is no section: found {found}. {needed}")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}). Check that it is there and that you may read it.") from error
+    return read_spaceranger(outs) if outs is not None else read_legacy_st(folder)
+
+
+def _scale(spots: Spots, platform: str) -> tuple[str, float]:
+    """Platform and um per px: from the lattice's pitch, else from the scale factors' spot diameter."""
+    square = spots.square_expected or bool((spots.lattice_rc.sum(axis=1) % 2).any())  # Visium: row + column is always even
+    lattice = "square" if square else "hexagonal"
+    kind = platform if platform != "auto" else ("st" if square else "visium")
+    if platform == "auto" and square and not spots.square_expected:
+        spots.notes.append("Square lattice: read as legacy ST (100 um spots, 200 um pitch); say otherwise with platform.")
+    elif PLATFORMS[kind].lattice != lattice:
+        spots.notes.append(f"The lattice of the spots is {lattice}, unlike that of {PLATFORMS[kind].name}: check the platform.")
+    step_px = lattice_step_px(spots.lattice_rc, spots.lattice_xy_px, lattice)
+    if np.isfinite(step_px) and step_px > 0:
+        return kind, PLATFORMS[kind].pitch_um / step_px
+    diameter_px = spots.scalefactors.get("spot_diameter_fullres")
+    if not diameter_px:
+        raise DataError(
+            f"{spots.folder}: the size of a pixel cannot be told, for its {len(spots.lattice_rc)} positions make no lattice and no scale factor "
+            "states a spot diameter. Take the table of all positions."
+        )
+    spots.notes.append("The positions make no lattice: um per px is taken from the scale factors' spot diameter.")
+    return kind, _DRAWN_UM[kind] / diameter_px
+
+
+def _scverse(spots: Spots, platform: Platform, mpp: float) -> dict[str, object]:
+    """``uns["spatial"][library_id]`` in scverse's shape. The reduced images are left out: they would be copied into every result."""
+    factors = {"spot_diameter_fullres": platform.spot_diameter_um / mpp} | spots.scalefactors
+    return {"images": {}, "scalefactors": factors, "metadata": {}}
+
+
+def _open_image(spots: Spots, given: Path | None) -> tuple[Slide | None, Path | None]:
+    path = given
+    if path is None:
+        path, notes = find_image(spots)
+        spots.notes.extend(notes)
+    else:
+        check_image(spots, path, image_size(path))
+    return (open_slide(path) if path else None), path

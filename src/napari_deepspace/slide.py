@@ -1,0 +1,257 @@
+"""The H&E image of a section: a pyramid read lazily, file tile by file tile.
+
+A tiled TIFF (SVS, OME-TIFF, BigTIFF, pyramidal or not) is read where it lies; any other image is decoded once into such a file
+(:mod:`napari_deepspace.slide_cache`). Decoded file tiles are kept in a cache of bounded size, so that neighbouring regions decode
+nothing twice. tifffile decodes the file tiles directly: going through its zarr store costs twice the time per tile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import cv2
+import numpy as np
+import tifffile
+
+from napari_deepspace import slide_cache
+from napari_deepspace.errors import DataError
+from napari_deepspace.slide_formats import DAMAGED_PIXELS, damaged, only_page, open_tiff, readable_series, tiff_mpp, tiled_levels
+
+Progress = Callable[[int, int], None]  #: called with (done, total)
+
+CACHE_BYTES = 256 * 1024**2
+OVERVIEW_ABOVE_PX = 4096  #: a slide whose smallest level is larger than this gets smaller ones, in the cache folder
+
+
+class Level:
+    """One level of a pyramid, array-like: (height, width, 3) uint8; slices read only the file tiles they touch."""
+
+    dtype = np.dtype(np.uint8)
+    ndim = 3
+
+    def __init__(self, shape: tuple[int, int], chunk: tuple[int, int], read_chunk: Callable[[int, int], np.ndarray]):
+        self.shape = (*shape, 3)
+        self.chunks = (min(chunk[0], shape[0]), min(chunk[1], shape[1]), 3)
+        self._read_chunk = read_chunk
+
+    def region(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
+        """Rows [top, bottom) and columns [left, right) as a new array; must lie inside."""
+        out = np.empty((bottom - top, right - left, 3), dtype=np.uint8)
+        if out.size == 0:
+            return out
+        height, width = self.chunks[:2]
+        for i in range(top // height, (bottom - 1) // height + 1):
+            for j in range(left // width, (right - 1) // width + 1):
+                y0, y1 = max(top, i * height), min(bottom, (i + 1) * height)
+                x0, x1 = max(left, j * width), min(right, (j + 1) * width)
+                chunk = self._read_chunk(i, j)
+                out[y0 - top : y1 - top, x0 - left : x1 - left] = chunk[y0 - i * height : y1 - i * height, x0 - j * width : x1 - j * width]
+        return out
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, columns, *channels = (*(key if isinstance(key, tuple) else (key,)), *(slice(None),) * 3)[:3]
+        (top, bottom, down), (left, right, across) = rows.indices(self.shape[0]), columns.indices(self.shape[1])
+        if down < 1 or across < 1:
+            raise IndexError("a slide is read by slices with steps of at least 1")
+        return self.region(top, left, max(top, bottom), max(left, right))[::down, ::across, channels[0]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+
+class Slide:
+    """A lazily read RGB image with its reduced levels. Use as a context manager, or call :meth:`close`.
+
+    ``path`` is the user's file; ``shape`` = (height, width) in full-resolution px; ``levels`` from full resolution downwards, each
+    array-like (h, w, 3) uint8; ``mpp`` = um per full-resolution px as the file states it, or None. May be read from several threads.
+    """
+
+    def __init__(self, path: Path, levels: list[Level], mpp: float | None, files: list[tifffile.TiffFile]):
+        self.path = path
+        self.levels = levels
+        self.mpp = mpp
+        self._files = files
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.levels[0].shape[0], self.levels[0].shape[1]
+
+    @property
+    def cache_bytes(self) -> int:
+        """How much decoded image is kept in memory at most."""
+        return CACHE_BYTES
+
+    def read_region(self, y: int, x: int, height: int, width: int, level: int = 0) -> np.ndarray:
+        """Pixels of a region: uint8 (height, width, 3); ``y`` and ``x`` count pixels of ``level``.
+
+        Raises
+        ------
+        ValueError
+            The region does not lie inside the image.
+        DataError
+            The file is damaged there.
+        """
+        source = self.levels[level]
+        if y < 0 or x < 0 or height < 0 or width < 0 or y + height > source.shape[0] or x + width > source.shape[1]:
+            raise ValueError(f"rows {y} to {y + height}, columns {x} to {x + width} lie outside {source.shape[0]} x {source.shape[1]} px")
+        return source.region(y, x, y + height, x + width)
+
+    def dask_levels(self) -> list[Any]:
+        """The levels as dask arrays for a napari multiscale layer; blocks are whole file tiles, about 1024 px a side."""
+        import dask.array as da  # over a second to import: only when shown
+
+        def blocks(level: Level) -> tuple[int, int, int]:
+            height, width = level.chunks[:2]
+            return height * max(1, 1024 // height), width * max(1, 1024 // width), 3
+
+        meta = np.empty((0, 0, 0), dtype=np.uint8)
+        return [da.from_array(level, chunks=blocks(level), name=False, meta=meta) for level in self.levels]
+
+    def thumbnail(self, max_px: int) -> np.ndarray:
+        """The whole slide, at most ``max_px`` a side, area-averaged: uint8 (h, w, 3). Never enlarged."""
+        enough = [level for level in self.levels if max(level.shape[:2]) >= max_px]
+        image = (enough[-1] if enough else self.levels[0])[:]
+        share = min(1.0, max_px / max(self.shape))
+        height, width = (max(1, round(size * share)) for size in self.shape)
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.blake2b(f"{self.shape[0]}x{self.shape[1]}".encode(), digest_size=16)
+        digest.update(self.levels[-1][:].tobytes())
+        return digest.hexdigest()
+
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that depend on the size and on the pixels of the smallest level, not on name or place of the file."""
+        return self._fingerprint
+
+    def close(self) -> None:
+        """Close the file; the slide cannot be read any more."""
+        for file in self._files:
+            file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Slide {self.path.name}: {self.shape[0]} x {self.shape[1]} px, {len(self.levels)} levels>"
+
+
+def open_slide(path: str | Path, progress: Progress | None = None) -> Slide:
+    """Open an RGB image of any size.
+
+    A tiled TIFF is read where it lies. JPEG, PNG and TIFF without tiles are decoded once into a tiled file in the cache folder, which takes
+    height x width x 3 bytes of memory and more (logged beforehand); ``progress(done, total)`` follows that.
+
+    Raises
+    ------
+    DataError
+        The file is missing, damaged, or no 8-bit grey, RGB or RGBA image.
+    """
+    path = Path(path)
+    tiff = open_tiff(_existing(path))
+    files = [tiff] if tiff else []
+    try:
+        mpp = tiff_mpp(tiff) if tiff else None
+        if not tiff or not tiled_levels(tiff, path):
+            files.append(tifffile.TiffFile(slide_cache.flat_image(path, tiff, mpp, progress)))
+            mpp = tiff_mpp(files[-1])
+        cache = _ChunkCache(CACHE_BYTES)
+        levels = _tiff_levels(files[-1], path, cache)
+        if max(levels[-1].shape[:2]) > OVERVIEW_ABOVE_PX:
+            files.append(tifffile.TiffFile(slide_cache.overview(path, levels[-1], progress)))
+            levels += _tiff_levels(files[-1], path, cache)
+        return Slide(path, levels, mpp, files)
+    except BaseException:
+        for file in files:
+            file.close()
+        raise
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of an image that :func:`open_slide` would open, from its header alone; raises DataError as it does."""
+    path = Path(path)
+    tiff = open_tiff(_existing(path))
+    if tiff is None:
+        return slide_cache.flat_size(path)
+    with tiff:
+        shape = readable_series(tiff, path).shape
+        return shape[0], shape[1]
+
+
+def _existing(path: Path) -> Path:
+    if not os.path.isfile(path):  # unlike Path.is_file, False where a parent may not be read
+        raise DataError(f"{path}: there is no such image file. Choose the full-resolution H&E (TIFF, SVS, JPEG or PNG).")
+    return path
+
+
+class _ChunkCache:
+    """Decoded file tiles, the least recently used dropped first."""
+
+    def __init__(self, max_bytes: int):
+        self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._bytes, self._max_bytes = 0, max_bytes
+        self._lock = threading.Lock()
+        self.reading = threading.Lock()  #: held while a file is moved to a place and read
+
+    def get(self, key: tuple[int, int]) -> np.ndarray | None:
+        with self._lock:
+            if key in self._chunks:
+                self._chunks.move_to_end(key)
+            return self._chunks.get(key)
+
+    def put(self, key: tuple[int, int], chunk: np.ndarray) -> None:
+        with self._lock:
+            if key not in self._chunks:
+                self._chunks[key] = chunk
+                self._bytes += chunk.nbytes
+            while self._bytes > self._max_bytes and len(self._chunks) > 1:
+                self._bytes -= self._chunks.popitem(last=False)[1].nbytes
+
+
+def _tiff_levels(file: tifffile.TiffFile, path: Path, cache: _ChunkCache) -> list[Level]:
+    return [_tiff_level(file, level, path, cache) for level in tiled_levels(file, path)]
+
+
+def _tiff_level(file: tifffile.TiffFile, level: tifffile.TiffPageSeries, path: Path, cache: _ChunkCache) -> Level:
+    keyframe, page = level.keyframe, only_page(level)
+    (height, width), tile = level.shape[:2], (keyframe.tilelength, keyframe.tilewidth)
+    across = -(-width // tile[1])
+    inverted = keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+
+    def read_chunk(i: int, j: int) -> np.ndarray:
+        index = i * across + j
+        key = (id(page), index)
+        chunk = cache.get(key)
+        if chunk is None:
+            with cache.reading:
+                file.filehandle.seek(page.dataoffsets[index])
+                data = file.filehandle.read(page.databytecounts[index])
+            try:
+                decoded = keyframe.decode(data or None, index, jpegtables=page.jpegtables, jpegheader=keyframe.jpegheader)[0]
+            except DAMAGED_PIXELS as error:
+                raise damaged(path, f"the part at row {i * tile[0]}, column {j * tile[1]} cannot be decoded ({error})") from error
+            chunk = _as_rgb(decoded, tile, inverted)
+            cache.put(key, chunk)
+        return chunk
+
+    return Level((height, width), tile, read_chunk)
+
+
+def _as_rgb(decoded: np.ndarray | None, tile: tuple[int, int], inverted: bool) -> np.ndarray:
+    if decoded is None:  # a tile that the file leaves out is background
+        return np.full((*tile, 3), 255, dtype=np.uint8)
+    pixels = decoded[0]
+    if inverted:
+        pixels = 255 - pixels
+    return np.ascontiguousarray(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3])

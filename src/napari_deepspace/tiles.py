@@ -1,0 +1,105 @@
+"""Cutting square tiles around points, always in full-resolution pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+
+from napari_deepspace.slide import Slide
+
+Progress = Callable[[int, int], None]  #: called with (done, total)
+
+
+def tile_radius_px(tile_um: float, mpp: float) -> int:
+    """Half the side of a tile of ``tile_um`` micrometres, in whole pixels, rounded up."""
+    return math.ceil(round(tile_um / 2 / mpp, 6))  # round: 137.5 / 2 / 0.6875 must stay 100
+
+
+def over_border(shape: tuple[int, int], centres_yx: np.ndarray, radius_px: int) -> np.ndarray:
+    """Which tiles reach beyond the image, bool (n,); ``shape`` is (height, width)."""
+    centres = _whole(centres_yx)
+    return np.any((centres - radius_px < 0) | (centres + radius_px > np.asarray(shape[:2])), axis=1)
+
+
+def cut_tiles(slide: Slide, centres_yx: np.ndarray, radius_px: int, out_px: int | None = None, progress: Progress | None = None) -> np.ndarray:
+    """Tiles around points: uint8 (n, s, s, 3), RGB, in the order of ``centres_yx``.
+
+    A tile is rows [y - r, y + r) and columns [x - r, x + r) with r = ``radius_px``; fractional centres (n, 2) = (row, column) are rounded
+    to the nearest pixel first. What lies beyond the image is its mirror image (:func:`over_border` tells which tiles these are).
+    s is 2 r, or ``out_px``, to which tiles are resized (area average when shrinking, bilinear when enlarging).
+
+    Raises
+    ------
+    ValueError
+        A centre is not finite, or the radius is below 1.
+    DataError
+        The slide's file is damaged.
+    """
+    centres = _whole(centres_yx)
+    side = out_px or 2 * radius_px
+    tiles = np.empty((len(centres), side, side, 3), dtype=np.uint8)
+    for done, index in enumerate(read_order(slide, centres, radius_px), start=1):
+        tiles[index] = _cut(slide, centres[index], radius_px, side)
+        if progress is not None:
+            progress(done, len(centres))
+    return tiles
+
+
+def iter_tiles(
+    slide: Slide, centres_yx: np.ndarray, radius_px: int, out_px: int | None = None, batch: int = 64
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Batches of (indices into ``centres_yx``, tiles as from :func:`cut_tiles`), in the order that reads the file once.
+
+    Memory is that of one batch, however large the slide; every index comes exactly once.
+    """
+    centres = _whole(centres_yx)
+    order = read_order(slide, centres, radius_px)
+    for start in range(0, len(order), batch):
+        indices = order[start : start + batch]
+        yield indices, np.stack([_cut(slide, centres[index], radius_px, out_px or 2 * radius_px) for index in indices])
+
+
+def read_order(slide: Slide, centres_yx: np.ndarray, radius_px: int) -> np.ndarray:
+    """Order in which to visit centres so that the slide's cache suffices to decode each file tile once: indices (n,).
+
+    Along the rows of file tiles, always from left to right, so that what is needed soonest was used last; on slides so wide that the rows
+    a tile touches exceed the cache, in vertical stripes (only file tiles where two stripes meet are then decoded twice).
+    """
+    corners = np.maximum(np.asarray(centres_yx) - radius_px, 0)
+    height, width = slide.levels[0].chunks[:2]
+    rows, columns = (-(-(2 * radius_px - 1) // size) + 1 for size in (height, width))  # of file tiles that one tile touches at most
+    stripe = max(1, slide.cache_bytes // (height * width * 3 * (rows + 1)) - columns)
+    return np.lexsort((corners[:, 1], corners[:, 0] // height, corners[:, 1] // width // stripe))
+
+
+def _whole(centres_yx: np.ndarray) -> np.ndarray:
+    centres = np.asarray(centres_yx, dtype=np.float64).reshape(-1, 2)
+    if not np.isfinite(centres).all():
+        raise ValueError("tile centres must be finite numbers")
+    return np.rint(centres).astype(np.int64)
+
+
+def _cut(slide: Slide, centre: np.ndarray, radius: int, side: int) -> np.ndarray:
+    if radius < 1:
+        raise ValueError(f"a tile needs a radius of at least 1 px, not {radius}")
+    (height, width), (y, x) = slide.shape, (int(centre[0]), int(centre[1]))
+    if radius <= y <= height - radius and radius <= x <= width - radius:
+        tile = slide.read_region(y - radius, x - radius, 2 * radius, 2 * radius)
+    else:
+        rows, columns = _mirrored(y - radius, y + radius, height), _mirrored(x - radius, x + radius, width)
+        top, left = int(rows.min()), int(columns.min())
+        part = slide.read_region(top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1)
+        tile = part[np.ix_(rows - top, columns - left)]
+    if side == 2 * radius:
+        return tile
+    return cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA if side < 2 * radius else cv2.INTER_LINEAR)
+
+
+def _mirrored(start: int, stop: int, size: int) -> np.ndarray:
+    """Indices start..stop folded into 0..size-1 as by numpy's "reflect", for any distance beyond the border."""
+    period = max(1, 2 * (size - 1))
+    folded = np.arange(start, stop) % period
+    return np.minimum(folded, period - folded) if size > 1 else np.zeros(stop - start, dtype=np.int64)
