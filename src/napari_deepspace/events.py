@@ -118,8 +118,7 @@ class Failed(Event):
 
 
 EVENTS: dict[str, type[Event]] = {
-    kind.__name__: kind
-    for kind in (Started, Progress, BaselinesScored, BatchEnded, EpochEnded, FoldEnded, Finished, Stopped, Failed)
+    kind.__name__: kind for kind in (Started, Progress, BaselinesScored, BatchEnded, EpochEnded, FoldEnded, Finished, Stopped, Failed)
 }
 
 

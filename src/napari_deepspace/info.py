@@ -13,11 +13,11 @@ from napari_deepspace.settings import FilterSettings
 
 def describe(section: Section) -> dict[str, Any]:
     """Facts about a section, fit for JSON: sizes, scale, medians, what the usual filter keeps, notes of the reader."""
-    adata = section.adata
+    adata, platform = section.adata, section.platform
     facts: dict[str, Any] = {
         "library_id": section.library_id,
         "synthetic": section.synthetic,
-        "platform": f"{section.platform.name}: {section.platform.spot_diameter_um:g} um spots, {section.platform.pitch_um:g} um pitch, {section.platform.lattice}",
+        "platform": f"{platform.name}: {platform.spot_diameter_um:g} um spots, {platform.pitch_um:g} um pitch, {platform.lattice}",
         "spots": adata.n_obs,
         "genes": adata.n_vars,
         "image": str(section.image_path) if section.image_path else None,

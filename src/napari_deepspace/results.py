@@ -17,6 +17,7 @@ from napari_deepspace.section import Section
 
 PREDICTED, MEASURED = "deepspace_predicted", "deepspace_measured"
 BASELINES = {"mean RGB": "deepspace_mean_rgb", "interpolation": "deepspace_interpolation"}
+"""Slots in ``obsm`` of the simple ways' predictions, float32 (n_spots, n_predicted_genes) in the order of ``uns["deepspace"]["genes"]``."""
 SPLIT, SOURCE, FOLD, REASON, TARGET, UNS = (
     "deepspace_split", "deepspace_source", "deepspace_fold", "deepspace_reason", "deepspace_target", "deepspace",
 )  # fmt: skip
@@ -32,7 +33,7 @@ def result_at_spots(
 ) -> AnnData:
     """The section's own AnnData with predictions beside its counts.
 
-    ``columns`` maps a layer's name to float32 (n_spots, n_genes); ``spots`` holds the ``deepspace_*`` columns of ``obs``.
+    ``columns`` maps the name of a layer, or of a baseline's ``obsm`` slot, to float32 (n_spots, n_genes); ``spots`` holds the ``deepspace_*`` columns of ``obs``.
     Without counts the result has only the predicted genes and ``X`` is None, so that it cannot be mistaken for measured data.
     """
     if section.adata.n_vars == 0:
@@ -41,12 +42,14 @@ def result_at_spots(
     index = adata.var_names.get_indexer(list(genes))
     here = index >= 0
     for name, values in columns.items():
+        if name in BASELINES.values():  # only the predicted genes: a third and fourth dense layer would not fit a laptop
+            adata.obsm[name] = values.astype(np.float32)
+            continue
         layer = np.full(adata.shape, np.nan, dtype=np.float32)
         layer[:, index[here]] = values[:, here]
         adata.layers[name] = layer
     adata.var[TARGET] = adata.var_names.isin(list(genes))
-    for name in spots:
-        adata.obs[name] = spots[name].to_numpy()
+    _add_spot_columns(adata, spots)
     _describe(adata, section, genes, about)
     return adata
 
@@ -62,15 +65,21 @@ def result_at_points(
 ) -> AnnData:
     """An AnnData of its own for points or for a section without counts: ``X`` is None, values are in ``layers`` only."""
     obs = pd.DataFrame(index=spots.index) if obs is None else obs
-    adata = AnnData(obs=obs.assign(**{name: spots[name].to_numpy() for name in spots}), var=pd.DataFrame({TARGET: True}, index=list(genes)))
+    adata = AnnData(obs=obs, var=pd.DataFrame({TARGET: True}, index=list(genes)))
+    _add_spot_columns(adata, spots)
     for name, values in columns.items():
-        adata.layers[name] = values.astype(np.float32)
+        (adata.obsm if name in BASELINES.values() else adata.layers)[name] = values.astype(np.float32)
     centres = section.centres_yx if centres_yx is None else centres_yx
     adata.obsm["spatial"] = np.ascontiguousarray(centres[:, ::-1])
     if "spatial" in section.adata.uns:
         adata.uns["spatial"] = section.adata.uns["spatial"]
     _describe(adata, section, genes, about)
     return adata
+
+
+def _add_spot_columns(adata: AnnData, spots: pd.DataFrame) -> None:
+    for name in (SPLIT, SOURCE, FOLD, REASON):
+        adata.obs[name] = spots[name].array
 
 
 def _describe(adata: AnnData, section: Section, genes: tuple[str, ...], about: dict[str, Any]) -> None:
@@ -110,7 +119,9 @@ def read_result(path: Path) -> AnnData:
     try:
         adata = anndata.read_h5ad(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} cannot be read as .h5ad ({type(error).__name__}). Give a file written by `napari-deepspace predict` or a run.") from error
+        raise ModelError(
+            f"{path} cannot be read as .h5ad ({type(error).__name__}). Give a file written by `napari-deepspace predict` or a run."
+        ) from error
     require_result(adata, str(path))
     return adata
 
@@ -118,4 +129,6 @@ def read_result(path: Path) -> AnnData:
 def require_result(adata: AnnData, where: str) -> None:
     """Raise ModelError unless ``adata`` holds predictions of this program."""
     if UNS not in adata.uns or PREDICTED not in adata.layers or SPLIT not in adata.obs:
-        raise ModelError(f"{where} holds no predictions of napari-deepspace. Make them with `napari-deepspace predict RUN_DIR SECTION --out OUT.h5ad`.")
+        raise ModelError(
+            f"{where} holds no predictions of napari-deepspace. Make them with `napari-deepspace predict RUN_DIR SECTION --out OUT.h5ad`."
+        )

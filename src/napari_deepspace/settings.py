@@ -78,9 +78,7 @@ class QuickSettings(_Settings):
     kind: Literal["quick"] = "quick"
     um_per_px: float = Field(1.0, gt=0.1, le=10, description="um per pixel at which the features are computed")
     components: int = Field(64, ge=1, description="number of principal components kept")
-    alphas: tuple[float, ...] = Field(
-        (10, 30, 100, 300, 1000, 3000, 10000), description="ridge penalties to choose from, within the training part"
-    )
+    alphas: tuple[float, ...] = Field((10, 30, 100, 300, 1000, 3000, 10000), description="ridge penalties to choose from, within the training part")
 
 
 class NetworkSettings(_Settings):

@@ -97,4 +97,4 @@ def lower_priority() -> None:
     """Let windows go first."""
     with contextlib.suppress(psutil.Error, OSError):
         process = psutil.Process()
-        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 10)
+        process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10))  # the constant exists on Windows only

@@ -18,7 +18,8 @@ def evaluate(result: AnnData | Path | str, section: Section | None = None) -> di
     """Compare predicted with measured at spots the model was not trained on.
 
     ``result`` is an AnnData or .h5ad of :mod:`napari_deepspace.results`; ``section`` gives the measurements where the result has none.
-    Training, validation and guard spots are left out, also when the section has come back under another name, and so are spots that failed the filter.
+    Training, validation and guard spots are left out, also when the section has come back under another name, and so are spots that
+    failed the filter.
 
     Returns a dict fit for JSON: the split, panel, normalisation, number of spots; per gene and as a mean: r over all spots put together,
     mean and SD of r over folds, RMSE, and r of each baseline at the same spots. An undefined r is None and counts as 0 in the mean.
@@ -38,8 +39,8 @@ def evaluate(result: AnnData | Path | str, section: Section | None = None) -> di
     scored = np.isin(parts, ("test", "none")) & np.isfinite(measured).any(axis=1) & ~seen_again
     n = int(scored.sum())
     fold = adata.obs[results.FOLD].to_numpy()
-    layers = {"r": results.PREDICTED, **results.BASELINES}
-    shown = {name: np.asarray(adata.layers[layer])[:, columns] for name, layer in layers.items() if layer in adata.layers}
+    shown = {"r": np.asarray(adata.layers[results.PREDICTED])[:, columns]}
+    shown |= {name: np.asarray(adata.obsm[slot]) for name, slot in results.BASELINES.items() if slot in adata.obsm}
     shown = {name: values for name, values in shown.items() if name == "r" or np.isfinite(values[scored]).any()}
     r = {name: pearson(measured[scored], values[scored]) for name, values in shown.items()}
     by_fold = [pearson(measured[scored & (fold == k)], shown["r"][scored & (fold == k)]) for k in np.unique(fold[scored & (fold >= 0)])]
@@ -69,7 +70,7 @@ def require_scored(scores: dict[str, Any]) -> dict[str, Any]:
     if not scores["n_spots"]:
         raise ModelError(
             f"No spot of {scores['library_id']} can be scored: {scores['training_spots_left_out']} were used for training and "
-            f"{scores['excluded_spots_left_out']} failed the filter. Give a section the model was not trained on, or train with folds (split.kind: blocks)."
+            f"{scores['excluded_spots_left_out']} failed the filter. Give a section the model was not trained on, or train with folds (split.kind)."
         )
     return scores
 
@@ -95,7 +96,9 @@ def _measured(adata: AnnData, section: Section | None, genes: list[str], columns
         measured[np.ix_(row >= 0, gene >= 0)] = dense[row[row >= 0]]
         return measured, again
     if results.MEASURED not in adata.layers:
-        raise ModelError("The result has no measured values to compare with. Give the section with its counts: napari-deepspace evaluate OUT.h5ad SECTION.")
+        raise ModelError(
+            "The result has no measured values to compare with. Give the section with its counts: napari-deepspace evaluate OUT.h5ad SECTION."
+        )
     return np.asarray(adata.layers[results.MEASURED])[:, columns], again
 
 

@@ -44,7 +44,9 @@ def estimate(sections: Sequence[Section], settings: RunSettings) -> dict[str, An
     """
     torch.set_num_threads(settings.threads or torch.get_num_threads())
     chosen = settings.model if isinstance(settings.model, NetworkSettings) else None
-    models: list[tuple[str, QuickSettings | NetworkSettings]] = [("Quick", settings.model if isinstance(settings.model, QuickSettings) else QuickSettings())]
+    models: list[tuple[str, QuickSettings | NetworkSettings]] = [
+        ("Quick", settings.model if isinstance(settings.model, QuickSettings) else QuickSettings())
+    ]
     if chosen is not None and chosen != PAPER:
         models.append((f"{chosen.backbone} as set", chosen))
     models.append(("paper's settings", PAPER))

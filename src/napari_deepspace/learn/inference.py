@@ -39,7 +39,11 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
     at_spots = centres_yx is None
     centres = section.centres_yx if centres_yx is None else np.asarray(centres_yx, dtype=np.float64)
     outputs, rgb = yield from _outputs(model, section, centres, at_spots)
-    spots = spot_table(section, model, None if section.adata.n_vars == 0 else filter_spots(section.adata, model.settings.filter)) if at_spots else _points(len(centres))
+    spots = (
+        spot_table(section, model, None if section.adata.n_vars == 0 else filter_spots(section.adata, model.settings.filter))
+        if at_spots
+        else _points(len(centres))
+    )
     fold = spots[results.FOLD].to_numpy()
     predicted = _combine(model, outputs, fold)
     by_rgb = _combine(model, [predict_mean_rgb(member.rgb, rgb) for member in model.members], fold)
@@ -50,7 +54,9 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
     return results.result_at_points(section, model.genes, layers, spots, about(model, run), centres_yx=centres)
 
 
-def _outputs(model: TrainedModel, section: Section, centres: np.ndarray, at_spots: bool) -> Generator[Event, None, tuple[list[np.ndarray], np.ndarray]]:
+def _outputs(
+    model: TrainedModel, section: Section, centres: np.ndarray, at_spots: bool
+) -> Generator[Event, None, tuple[list[np.ndarray], np.ndarray]]:
     """Scaled outputs of every member, each (n, n_genes), and the standardised mean colour (n, 3)."""
     if isinstance(model.settings.model, NetworkSettings):
         device, _ = choose_device("auto")
@@ -79,7 +85,7 @@ def _combine(model: TrainedModel, outputs: list[np.ndarray], fold: np.ndarray) -
         change_depth(member.target.unscale(output), member.target.target_sum, model.target_sum)
         for member, output in zip(model.members, outputs, strict=True)
     ]
-    combined = np.mean(shown, axis=0, dtype=np.float32)
+    combined = np.asarray(np.mean(shown, axis=0, dtype=np.float32))
     for number, values in enumerate(shown):
         combined[fold == number] = values[fold == number]
     return combined

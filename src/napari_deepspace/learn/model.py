@@ -75,7 +75,7 @@ class TrainedModel:
 
     @property
     def kind(self) -> str:
-        """"quick", or the backbone's name."""
+        """ "quick", or the backbone's name."""
         return self.settings.model.backbone if isinstance(self.settings.model, NetworkSettings) else "quick"
 
     def save(self, run_dir: Path) -> None:
@@ -153,13 +153,21 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> TrainedMo
         member = Member(GeneTarget(genes, float(target_sum), mine["low"], mine["high"]), mine["rgb"])
         if isinstance(settings.model, NetworkSettings):
             network = build_network(settings.model.backbone, len(genes))
-            network.load_state_dict({key.removeprefix("network/"): torch.from_numpy(value) for key, value in mine.items() if key.startswith("network/")})
+            network.load_state_dict(
+                {key.removeprefix("network/"): torch.from_numpy(value) for key, value in mine.items() if key.startswith("network/")}
+            )
             member.network = network.eval()
         else:
             member.ridge = RidgeModel(mine["ridge/coefficients"], mine["ridge/intercept"])
         members.append(member)
     seen = [
-        SeenSpots(s["library_id"], s["slide"], float(s["mpp"]), tuple(s["barcodes"]), *(arrays[f"seen{n}/{key}"] for key in ("fingerprints", "centres_yx", "home", "parts")))
+        SeenSpots(
+            s["library_id"],
+            s["slide"],
+            float(s["mpp"]),
+            tuple(s["barcodes"]),
+            *(arrays[f"seen{n}/{key}"] for key in ("fingerprints", "centres_yx", "home", "parts")),
+        )
         for n, s in enumerate(header["seen"])
     ]
     return TrainedModel(

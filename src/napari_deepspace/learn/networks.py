@@ -42,7 +42,9 @@ def starting_network(settings: NetworkSettings, n_outputs: int) -> nn.Module:
         kept = {key: value for key, value in state.items() if not key.startswith(head)}
         wrong = [key for key in fresh if not key.startswith(head) and (key not in kept or kept[key].shape != fresh[key].shape)]
         if wrong:
-            raise TrainingError(f"The weights in {settings.weights} do not fit {settings.backbone} ({wrong[0]} is missing or of another shape). Choose the file of that backbone.")
+            raise TrainingError(
+                f"The weights in {settings.weights} do not fit {settings.backbone} ({wrong[0]} is missing or of another shape). Give that backbone's file."
+            )
         network.load_state_dict({**fresh, **{key: kept[key] for key in fresh if not key.startswith(head)}})
     if settings.train == "head":
         for name, parameter in network.named_parameters():
@@ -56,7 +58,7 @@ def _weights(settings: NetworkSettings) -> dict[str, torch.Tensor]:
             return torchvision.models.get_model_weights(settings.backbone).DEFAULT.get_state_dict(progress=False, check_hash=True)
         except (OSError, RuntimeError) as error:  # no network, a proxy, a broken download
             raise TrainingError(
-                f"The ImageNet weights of {settings.backbone} could not be downloaded ({error}). Give a file of them (model.weights: FILE.safetensors or "
+                f"The ImageNet weights of {settings.backbone} could not be downloaded ({error}). Give a file (model.weights: FILE.safetensors or "
                 "FILE.pth), or start from scratch (model.weights: scratch); with few spots from scratch is usually worse than Quick."
             ) from error
     path = Path(settings.weights)
@@ -67,7 +69,9 @@ def _weights(settings: NetworkSettings) -> dict[str, torch.Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)  # weights_only: a file cannot run code
     except (OSError, RuntimeError, SafetensorError, ValueError, KeyError, EOFError, TypeError) as error:
-        raise TrainingError(f"{path} could not be read as weights ({type(error).__name__}). Give a .safetensors file or a plain state dict saved by torch.") from error
+        raise TrainingError(
+            f"{path} could not be read as weights ({type(error).__name__}). Give a .safetensors file or a plain state dict saved by torch."
+        ) from error
     except Exception as error:
         if type(error).__name__ != "UnpicklingError":
             raise

@@ -95,7 +95,9 @@ def _step(
         optimiser.step()
         return float(loss.detach())
     except torch.OutOfMemoryError as error:
-        raise TrainingError(f"The memory of {device} does not hold a batch of {len(tiles)} tiles. Lower the batch size (model.batch_size).") from error
+        raise TrainingError(
+            f"The memory of {device} does not hold a batch of {len(tiles)} tiles. Lower the batch size (model.batch_size)."
+        ) from error
 
 
 def _mix(*numbers: int) -> int:

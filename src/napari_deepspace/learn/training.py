@@ -139,7 +139,10 @@ def _baselines(state: _State) -> BaselinesScored:
         if (data.split.home >= 0).any():
             _interpolate_fold(state, learned, tested)
     scored = _scored(data)
-    r = {"mean RGB": pearson(state.measured[scored], state.by_rgb[scored]), "interpolation": pearson(state.measured[scored], state.by_neighbours[scored])}
+    r = {
+        "mean RGB": pearson(state.measured[scored], state.by_rgb[scored]),
+        "interpolation": pearson(state.measured[scored], state.by_neighbours[scored]),
+    }
     return BaselinesScored({name: mean_r(values) if scored.any() else float("nan") for name, values in r.items()}, int(scored.sum()))
 
 
@@ -237,7 +240,10 @@ def _finish(state: _State, model: TrainedModel, began: float) -> Generator[Event
     overall = mean_r(pearson(state.measured[scored], state.predicted[scored])) if scored.any() else float("nan")
     model.scores = {name: {key: s[key] for key in ("n_spots", "mean", "split", "panel")} for name, s in scores.items()}
     model.save(state.run_dir)
-    write_json(state.run_dir / METRICS, {"research_use_only": True, "synthetic": model.synthetic, "mean_r": overall, "n_spots": int(scored.sum()), "sections": scores})
+    write_json(
+        state.run_dir / METRICS,
+        {"research_use_only": True, "synthetic": model.synthetic, "mean_r": overall, "n_spots": int(scored.sum()), "sections": scores},
+    )
     log.info("run %s: parts %s", state.run_dir.name, dict(zip(PART_NAMES, np.bincount(data.split.parts[:, 0], minlength=5).tolist(), strict=True)))
     yield Finished(overall, int(scored.sum()), time.perf_counter() - began, tuple(files), first)
 

@@ -1,0 +1,124 @@
+"""Every word of the dock and of the documents, in one plain line each: the tooltips and ``docs/glossary.md`` come from here.
+
+``python -m napari_deepspace.glossary FILE`` writes the page.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from napari_deepspace.runs import write_atomic
+
+GLOSSARY: dict[str, dict[str, str]] = {
+    "Tissue and data": {
+        "section": "One slice of tissue on one capture area: its gene counts, the positions of its spots, and its H&E image.",
+        "slide": "The full-resolution H&E image of a section, read piece by piece, so that it may be larger than the memory.",
+        "spot": "A small round area of the tissue whose RNA was counted together: 55 µm wide on Visium, 100 µm on legacy ST.",
+        "pitch": "The distance between the centres of neighbouring spots: 100 µm on Visium, 200 µm on legacy ST.",
+        "tile": "The square of the H&E image around a spot that a model looks at; by default 2.5 spot diameters wide.",
+        "barcode": "The name of a spot: the short DNA sequence that marks its RNA.",
+        "gene": "One gene of the count matrix, named by its symbol, for example ERBB2.",
+        "UMI": "One counted RNA molecule; the total of a spot says how much RNA was caught there.",
+        "detected genes": "How many different genes were counted at least once in a spot.",
+        "count matrix": "The table of UMI counts, one row a spot and one column a gene, as Space Ranger writes it.",
+        "platform": "How the section was measured; it fixes the diameter and the pitch of the spots.",
+        "um per px": "How many micrometres one pixel of the full-resolution image is wide, found from the distance between spots.",
+        "patient": "The patient a section comes from; scores across patients are harder and say more than scores within one.",
+        "block": "The tissue block a section was cut from; neighbouring sections of one block resemble each other.",
+        "synthetic": "Made by a program, with a known truth: nothing in it was measured.",
+        "project": "A folder that keeps sections, runs and the view, so that the window can be opened again as it was left.",
+    },
+    "Quality": {
+        "spot filter": "Spots with too few UMIs or genes train and score nothing: their RNA was caught badly, or the tissue holds little.",
+        "threshold": "The least value a spot must reach to stay.",
+        "permeabilisation": "The step that frees RNA from the tissue; where it fails, spots have few UMIs although the tissue is normal.",
+        "normalisation": "Counts are brought to the same depth in every spot and put on a logarithmic scale, so that spots can be compared.",
+    },
+    "Models": {
+        "Quick": "A model of colours, stains and textures with a ridge regression: seconds, no graphics card, no download.",
+        "network": "A deep neural network that learns from the tiles themselves: minutes to hours, best with a graphics card and several sections.",
+        "backbone": "The kind of network: VGG16 as in the paper, DenseNet121, ResNet18 or MobileNetV3-small.",
+        "weights": "What the network starts from: learned on everyday photographs (ImageNet), from scratch, or from a file.",
+        "train": "Which part of the network learns: all of its weights, or its last layer alone, which is faster.",
+        "epochs": "How often the network sees every training spot, at most.",
+        "batch size": "How many tiles the network sees before it corrects itself once; smaller needs less memory.",
+        "learning rate": "How strongly the network corrects itself at each step; too high is unsteady, too low is slow.",
+        "weight decay": "A pull of the weights towards zero, against learning by heart.",
+        "patience": "Training stops when the validation loss has not fallen for this many epochs.",
+        "augmentation": "Tiles are turned, flipped and slightly recoloured while training, so that the network learns tissue and not one picture.",
+        "tile size": "How far the tile reaches beyond the spot, in per cent of the spot's diameter.",
+        "tile pixels": "Pixels a side that every tile is resized to before a model sees it.",
+        "components": "How many combined image features Quick keeps.",
+        "device": "Where the network computes: the processor (cpu) or a graphics card (cuda, mps).",
+        "seed": "The start of all random choices: the same seed, data and computer give the same result.",
+        "threads": "How many processor cores the training may use.",
+        "unknown genes": "Genes that the section's count matrix does not hold; they cannot be learned from it.",
+    },
+    "Splits": {
+        "split": "Which spots a model learns from and which are kept back to score it.",
+        "fold": "One turn of the split: one part of the spots is kept back, a model is trained on the others and predicts that part.",
+        "spatial blocks": "Whole squares of tissue are kept back together, so that a spot is not scored by its neighbours' pixels.",
+        "random spots": "Single spots are kept back, as in the paper; scores come out higher, because neighbouring tiles overlap.",
+        "guard band": "A strip around the spots kept back that is not trained on either, so that no tile reaches into them.",
+        "validation": "Training spots kept aside to decide when to stop; they do not count in the score.",
+        "training spot": "A spot the model was trained on: its prediction proves nothing and is neither painted nor scored.",
+        "out-of-fold": "Predicted by a model that was not trained on this spot: the only kind of value shown beside a measured one.",
+        "imputed": "Predicted at a spot without a usable measurement: a section without counts, or a spot the filter removed.",
+        "between": "Predicted at a point between spots, where nothing was measured.",
+    },
+    "Training": {
+        "cost": "Time and memory the training will take on this computer, estimated from a trial of a few seconds.",
+        "Start": "Trains in the background with the settings shown; the window stays free.",
+        "Stop": "Ends the training at once; folds that are finished stay in the run's folder.",
+        "progress": "How much of the training is done, and the time that remains.",
+        "run": "One training: a folder with its settings, events, model, predictions and scores.",
+        "model": "What a training leaves behind: all that is needed to predict on another section.",
+        "training loss": "How far the model is off on the spots it learns from; it falls even when nothing useful is learned.",
+        "validation loss": "How far the model is off on spots kept aside; when it rises again, the model learns by heart.",
+        "validation score": "Mean r on the spots kept aside, while the network trains.",
+        "loss": "How far the model is off, on one scale for all genes; it should fall.",
+        "genes": "Which genes are predicted when none is named: those of highest mean expression, if detected in enough spots.",
+        "panel": "The genes that the model learns to predict; by default the 50 of highest mean expression.",
+    },
+    "Look and score": {
+        "measured": "The value from the count matrix.",
+        "predicted": "What the model says from the H&E image alone, at spots it was not trained on.",
+        "difference": "Predicted minus measured: red where the prediction is too high, blue where it is too low.",
+        "unit": "log1p(counts per median depth): the logarithm of 1 + the count that a spot of median total would have had.",
+        "colour bar": "Which colour stands for which value, with the unit and the origin of the values.",
+        "colour limits": "The values at the two ends of the colour bar; values beyond them take the end's colour.",
+        "shared limits": "Measured and predicted use the same colour limits, so that equal colours mean equal values.",
+        "side by side": "Measured and predicted in two linked views; moving one moves the other.",
+        "spot size": "How large spots are drawn; 100 % is their true size on the tissue.",
+        "r": "Pearson's correlation of predicted with measured over spots: 1 is perfect, 0 is chance. Real sections usually give 0.2 to 0.5.",
+        "chance": "3 / √n for n spots: an |r| below it can come about by chance alone.",
+        "baseline": "A simple way of predicting that a model has to beat to be worth its effort.",
+        "mean RGB": "Baseline: a regression on nothing but the mean colour of a tile.",
+        "interpolation": "Baseline: the mean of the nearest measured spots, weighted by nearness, without any image.",
+        "ceiling": "The highest r any predictor could reach, because the counts themselves are noisy.",
+        "research use only": "Predictions are no measurements: not for diagnosis, treatment or any other clinical decision.",
+    },
+}  # fmt: skip
+
+TERMS: dict[str, str] = {name.casefold(): line for chapter in GLOSSARY.values() for name, line in chapter.items()}
+
+
+def term(name: str) -> str:
+    """The one-line explanation of ``name``, in any case of letters; raises KeyError for a word that the glossary lacks."""
+    return TERMS[name.casefold()]
+
+
+def page() -> str:
+    """The glossary as Markdown."""
+    lines = ["<!-- Made by `make glossary` from src/napari_deepspace/glossary.py: change it there. -->", "", "# Glossary", ""]
+    lines += ["The dock, the command line and these pages use these words and no others for the same things.", ""]
+    for chapter, terms in GLOSSARY.items():
+        lines += [f"## {chapter}", "", "| word | meaning |", "|---|---|"]
+        lines += [f"| **{name}** | {line.replace('|', chr(92) + '|')} |" for name, line in terms.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    write_atomic(Path(sys.argv[1]), page())
