@@ -17,7 +17,7 @@ from napari_deepspace.section import Section
 
 PREDICTED, MEASURED = "deepspace_predicted", "deepspace_measured"
 BASELINES = {"mean RGB": "deepspace_mean_rgb", "interpolation": "deepspace_interpolation"}
-"""Slots in ``obsm`` of the simple ways' predictions, float32 (n_spots, n_predicted_genes) in the order of ``uns["deepspace"]["genes"]``."""
+"""``obsm`` slots of the simple ways' predictions, float32 (n_spots, n_predicted_genes), ordered as ``uns["deepspace"]["genes"]``."""
 SPLIT, SOURCE, FOLD, REASON, TARGET, UNS = (
     "deepspace_split", "deepspace_source", "deepspace_fold", "deepspace_reason", "deepspace_target", "deepspace",
 )  # fmt: skip

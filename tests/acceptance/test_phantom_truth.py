@@ -27,7 +27,7 @@ def train(section, folder):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_known_truth(seed, tmp_path):
-    """Spots not trained on, within three minutes: colour genes r >= 0.8; texture and nuclear size r >= 0.7 mean RGB there <= 0.3; hidden in chance."""
+    """Unseen spots, within three minutes: colour genes r >= 0.8; texture and nuclear size r >= 0.7 mean RGB there <= 0.3; hidden in chance."""
     section = make_phantom(seed=seed)
     began = time.perf_counter()
     folder = train(section, tmp_path)

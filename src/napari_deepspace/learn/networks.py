@@ -43,7 +43,7 @@ def starting_network(settings: NetworkSettings, n_outputs: int) -> nn.Module:
         wrong = [key for key in fresh if not key.startswith(head) and (key not in kept or kept[key].shape != fresh[key].shape)]
         if wrong:
             raise TrainingError(
-                f"The weights in {settings.weights} do not fit {settings.backbone} ({wrong[0]} is missing or of another shape). Give that backbone's file."
+                f"The weights in {settings.weights} do not fit {settings.backbone} ({wrong[0]} is missing or has another shape)."
             )
         network.load_state_dict({**fresh, **{key: kept[key] for key in fresh if not key.startswith(head)}})
     if settings.train == "head":
