@@ -98,23 +98,25 @@ def _is_written(folder: Path, marker: str) -> bool:
 
 
 def _write_section(folder: Path, seed: int, shuffle_genes: bool) -> None:
+    from napari_deepspace.phantom_chance import hidden_fields, shuffled_order  # loads torch, which a section already written does without
+
     tissue = grow_tissue(seed)
-    expression = draw_expression(tissue)
+    write_pyramid(folder / "image.tif", paint(tissue))
+    image = tifffile.imread(folder / "image.tif")  # as readers see it, compressed
+    fields = gene_fields(tissue, hidden_fields(tissue, image))
+    expression = draw_expression(tissue, fields)
     expected, counts = expression.expected, expression.counts
     if shuffle_genes:
-        good = np.nonzero(expression.good)[0]
-        order = np.arange(len(expected))
-        order[good] = np.random.default_rng([seed, 3]).permutation(good)
+        order = shuffled_order(tissue, image, expression.measured)
         expected, counts = expected[order], counts[order]
     barcodes = _barcodes(seed, len(tissue.in_tissue))
     inside = [barcode for barcode, used in zip(barcodes, tissue.in_tissue, strict=True) if used]
-    image = paint(tissue)
     outs = folder / "outs"
     _write_matrix(outs, counts, inside, expression.genes, f"phantom-seed-{seed}")
     _write_positions(outs / "spatial", tissue, barcodes, image)
     _write_clusters(outs, inside, expression.cluster)
-    write_pyramid(folder / "image.tif", image)
     _write_truth(folder / "truth", tissue, expression, expected, inside, shuffle_genes)
+    _write_fields(folder / "truth", fields)
 
 
 def _barcodes(seed: int, n: int) -> list[str]:
@@ -193,7 +195,7 @@ def write_pyramid(path: Path, image: np.ndarray) -> None:
         for i, level in enumerate(levels):
             per_cm = 1e4 / MPP / 2**i
             file.write(
-                level, photometric="rgb", tile=(256, 256), compression="jpeg", compressionargs={"level": 92}, subfiletype=int(i > 0),
+                level, photometric="rgb", tile=(256, 256), compression="jpeg", compressionargs={"level": 90}, subsampling=(1, 1), subfiletype=int(i > 0),
                 subifds=len(levels) - 1 if i == 0 else None, resolution=(per_cm, per_cm), resolutionunit="CENTIMETER", metadata=None,
                 description=f"SYNTHETIC H&E of napari-deepspace, no tissue. Research use only. mpp = {MPP}" if i == 0 else None,
             )  # fmt: skip
@@ -201,6 +203,7 @@ def write_pyramid(path: Path, image: np.ndarray) -> None:
 
 def _write_truth(folder: Path, tissue: Tissue, expression: Expression, expected: np.ndarray, barcodes: list[str], shuffled: bool) -> None:
     folder.mkdir()
+    ceilings = expression.ceilings
     truth = {
         "synthetic": True,
         "version": VERSION,
@@ -211,7 +214,7 @@ def _write_truth(folder: Path, tissue: Tissue, expression: Expression, expected:
         "spot_diameter_um": SPOT_UM,
         "field_cell_um": 2 * CELL_UM,
         "genes": {
-            gene: {"kind": kind, "log_share": parts, "ceiling_r": round(expression.ceiling[gene], 4), "predictable": kind != "hidden" and not shuffled}
+            gene: {"kind": kind, "log_share": parts, "ceiling_r": round(ceilings[gene], 4), "predictable": kind != "hidden" and not shuffled}
             for gene, (kind, parts) in GENES.items()
         },
         "outlines_yx_px": {name: np.round(outline, 2).tolist() for name, outline in tissue.outlines.items()},
@@ -219,6 +222,10 @@ def _write_truth(folder: Path, tissue: Tissue, expression: Expression, expected:
     (folder / "truth.json").write_text(json.dumps(truth, indent=1), encoding="utf-8")
     lines = [",".join(["barcode", *GENES]), *(",".join([b, *(f"{v:.7f}" for v in row)]) for b, row in zip(barcodes, expected, strict=True))]
     (folder / "expected.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    fields = gene_fields(tissue)
-    coarse = fields.reshape(len(fields), fields.shape[1] // 2, 2, fields.shape[2] // 2, 2).mean((2, 4))
-    np.savez_compressed(folder / "fields.npz", share=coarse.astype(np.float32), genes=np.array(list(GENES)), cell_um=2 * CELL_UM)
+
+
+def _write_fields(folder: Path, fields: np.ndarray) -> None:
+    """The named genes' noise-free share of all transcripts on a grid of 12 um."""
+    n, side, _ = fields.shape
+    coarse = fields.reshape(n, side // 2, 2, side // 2, 2).mean((2, 4), dtype=np.float32)
+    np.savez_compressed(folder / "fields.npz", share=coarse, genes=np.array(list(GENES)), cell_um=2 * CELL_UM)

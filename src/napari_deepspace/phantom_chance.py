@@ -1,83 +1,118 @@
 """Fields of the phantom that nothing visible relates to, not even by chance.
 
-Two smooth random fields on one section are seldom uncorrelated, and neither are a random field and the many features of some hundred tiles: an
-out-of-fold r of two or three times 1/sqrt(n) comes about with nothing behind it. Hence hidden fields are first made uncorrelated with the
-visible fields in every neighbourhood, and of many such fields those few are taken that a ridge regression on a tile's looks predicts least.
+Random fields on one section are seldom quite uncorrelated, and out of fold a model of a hundred features finds |r| of 2 to 3 / sqrt(n) in nothing
+at all: predictions of i from j and of j from i are no independent draws, so that their r spreads by sqrt(2 / n). A control must do better than
+that. Hence hidden fields are made uncorrelated with the visible fields in every neighbourhood, and of many such fields those are taken that
+ridges on tile features, over several spatial splits, relate to the slide least; of shuffled counts likewise. What leaks through a bad split
+still shows in them.
 """
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
-from napari_deepspace.phantom_tissue import CELL_UM, GRID, MPP, Tissue, band_field, blur, disc_means
+from napari_deepspace.learn.features import tile_features
+from napari_deepspace.settings import QuickSettings
+from napari_deepspace.phantom_tissue import CELL_UM, GRID, MPP, N_HIDDEN, TILE_UM, Tissue, band_field
 
-N_HIDDEN = 8
-WAVELENGTH_UM = (280.0, 380.0)
+WAVELENGTH_UM = (320.0, 430.0)
 
 _COARSE = 6
 _COARSE_UM = CELL_UM * _COARSE
-_CANDIDATES = 320
+_CANDIDATES, _ORDERS = 600, 60
+_SPLITS, _FOLDS, _BLOCK_UM, _COMPONENTS = 12, 5, 500.0, 64  # as Quick is scored by default
 
 
 def hidden_fields(tissue: Tissue, image: np.ndarray) -> np.ndarray:
     """Smooth fields of unit variance that ``image`` (uint8, the slide) does not show: float32 (N_HIDDEN, GRID, GRID)."""
     rng = np.random.default_rng([tissue.seed, 5])
-    where = _coarse(tissue.solid & ~tissue.failed)
-    others = [_coarse(field) for field in (*(blur(f, 45) for f in (tissue.tumour, tissue.invasive)), tissue.eosin, tissue.size, tissue.spacing, tissue.coherence)]
+    inside = tissue.solid & ~tissue.failed
+    where = _coarse(inside)
     candidates = [band_field(rng, where.shape, _COARSE_UM, *WAVELENGTH_UM) for _ in range(_CANDIDATES)]
-    fields = _locally_uncorrelated(candidates, others, where, 220)
-    good = tissue.good_spots
-    at = (tissue.centres_yx[good] * MPP / _COARSE_UM - 0.5).T
+    fields = _locally_uncorrelated(candidates, [_coarse(field) for field in tissue.visible], where, 220)
+    centres = tissue.centres_yx[tissue.in_tissue & tissue.scored]
+    at = (centres * MPP / _COARSE_UM - 0.5).T
     values = np.stack([ndimage.map_coordinates(field, at, order=1, mode="nearest") for field in fields], 1)
-    relation = chance_relation(values, _looks(tissue, image)[good], tissue.centres_yx[good] * MPP)
+    relation = chance_relation(values, _looks(image, centres), centres * MPP, rng, (100, 300))
     chosen = _distinct(fields[np.argsort(relation, kind="stable")], where)
     large = np.stack([ndimage.zoom(field, _COARSE, order=3, mode="nearest", grid_mode=True) for field in chosen])
-    inside = tissue.solid & ~tissue.failed
-    return np.asarray((large - large[:, inside].mean(1)[:, None, None]) / large[:, inside].std(1)[:, None, None], dtype=np.float32)
+    mean, deviation = large[:, inside].mean(1), large[:, inside].std(1)
+    return np.asarray((large - mean[:, None, None]) / deviation[:, None, None], dtype=np.float32)
 
 
-def chance_relation(values: np.ndarray, looks: np.ndarray, centres_um: np.ndarray) -> np.ndarray:
-    """|r| between each column of ``values`` (n, m) and what a ridge on ``looks`` (n, d) predicts of it from far spots alone, the worst of some penalties: (m,)."""
-    centred = values - values.mean(0)
-    scaled = (looks - looks.mean(0)) / (looks.std(0) + 1e-9)
-    u, s, _ = np.linalg.svd(np.clip(scaled, -6, 6), full_matrices=False)
-    distance = np.hypot(*(centres_um[:, None] - centres_um[None]).T)
-    far = np.clip((distance - 137.5) / 500, 0, 1)
-    worst = np.zeros(values.shape[1])
-    for penalty in (0.02, 0.1, 0.5, 2.0):  # in units of the number of spots
-        gain = s**2 / (s**2 + penalty * len(values))
-        predicted = ((u * gain) @ u.T * far) @ centred
-        r = (predicted * centred).sum(0) / np.linalg.norm(predicted, axis=0) / np.linalg.norm(centred, axis=0)
-        worst = np.maximum(worst, np.abs(r))
-    return worst
+def shuffled_order(tissue: Tissue, image: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """An order of the spots in tissue that takes ``measured`` (n_in_tissue, m) away from what ``image`` shows; unscored spots keep their place."""
+    rng = np.random.default_rng([tissue.seed, 3])
+    scored = np.flatnonzero(tissue.scored[tissue.in_tissue])
+    centres = tissue.centres_yx[tissue.in_tissue][scored]
+    orders = [rng.permutation(scored) for _ in range(_ORDERS)]
+    values = np.concatenate([measured[order] for order in orders], 1)
+    relation = chance_relation(values, _looks(image, centres), centres * MPP, rng, (100, 10_000))
+    order = np.arange(len(measured))
+    order[scored] = orders[int(relation.reshape(_ORDERS, -1).max(1).argmin())]
+    return order
 
 
-def _looks(tissue: Tissue, image: np.ndarray) -> np.ndarray:
-    """Colour and texture round every lattice spot, over the spot and over a tile: float (n_lattice, n)."""
-    half = image[::2, ::2].astype(np.float32)
-    size = half.shape[0] // GRID
-    density = -np.log((half + 1) / 256)
+def chance_relation(
+    values: np.ndarray, looks: np.ndarray, centres_um: np.ndarray, rng: np.random.Generator, penalties: tuple[float, ...]
+) -> np.ndarray:
+    """How well ridges on ``looks`` (n, d) predict each column of ``values`` (n, m) out of fold: (m,).
 
-    def cells(pixels: np.ndarray) -> np.ndarray:
-        return pixels.reshape(GRID, size, GRID, size).mean((1, 3))
+    The root mean square of r over random spatial splits, for the worst of several regressions: all features with each of ``penalties``, and random halves.
+    """
+    looks = np.clip((looks - looks.mean(0)) / (looks.std(0) + 1e-9), -6, 6)
+    n = looks.shape[1]
+    halves = [looks[:, rng.permutation(n)[: n // 2]] for _ in range(2)]
+    squares = np.zeros((len(penalties) + len(halves), values.shape[1]))
+    for number in range(_SPLITS):
+        shift = rng.uniform(0, _BLOCK_UM, 2) if number % 2 else 0  # every other split cuts its blocks where the default split does
+        cell = np.floor((centres_um - centres_um.min(0) + shift) / _BLOCK_UM).astype(int)
+        block = np.unique(cell, axis=0, return_inverse=True)[1].ravel()
+        fold = (rng.permutation(block.max() + 1) % _FOLDS)[block]
+        predictions = _out_of_fold(values, looks, centres_um, fold, penalties)
+        predictions += [_out_of_fold(values, half, centres_um, fold, (50,))[0] for half in halves]
+        squares += [_pearson(predicted, values) ** 2 for predicted in predictions]
+    return np.asarray(np.sqrt(squares.max(0) / _SPLITS))
 
-    maps = [cells(half[..., i]) for i in range(3)]
-    for channel in (density[..., 0], density[..., 1]):
-        smooth = [channel, *(ndimage.gaussian_filter(channel, sigma, truncate=3) for sigma in (0.8, 1.6, 3.2))]
-        for fine, coarse in zip(smooth, smooth[1:], strict=False):
-            band = fine - coarse
-            maps += [np.log(blur(cells(band * band), 30) + 1e-5), cells(band**3)]
-        maps += [cells(channel * channel), cells(np.maximum(channel - 0.7, 0)), cells(np.maximum(0.15 - channel, 0))]
-    return np.concatenate([disc_means(np.stack(maps), tissue.centres_yx, width) for width in (55.0, 140.0)], 1)
+
+def _out_of_fold(values: np.ndarray, looks: np.ndarray, centres_um: np.ndarray, fold: np.ndarray, penalties: tuple[float, ...]) -> list[np.ndarray]:
+    """Ridge predictions of ``values`` (n, m) at each fold's points from points of other folds farther than a tile, one (n, m) per penalty."""
+    out = [np.empty_like(values) for _ in penalties]
+    for k in range(fold.max() + 1):
+        test = fold == k
+        train = cKDTree(centres_um[test]).query(centres_um)[0] > TILE_UM
+        middle, mean = looks[train].mean(0), values[train].mean(0)
+        around = looks[train] - middle
+        power, axes = np.linalg.eigh(around.T @ around)
+        power, axes = power[-_COMPONENTS:, None], axes[:, -_COMPONENTS:]
+        projected, inputs = axes.T @ (around.T @ (values[train] - mean)), (looks[test] - middle) @ axes
+        for predicted, penalty in zip(out, penalties, strict=True):
+            predicted[test] = inputs @ (projected / (power + penalty)) + mean
+    return out
 
 
-def _distinct(fields: np.ndarray, where: np.ndarray, most: float = 0.3) -> list[np.ndarray]:
+def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    a, b = a - a.mean(0), b - b.mean(0)
+    return np.asarray((a * b).sum(0) / np.linalg.norm(a, axis=0) / np.linalg.norm(b, axis=0))
+
+
+def _looks(image: np.ndarray, centres_yx: np.ndarray) -> np.ndarray:
+    """Features of the tiles round ``centres_yx`` (n, 2): (n, n_features)."""
+    radius, side = round(TILE_UM / MPP / 2), round(TILE_UM / QuickSettings().um_per_px / 2) * 2
+    corners = np.round(centres_yx).astype(int) - radius
+    tiles = np.stack([cv2.resize(image[y : y + 2 * radius, x : x + 2 * radius], (side, side), interpolation=cv2.INTER_AREA) for y, x in corners])
+    return np.concatenate([tile_features(tiles[start : start + 64]) for start in range(0, len(tiles), 64)]).astype(np.float64)
+
+
+def _distinct(fields: np.ndarray, where: np.ndarray, most: float = 0.25) -> list[np.ndarray]:
     """The first N_HIDDEN of ``fields`` that correlate with none before them by more than ``most``."""
-    weight = np.sqrt(where)
+    inside = where > 0.5
     chosen: list[np.ndarray] = []
     for field in fields:
-        if all(abs(np.corrcoef((field * weight).ravel(), (other * weight).ravel())[0, 1]) < most for other in chosen):
+        if all(abs(np.corrcoef(field[inside], other[inside])[0, 1]) < most for other in chosen):
             chosen.append(field)
         if len(chosen) == N_HIDDEN:
             break

@@ -21,7 +21,7 @@ UP = CELL_PX // HALF
 
 HAEMATOXYLIN = np.array([0.84, 1.20, 0.50], np.float32)  # optical density in R, G, B of one unit
 EOSIN = np.array([0.13, 0.80, 0.42], np.float32)
-MUCIN = np.array([0.60, 0.52, 0.20], np.float32)  # the bluish grey of loose, invaded stroma
+MUCIN = np.array([0.55, 0.58, 0.16], np.float32)  # the bluish grey of loose, invaded stroma
 GLASS = np.array([243.0, 242.0, 244.0], np.float32)
 
 
@@ -97,13 +97,13 @@ def fibre_texture(rng: np.random.Generator, tissue: Tissue) -> np.ndarray:
 def _ground(rng: np.random.Generator, tissue: Tissue, fibres: np.ndarray) -> Ground:
     """Stroma, nests of tumour cells, invasive front, fat and necrosis."""
     shape = (HALF_PX, HALF_PX)
-    edge, mottle = band_field(rng, shape, HALF_UM, 14, 70), band_field(rng, shape, HALF_UM, 5, 25)
+    edge, mottle = np.clip(band_field(rng, shape, HALF_UM, 14, 70), -2.5, 2.5), band_field(rng, shape, HALF_UM, 5, 25)
     front = _step(enlarge(tissue.front, UP) + 0.10 * edge, 0.07)
     potential = np.minimum(enlarge(tissue.nest, UP) + 0.10 * edge, _septa(rng, tissue, edge))
     nest = _step(potential, 0.03) * (1 - front)
     stroma = 1 - nest
-    strength = np.exp(0.26 * enlarge(tissue.eosin, UP))
-    eosin = strength * (0.44 * stroma * (1 + 0.26 * fibres) * (1 - 0.32 * front) + 0.40 * nest * (1 + 0.16 * mottle + 0.14 * fibres))
+    strength = np.exp(0.23 * enlarge(tissue.eosin, UP))
+    eosin = strength * (0.44 * stroma * (1 + 0.29 * fibres) * (1 - 0.25 * front) + 0.40 * nest * (1 + 0.16 * mottle + 0.14 * fibres))
     haematoxylin = 0.04 * stroma + nest * (0.15 + 0.04 * mottle)
     mucin = front * 0.24 * (1 + 0.25 * fibres + 0.15 * mottle)
     halo = np.exp(-((potential + 0.06) ** 2) / 0.0012) * (1 - front)
@@ -111,7 +111,7 @@ def _ground(rng: np.random.Generator, tissue: Tissue, fibres: np.ndarray) -> Gro
     holes = np.maximum(holes, _holes(rng, tissue, nest))
     layers = [np.maximum(layer, 0) * (1 - holes) for layer in (eosin, haematoxylin, mucin)]
     room = 1 - holes
-    for mask, (e, h) in ((tissue.necrosis, _necrosis(rng, mottle)), (tissue.fat, _fat(rng, tissue))):
+    for mask, (e, h) in ((tissue.necrosis, _necrosis(rng, mottle)), (tissue.fat, _fat(rng, tissue, edge))):
         share = _step(enlarge(blur(mask, 10), UP) + 0.10 * edge - 0.5, 0.05)
         layers = [layer * (1 - share) + share * new for layer, new in zip(layers, (e, h, 0.0), strict=True)]
         room = room * (1 - share) + share * 0.7 * (e > 0.2)
@@ -131,12 +131,16 @@ def _centres(rng: np.random.Generator, pitch_um: float, jitter_um: float) -> np.
     return (grid + rng.uniform(-jitter_um, jitter_um, grid.shape)).reshape(-1, 2)
 
 
+def _bent(at: tuple[np.ndarray, ...], edge: np.ndarray, by_um: float) -> np.ndarray:
+    """Half-resolution pixels ``at`` in um, (n, 2), moved about by ``edge`` so that lines between them bend."""
+    return np.stack(at, 1) * HALF_UM + by_um * np.stack([edge[at], np.roll(edge, 300, 0)[at]], 1)
+
+
 def _septa(rng: np.random.Generator, tissue: Tissue, edge: np.ndarray) -> np.ndarray:
     """Potential that is negative in thin sheets of stroma between nests of about 100 um."""
     out = np.ones((HALF_PX, HALF_PX), np.float32)
     near = np.nonzero(enlarge(tissue.nest, UP) > -0.5)
-    bent = np.stack(near, 1) * HALF_UM + 9 * np.stack([edge[near], np.roll(edge, 300, 0)[near]], 1)
-    distance, _ = cKDTree(_centres(rng, 105, 42)).query(bent, k=2)
+    distance, _ = cKDTree(_centres(rng, 105, 42)).query(_bent(near, edge, 9), k=2)
     out[near] = (distance[:, 1] - distance[:, 0] - 14) / 60
     return out
 
@@ -163,11 +167,11 @@ def _necrosis(rng: np.random.Generator, mottle: np.ndarray) -> tuple[np.ndarray,
     return 0.30 * (1 + 0.28 * mottle + 0.28 * grains), 0.03 + 0.8 * dust
 
 
-def _fat(rng: np.random.Generator, tissue: Tissue) -> tuple[np.ndarray, np.ndarray]:
+def _fat(rng: np.random.Generator, tissue: Tissue, edge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Empty vacuoles of 50 to 90 um with thin membranes: eosin, haematoxylin."""
     eosin = np.zeros((HALF_PX, HALF_PX), np.float32)
     near = np.nonzero(enlarge(blur(tissue.fat, 10), UP) > 0.05)
-    distance, _ = cKDTree(_centres(rng, 62, 24)).query(np.stack(near, 1) * HALF_UM, k=3)
+    distance, _ = cKDTree(_centres(rng, 62, 24)).query(_bent(near, edge, 2.5), k=3)
     gap = distance[:, 1] - distance[:, 0]
     corner = np.clip(1 - (distance[:, 2] - distance[:, 0]) / 16, 0, 1)
     eosin[near] = 0.42 * np.exp(-((gap / 4.2) ** 2)) + 0.35 * corner

@@ -1,14 +1,13 @@
 """The synthetic tissue behind the phantom: smooth random fields, regions, and the lattice of spots over it. No pixels, no counts.
 
-Everything here lives on one grid of :data:`CELL_UM` um, arrays (rows, columns). Visible fields vary over 600 um and more; hidden fields vary
-over 300 to 420 um and are, in every neighbourhood of some hundred um, uncorrelated with the visible ones, so that no fold of a spatial split
-relates them by chance.
+Everything here lives on one grid of :data:`CELL_UM` um, arrays (rows, columns). Visible fields vary over 600 um and more.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from scipy import fft, ndimage, special
 from skimage.draw import polygon2mask
@@ -20,9 +19,10 @@ CELL_UM = CELL_PX * MPP
 GRID = SIDE_PX // CELL_PX
 SPOT_UM = 55.0
 PITCH_UM = 100.0
+TILE_UM = 137.5  #: the paper's tile, 2.5 spot diameters
 N_HIDDEN = 8
 
-_TILE_SIGMA_UM = 45.0  # a Gaussian about as wide as a tile of 137.5 um
+_TILE_SIGMA_UM = 45.0  # a Gaussian about as wide as a tile
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,6 @@ class Tissue:
     spacing: np.ndarray  #: unit variance, spacing of fibres
     coherence: np.ndarray  #: unit variance, how parallel fibres run
     direction: np.ndarray  #: radians, main direction of fibres
-    hidden: np.ndarray  #: (N_HIDDEN, GRID, GRID), unit variance, not visible at all
     fat: np.ndarray  #: bool
     necrosis: np.ndarray  #: bool
     failed: np.ndarray  #: bool, permeabilisation failed though the tissue looks normal
@@ -52,10 +51,21 @@ class Tissue:
     array_rc: np.ndarray  #: int (n_lattice, 2), (array_row, array_col)
     centres_yx: np.ndarray  #: float (n_lattice, 2), full-resolution px
     in_tissue: np.ndarray  #: bool (n_lattice,)
+    alive: np.ndarray  #: 0..1 (n_lattice,), share of the spot that gives transcripts; 0.05 in fat, necrosis and the failed region
 
     @property
     def solid(self) -> np.ndarray:
         return self.tissue & ~self.fat & ~self.necrosis
+
+    @property
+    def scored(self) -> np.ndarray:
+        """bool (n_lattice,): spots that pass the paper's filter as a rule."""
+        return self.alive > 0.37
+
+    @property
+    def visible(self) -> list[np.ndarray]:
+        """What a tile shows: tumour and front averaged over about a tile, eosin, size, spacing, coherence."""
+        return [blur(self.tumour, _TILE_SIGMA_UM), blur(self.invasive, _TILE_SIGMA_UM), self.eosin, self.size, self.spacing, self.coherence]
 
 
 def band_field(rng: np.random.Generator, shape: tuple[int, int], cell_um: float, shortest_um: float, longest_um: float) -> np.ndarray:
@@ -73,15 +83,8 @@ def band_field(rng: np.random.Generator, shape: tuple[int, int], cell_um: float,
 
 def enlarge(field: np.ndarray, factor: int) -> np.ndarray:
     """Linear interpolation of a (h, w) grid of cells to (h * factor, w * factor) px, float32."""
-    for axis in (0, 1):
-        n = field.shape[axis]
-        at = np.clip((np.arange(n * factor, dtype=np.float32) + 0.5) / factor - 0.5, 0, n - 1)
-        low = np.minimum(at.astype(np.int64), n - 2)
-        part = (at - low).astype(np.float32)
-        part = part[:, None] if axis == 0 else part[None]
-        below, above = np.take(field, low, axis), np.take(field, low + 1, axis)
-        field = below + (above - below) * part
-    return np.asarray(field, dtype=np.float32)
+    h, w = field.shape
+    return np.asarray(cv2.resize(np.asarray(field, dtype=np.float32), (w * factor, h * factor), interpolation=cv2.INTER_LINEAR))
 
 
 def blur(field: np.ndarray, sigma_um: float) -> np.ndarray:
@@ -170,33 +173,6 @@ def _uncorrelated(field: np.ndarray, others: list[np.ndarray], where: np.ndarray
     return np.asarray((limited - limited[where].mean()) / limited[where].std(), dtype=np.float32)
 
 
-def _locally_uncorrelated(fields: list[np.ndarray], others: list[np.ndarray], where: np.ndarray, sigma_um: float) -> np.ndarray:
-    """Each of ``fields`` less its regression on ``others`` within a Gaussian window round every cell, weighted by ``where``: unit variance.
-
-    The regression's weights are smooth, so they are found on a grid ``coarse`` times wider.
-    """
-    coarse = 6
-
-    def window_mean(field: np.ndarray) -> np.ndarray:
-        cells = field.reshape(GRID // coarse, coarse, GRID // coarse, coarse).mean((1, 3))
-        return ndimage.gaussian_filter(cells, sigma_um / CELL_UM / coarse, mode="nearest", truncate=3)
-
-    basis = [np.ones_like(where, dtype=np.float32), *others]
-    n = len(basis)
-    gram = np.empty((GRID // coarse, GRID // coarse, n, n), np.float32)
-    for i in range(n):
-        for j in range(i, n):
-            gram[..., i, j] = gram[..., j, i] = window_mean(where * basis[i] * basis[j])
-    ridge = 1e-3 * np.einsum("yxii->yx", gram)[..., None, None] / n + 1e-5
-    right = np.stack([np.stack([window_mean(where * b * field) for b in basis], -1) for field in fields], -1)
-    weights = np.linalg.solve(gram + ridge * np.eye(n, dtype=np.float32), right)
-    out = []
-    for i, field in enumerate(fields):
-        rest = field - sum(enlarge(weights[..., j, i], coarse) * basis[j] for j in range(n))
-        out.append((rest - rest[where].mean()) / rest[where].std())
-    return np.asarray(out, dtype=np.float32)
-
-
 def grow_tissue(seed: int) -> Tissue:
     """The tissue of ``seed``: the same seed gives the same tissue."""
     rng = np.random.default_rng([seed, 0])
@@ -217,9 +193,9 @@ def grow_tissue(seed: int) -> Tissue:
     front = _uncorrelated(band(600, 1500), [blur(nest > 0, _TILE_SIGMA_UM)], solid) + 0.25 * band(230, 500)
     front -= np.quantile(front[solid], 0.80)
     array_rc, centres_yx = _lattice()
-    covered = disc_means(np.stack([tissue, solid, failed]).astype(np.float32), centres_yx)
-    in_tissue = covered[:, 0] > 0.6
-    outlines["invasive"] = _place_island(nest, front, array_rc, centres_yx, covered)
+    whole, alive = disc_means(np.stack([tissue, np.where(solid & ~failed, 1, 0.05 * tissue)]).astype(np.float32), centres_yx).T
+    in_tissue = whole > 0.6
+    outlines["invasive"] = _place_island(nest, front, array_rc, centres_yx, alive)
     front = np.where(_mask(outlines["invasive"]), np.float32(1), front)
     invasive = special.expit(front / 0.05) * solid
     tumour = special.expit(nest / 0.05) * solid * (1 - invasive)
@@ -229,12 +205,11 @@ def grow_tissue(seed: int) -> Tissue:
     for _ in range(3):  # size, spacing, coherence
         products = [a * b for i, a in enumerate(seen[:3]) for b in seen[i:3]]
         seen.append(_uncorrelated(band(600, 1500), seen + products, solid))
-    hidden = _locally_uncorrelated([band(300, 420) for _ in range(N_HIDDEN)], seen, solid & ~failed, 220.0)
     turn = np.arctan2(band(500, 1500), band(500, 1500)) / 2
     return Tissue(
         seed=seed, tissue=tissue, nest=nest, front=front, tumour=np.float32(tumour), invasive=np.float32(invasive), eosin=eosin,
-        size=seen[3], spacing=seen[4], coherence=seen[5], direction=turn, hidden=hidden, fat=fat, necrosis=necrosis, failed=failed,
-        outlines=outlines, array_rc=array_rc, centres_yx=centres_yx, in_tissue=in_tissue,
+        size=seen[3], spacing=seen[4], coherence=seen[5], direction=turn, fat=fat, necrosis=necrosis, failed=failed,
+        outlines=outlines, array_rc=array_rc, centres_yx=centres_yx, in_tissue=in_tissue, alive=alive,
     )  # fmt: skip
 
 
@@ -244,10 +219,11 @@ def _mask_of_ragged_edge(rng: np.random.Generator, tissue: np.ndarray) -> np.nda
     return depth_um < 18 * (1 + band_field(rng, tissue.shape, CELL_UM, 100, 400))
 
 
-def _place_island(nest: np.ndarray, front: np.ndarray, array_rc: np.ndarray, centres_yx: np.ndarray, covered: np.ndarray) -> np.ndarray:
+def _place_island(nest: np.ndarray, front: np.ndarray, array_rc: np.ndarray, centres_yx: np.ndarray, alive: np.ndarray) -> np.ndarray:
     """The invasive region between spots: where the surroundings are plain stroma of good spots."""
     corners, centroids = triangle_centroids(array_rc, centres_yx)
-    good = ((covered[:, 1] > 0.99) & (covered[:, 2] < 0.01))[corners].all(1)
+    good = (alive > 0.99)[corners].all(1)
+    good &= np.hypot(*(centroids - SIDE_PX / 2).T) * MPP < 1250
     corners, centroids = corners[good], centroids[good]
     other = ndimage.maximum_filter(np.maximum(front + 0.2, nest), size=int(170 / CELL_UM))
     at = (centroids / CELL_PX).astype(int)

@@ -1,0 +1,167 @@
+"""The only place that touches the viewer's layers: adding, locking, painting, and placing two maps side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from napari.layers import Layer, Points
+from scipy.spatial import cKDTree
+
+from napari_deepspace.layers import METADATA, LayerTuple, View, slide_layer, spots_layer
+from napari_deepspace.section import Section
+
+SLIDE, SPOTS, SLIDE_2, SPOTS_2 = "slide", "spots", "slide, right", "spots, right"
+
+
+class Canvas:
+    """The layers of one section in a viewer. A layer is known by its metadata, whatever it is called."""
+
+    def __init__(self, viewer: Any):
+        self.viewer = viewer
+        self.section: Section | None = None
+        self._tree: cKDTree | None = None
+
+    def show_section(self, section: Section, tuples: list[LayerTuple]) -> None:
+        """Replace what was shown by ``section``. All layers are made before the first is added, so that a failure leaves nothing half-done."""
+        layers = [Layer.create(*layer) for layer in tuples]
+        self.clear()
+        self.section = section
+        self._tree = cKDTree(section.centres_yx)
+        for layer in layers:
+            self._add(layer)
+        self.viewer.canvas.overlays.scale_bar.visible = True
+        self.viewer.reset_view()
+        self._activate()
+
+    def clear(self) -> None:
+        """Take every layer of the dock out of the viewer."""
+        self.viewer.canvas.grid.enabled = False
+        self.viewer.canvas.overlays.text.visible = False
+        for layer in [layer for layer in self.viewer.layers if METADATA in layer.metadata]:
+            self.viewer.layers.remove(layer)
+        self.section = self._tree = None
+
+    def layer(self, role: str) -> Any:
+        """The layer of that role, or None (the user may have removed it)."""
+        return next((layer for layer in self.viewer.layers if layer.metadata.get(METADATA, {}).get("role") == role), None)
+
+    def paint(self, view: View, notes: np.ndarray, right: View | None = None) -> None:
+        """Colour the spots by ``view`` and, where two maps stand side by side, the right ones by ``right``."""
+        for role, one in ((SPOTS, view), (SPOTS_2, right)):
+            layer = self.layer(role)
+            if layer is None or one is None or len(layer.data) != len(one.face):
+                continue
+            if not np.array_equal(layer.border_color, one.border):
+                with layer.events.border_color.blocker():
+                    layer.border_color = one.border
+            with layer.events.face_color.blocker():  # one upload instead of two
+                layer.face_color = one.face
+            layer.features = self._features(view, notes)
+        self._caption(view, right)
+
+    def set_spot_size(self, percent: int) -> None:
+        """Draw spots at ``percent`` of their true diameter."""
+        for role in (SPOTS, SPOTS_2):
+            layer = self.layer(role)
+            if layer is not None and self.section is not None:
+                layer.size = self.section.spot_diameter_px * percent / 100
+
+    def set_slide_opacity(self, percent: int) -> None:
+        """Fade the slide, so that the colours of the spots stand out."""
+        for role in (SLIDE, SLIDE_2):
+            layer = self.layer(role)
+            if layer is not None:
+                layer.opacity = percent / 100
+
+    def set_side_by_side(self, on: bool) -> None:
+        """Two cells with linked cameras: slide and spots twice. The second slide shares the first one's pixels."""
+        if self.section is None or (self.layer(SPOTS_2) is not None) == on:
+            return
+        if on:
+            for make, role in ((slide_layer, SLIDE_2), (spots_layer, SPOTS_2)):
+                if role == SLIDE_2 and self.layer(SLIDE) is None:
+                    continue
+                data, kwargs, kind = make(self.section, role)
+                self._add(Layer.create(data, kwargs | {"name": f"{kwargs['name']}, right"}, kind))
+            self._to_front()
+        else:
+            for role in (SLIDE_2, SPOTS_2):
+                layer = self.layer(role)
+                if layer is not None:
+                    self.viewer.layers.remove(layer)
+        grid = self.viewer.canvas.grid
+        grid.stride = 2 if self.layer(SLIDE) is not None else 1
+        grid.shape = (1, 2)
+        grid.spacing = 6
+        grid.enabled = on
+        self.viewer.reset_view()
+        self._activate()
+
+    def spot_at(self, position: tuple[float, ...]) -> int | None:
+        """The spot under a world position (um), or None."""
+        if self.section is None or self._tree is None or len(position) < 2:
+            return None
+        yx = np.asarray(position[-2:]) / self.section.mpp
+        distance, index = self._tree.query(yx)
+        return int(index) if distance <= self.section.spot_diameter_px / 2 else None
+
+    def _caption(self, view: View, right: View | None) -> None:
+        """What the colours are, on the canvas itself: it goes with every screenshot."""
+        assert self.section is not None
+        text = f"{view.gene}: {view.caption}" if right is None else f"{view.gene}\nleft: {view.caption}\nright: {right.caption}"
+        synthetic = "SYNTHETIC data. " if self.section.synthetic else ""
+        overlay = self.viewer.canvas.overlays.text
+        overlay.text = f"{text}\n{synthetic}Research use only."
+        overlay.position = "top_left"
+        overlay.font_size = 9
+        overlay.box = True
+        overlay.visible = True
+
+    def _add(self, layer: Layer) -> None:
+        if isinstance(layer, Points):
+            lock(layer)
+        self.viewer.add_layer(layer)
+
+    def _to_front(self) -> None:
+        """The grid fills its cells in the order of the layer list: ours come first."""
+        for index, role in enumerate(role for role in (SLIDE, SPOTS, SLIDE_2, SPOTS_2) if self.layer(role) is not None):
+            self.viewer.layers.move(self.viewer.layers.index(self.layer(role)), index)
+
+    def _activate(self) -> None:
+        """The spots are the active layer: napari's status bar then names the spot under the cursor."""
+        layer = self.layer(SPOTS)
+        if layer is not None:
+            self.viewer.layers.selection.active = layer
+
+    def _features(self, view: View, notes: np.ndarray) -> pd.DataFrame:
+        assert self.section is not None
+        return pd.DataFrame(
+            {
+                "barcode": self.section.adata.obs_names.astype(str),
+                f"{view.gene} measured": view.measured,
+                f"{view.gene} predicted": view.predicted,
+                "spot": pd.Series(notes, dtype=object),
+            }
+        )
+
+
+def lock(layer: Points) -> None:
+    """Let no key and no drag change the spots: no mode but moving the camera, nothing that stays selected, no deleting of the layer.
+
+    napari's Delete key removes selected points in every mode; with an empty selection it has nothing to remove.
+    """
+    layer.locked = True
+
+    def forbid() -> None:
+        layer.editable = False
+
+    forbid()
+    layer.events.editable.connect(forbid)  # napari's own controls set it again when the layer is added or 3D is toggled
+
+    def unselect() -> None:
+        if layer.selected_data:
+            layer.selected_data.clear()
+
+    layer.selected_data.events.items_changed.connect(unselect)

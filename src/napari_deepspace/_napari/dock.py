@@ -1,0 +1,360 @@
+"""The dock: builds the session and the panels and connects them. The wiring is only here."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import napari.viewer
+from napari.utils.notifications import notification_manager, show_error, show_warning
+from qtpy.QtCore import QEvent, QMimeData, Qt
+from qtpy.QtWidgets import QFrame, QLineEdit, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_deepspace import layers
+from napari_deepspace._napari import style
+from napari_deepspace._napari.canvas import Canvas
+from napari_deepspace._napari.jobs import start_job
+from napari_deepspace._napari.loading import Opened, open_section
+from napari_deepspace._napari.look_panel import LookPanel
+from napari_deepspace._napari.project_view import Projects, apply_view, run_of
+from napari_deepspace._napari.quality_panel import QualityPanel
+from napari_deepspace._napari.section_panel import SectionPanel
+from napari_deepspace._napari.session import Session
+from napari_deepspace._napari.train_panel import TrainPanel
+from napari_deepspace._napari.training import Estimates, Training
+from napari_deepspace._napari.widgets import Wrapped, calm_wheel, label, one_shot, restyle
+from napari_deepspace.errors import DeepSpaceError
+from napari_deepspace.layers import hover_text, spot_notes
+from napari_deepspace.project import Project, View
+from napari_deepspace.settings import SectionSettings
+
+logger = logging.getLogger(__name__)
+
+RESEARCH = "Research use only."
+WIDTH = 372
+
+
+class DeepSpaceDock(QWidget):
+    """From a Space Ranger folder to predicted maps, from top to bottom: Section, Quality, Train, Look."""
+
+    def __init__(self, viewer: napari.viewer.Viewer):
+        super().__init__()
+        self.setObjectName("DeepSpaCE")
+        self.setAcceptDrops(True)
+        self.session = Session()
+        self.canvas = Canvas(viewer)
+        self.section_panel = SectionPanel(self.session)
+        self.quality_panel = QualityPanel(self.session)
+        self.train_panel = TrainPanel(self.session)
+        self.look_panel = LookPanel(self.session)
+        self.panels = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel)
+        self.training = Training(self.session, self.train_panel, self.say, self.fail)
+        self.estimates = Estimates(self.session, self.train_panel, lambda: self.opened)
+        self.projects = Projects(self.session, self.section_panel, viewer, self._open, self.say, self.fail)
+        self.opened: SectionSettings | None = None  #: how the open section was read
+        self.messages: list[str] = []
+        self._painted: layers.View | None = None  #: what the spots show now
+        self._notes: Any = ()
+        self._fresh = False  #: a section was just opened
+        self._viewer = viewer
+        self._luts = style.luts()
+        self._paint_soon = one_shot(self, 0)
+        self._scroll: Callable[[], None] = lambda: None
+        self._scroll_soon = one_shot(self, 60)
+        self._build()
+        self._connect()
+        self.say("Open a section to begin.")
+
+    # -- what a user can do, and a script too ------------------------------------------------------------------------------------------
+
+    def open_section(self, path: Path, image: Path | None = None, platform: str = "auto") -> None:
+        """Open a section in a thread; the slide and the spots appear when it is read."""
+        self._open(SectionSettings.model_validate({"path": path, "image": image, "platform": platform}))
+
+    def open_sample(self) -> None:
+        """Open the built-in synthetic section."""
+        self._open(None)
+
+    def reopen(self, **changes: Any) -> None:
+        """Read the open section again with another image or platform."""
+        if self.opened is not None:
+            self._open(self.opened.model_copy(update=changes))
+
+    def open_project(self, folder: Path, library_id: str | None = None) -> None:
+        """Open a project as it was saved, or another of its sections; a file that moved is asked for."""
+        self.projects.open(folder, library_id)
+
+    def save_project(self, folder: Path) -> None:
+        """Save section, run and view; the folder becomes a project if it is none."""
+        self.projects.save(folder)
+
+    def start_training(self) -> None:
+        """Train with what the panel says."""
+        if self.opened is None:
+            self.fail(DeepSpaceError("There is nothing to train on yet. Open a section first."))
+            return
+        try:
+            settings = self.train_panel.settings(self.opened)
+        except DeepSpaceError as error:
+            self.fail(error)
+            return
+        self.estimates.cancel()
+        self.training.start(settings)
+
+    def stop_training(self) -> None:
+        """Stop the run; its process is gone within two seconds."""
+        self.training.stop()
+
+    def show_part(self, widget: QWidget) -> None:
+        """Scroll so that ``widget`` is in view, its top first, once the layout has settled."""
+
+        def scroll() -> None:
+            content, bar = self.scroller.widget(), self.scroller.verticalScrollBar()
+            if content is not None and bar is not None:
+                bar.setValue(widget.mapTo(content, widget.rect().topLeft()).y() - 4)
+
+        self._scroll = scroll
+        self._scroll_soon.start()
+
+    def say(self, text: str, level: str = "info") -> None:
+        """Show a message in the dock until the next one; ``level`` is info, warning or error."""
+        self.messages.append(text)
+        self.status.setText(text)
+        self.status.setProperty("level", level)
+        restyle(self.status)
+        self.status.setToolTip("\n\n".join(self.messages[-12:]))
+        if level == "warning":
+            show_warning(text)
+        elif level == "error":
+            show_error(text)
+
+    def fail(self, error: Exception) -> None:
+        """Show an error: a sentence for what the user can mend, a traceback in napari's own window for a bug of ours."""
+        if isinstance(error, DeepSpaceError):
+            self.say(str(error), "error")
+            return
+        self.say(f"A fault of this program: {type(error).__name__}: {error}. Please report it.", "error")
+        notification_manager.receive_error(type(error), error, error.__traceback__)
+
+    def paint(self) -> None:
+        """Paint what the session says, now."""
+        session = self.session
+        beside = session.side_by_side and session.maps is not None and session.gene in session.maps.genes
+        view = session.view(self._luts, "measured" if beside else None)
+        right = session.view(self._luts, "predicted") if beside else None
+        self.look_panel.show_view(view, right, self._luts["difference" if not beside and session.show == "difference" else "value"])
+        self.canvas.set_side_by_side(beside)
+        kept = session.kept()
+        self._painted = right or view
+        if view is not None and kept is not None:
+            self._notes = spot_notes(session.maps, kept.reasons)
+            self.canvas.paint(view, self._notes, right)
+        self.canvas.set_spot_size(session.spot_percent)
+        self.canvas.set_slide_opacity(session.slide_percent)
+
+    # -- building and wiring -----------------------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        content = QWidget()
+        layout = QVBoxLayout(content)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.setSpacing(4)
+        for panel in self.panels:
+            layout.addWidget(panel)
+        layout.addStretch(1)
+        self.scroller = QScrollArea()
+        self.scroller.setWidget(content)
+        self.scroller.setWidgetResizable(True)
+        self.scroller.setFrameShape(QFrame.Shape.NoFrame)
+        self.scroller.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.status = Wrapped()
+        self.status.setObjectName("status")
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.research = label(RESEARCH, "research use only", dim=True)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(2, 2, 2, 4)
+        outer.setSpacing(3)
+        outer.addWidget(self.scroller, 1)
+        outer.addWidget(self.status)
+        outer.addWidget(self.research)
+        self.setMinimumWidth(WIDTH)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        calm_wheel(content)
+        for field in content.findChildren(QLineEdit):
+            field.setAcceptDrops(False)  # a folder dropped there is meant for the dock
+        self._restyle()
+
+    def _connect(self) -> None:
+        s, events = self.section_panel, self.session.events
+        s.folder_chosen.connect(self.open_section)
+        s.sample_chosen.connect(self.open_sample)
+        s.project_opened.connect(self.open_project)
+        s.project_saved.connect(self.save_project)
+        s.section_chosen.connect(self.projects.switch)
+        s.image_chosen.connect(lambda image: self.reopen(image=image))
+        s.platform_chosen.connect(lambda key: self.reopen(platform=key))
+        self.training.started.connect(lambda: self.show_part(self.train_panel.run))
+        self.training.done.connect(self._trained)
+        self.train_panel.start_requested.connect(self.start_training)
+        self.train_panel.stop_requested.connect(self.stop_training)
+        self.train_panel.message.connect(lambda text: self.say(text, "warning"))
+        events.maps.connect(self._maps_changed)
+        for signal in (events.gene, events.show):
+            signal.connect(self._forget_limits)
+        events.connect(self._paint_later)  # whatever changed
+        self._paint_soon.timeout.connect(self.paint)
+        self._scroll_soon.timeout.connect(lambda: self._scroll())
+        self._viewer.events.theme.connect(self._restyle)
+        dock = weakref.ref(self)
+
+        def hover(viewer: Any, event: Any) -> None:
+            here = dock()
+            if here is not None:
+                here._hover(event.position)
+
+        self._hover_callback = hover
+        self._viewer.mouse_move_callbacks.append(hover)
+        self.destroyed.connect(partial(_gone, (self.training, self.estimates), self._viewer, hover))
+
+    def _paint_later(self, *_: Any) -> None:
+        self._paint_soon.start()
+
+    def _restyle(self, event: Any = None) -> None:
+        palette = style.palette(self._viewer.theme)
+        self.setStyleSheet(style.style_sheet(palette))
+        self.train_panel.run.curves.restyle(palette)
+
+    def _open(self, settings: SectionSettings | None, project: Project | None = None, view: View | None = None) -> None:
+        if self.session.busy:
+            self.fail(DeepSpaceError(f"The dock is busy ({self.session.busy}). Wait for it, or press Stop, then open the section again."))
+            return
+        self.estimates.cancel()
+        self.session.busy = "loading"
+        run_dir = run_of(project) if project is not None and view is not None else None
+        start_job(
+            partial(open_section, settings, run_dir),
+            on_yield=self.say,
+            on_return=partial(self._opened, project=project, view=view, run_dir=run_dir),
+            on_error=self.fail,
+            on_finish=self._loaded,
+        )
+
+    def _opened(self, opened: Opened, project: Project | None, view: View | None, run_dir: Path | None) -> None:
+        section, session = opened.loaded.section, self.session
+        self.canvas.show_section(section, opened.layers)
+        session.maps = None
+        session.run_dir = None
+        session.side_by_side = False
+        self.opened = opened.settings
+        session.loaded = opened.loaded
+        self.train_panel.run.reset()
+        if section.synthetic and not self.train_panel.chips.names():
+            self.train_panel.choose_paper_genes()
+        chosen = self.train_panel.chips.names()
+        if session.gene not in section.adata.var_names:
+            session.gene = chosen[0] if chosen else _busiest_gene(opened.loaded.by_gene, section.adata.var_names)
+        self._fresh = project is None
+        if project is not None:
+            self.projects.show(project)
+        if opened.maps is not None:
+            session.run_dir = run_dir
+            session.maps = opened.maps
+        if view is not None:
+            apply_view(view, session, self._viewer)
+        synthetic = "SYNTHETIC section, nothing in it was measured. " if section.synthetic else ""
+        missing = "" if section.slide is not None else " No image was found: choose it with Image…"
+        self.say(f"{synthetic}{section.library_id}: {section.adata.n_obs:,} spots.{missing}", "warning" if missing else "info")
+
+    def _loaded(self) -> None:
+        """The loading job is over, well or not."""
+        self.session.busy = ""
+        if self._fresh and self.train_panel.auto.isChecked() and self.train_panel.start.isEnabled():
+            self.train_panel.choose("quick")
+            self.start_training()
+        self._fresh = False
+
+    def _trained(self) -> None:
+        self.show_part(self.train_panel.run.result)
+        if self.session.project is not None:
+            self.save_project(self.session.project)
+
+    def _maps_changed(self) -> None:
+        maps = self.session.maps
+        if maps is None:
+            if self.session.show != "measured":
+                self.session.show = "measured"
+            self.session.side_by_side = False
+            return
+        if self.session.gene not in maps.genes:
+            self.session.gene = max(maps.genes, key=lambda gene: maps.r.get(gene, -2.0)) if maps.r else maps.genes[0]
+        if self.session.show == "measured":
+            self.session.show = "predicted"
+
+    def _forget_limits(self) -> None:
+        self.session.limits = None
+
+    def _hover(self, position: tuple[float, ...]) -> None:
+        index = self.canvas.spot_at(position)
+        section = self.session.section
+        if index is None or section is None or self._painted is None:
+            self.look_panel.show_hover("")
+            return
+        self.look_panel.show_hover(hover_text(str(section.adata.obs_names[index]), self._painted, index, self._notes[index]))
+
+    def shut(self) -> None:
+        """Leave no process and no callback behind."""
+        _gone((self.training, self.estimates), self._viewer, self._hover_callback)
+
+    def event(self, event: Any) -> bool:
+        """Closing the dock takes this widget out of it, without destroying it."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.shut()
+        return super().event(event)
+
+    # -- a folder or an image dropped on the dock --------------------------------------------------------------------------------------
+
+    def dragEnterEvent(self, event: Any) -> None:
+        if _dropped(event.mimeData()) is not None:
+            event.acceptProposedAction()
+            self._mark_drop(True)
+
+    def dragLeaveEvent(self, event: Any) -> None:
+        self._mark_drop(False)
+
+    def dropEvent(self, event: Any) -> None:
+        path = _dropped(event.mimeData())
+        self._mark_drop(False)
+        if path is None:
+            return
+        event.acceptProposedAction()
+        if path.is_file() and self.opened is not None:
+            self.reopen(image=path)
+        else:
+            self.open_section(path)
+
+    def _mark_drop(self, over: bool) -> None:
+        drop = self.section_panel.drop
+        drop.setProperty("over", over)
+        restyle(drop)
+
+
+def _dropped(mime: QMimeData | None) -> Path | None:
+    urls = [url for url in (mime.urls() if mime is not None else []) if url.isLocalFile()]
+    return Path(urls[0].toLocalFile()) if urls else None
+
+
+def _busiest_gene(by_gene: Any, names: Any) -> str:
+    return str(names[int(by_gene.sum(axis=0).argmax())]) if len(names) else ""
+
+
+def _gone(owners: tuple[Training | Estimates, ...], viewer: Any, hover: Any, *_: Any) -> None:
+    """The dock was closed: no process and no callback stays behind."""
+    for owner in owners:
+        if owner.child is not None:
+            owner.child.stop_and_wait()
+    if hover in viewer.mouse_move_callbacks:
+        viewer.mouse_move_callbacks.remove(hover)

@@ -1,0 +1,125 @@
+"""Reading a section in a thread, from a path to everything the dock needs to show it. Touches neither viewer nor session."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from anndata import AnnData
+from anndata.io import read_elem
+
+from napari_deepspace._napari.session import Loaded
+from napari_deepspace.errors import ModelError
+from napari_deepspace.layers import LayerTuple, Maps, maps_of_result, section_layers
+from napari_deepspace.results import PREDICTED, TARGET, UNS, require_result
+from napari_deepspace.runs import METRICS, PREDICTIONS
+from napari_deepspace.section import Section
+from napari_deepspace.settings import SectionSettings
+
+_ROWS = 256  # read at a time
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A section that was read: its layers, the settings that read it, and the predictions of a run, where one was asked for."""
+
+    loaded: Loaded
+    layers: list[LayerTuple]
+    settings: SectionSettings
+    maps: Maps | None = None
+
+
+def open_section(settings: SectionSettings | None, run_dir: Path | None = None) -> Generator[str, None, Opened]:
+    """Read a section (None: the built-in synthetic one) and the predictions of ``run_dir`` for it, saying what is done.
+
+    Raises
+    ------
+    DataError
+        What the reader found wrong.
+    """
+    if settings is None:
+        from napari_deepspace.phantom import make_phantom
+
+        yield "Making the synthetic section (first time only)…"
+        settings = SectionSettings(path=make_phantom() / "outs", library_id="synthetic-section")
+    yield f"Reading {settings.path.name}…"
+    from napari_deepspace.read import read_settings
+
+    section = read_settings(settings)
+    yield f"{section.library_id}: summing counts…"
+    loaded = Loaded.of(section)
+    yield f"{section.library_id}: opening the slide…"
+    settings = settings.model_copy(update={"library_id": section.library_id, "image": settings.image or section.image_path})
+    maps = None
+    if run_dir is not None:
+        yield f"{section.library_id}: reading predictions…"
+        maps = maps_of_run(run_dir, section)
+    return Opened(loaded, section_layers(section), settings, maps)
+
+
+def read_maps(file: Path, section: Section, scores: dict[str, Any]) -> Maps:
+    """The predictions of a run's result file for ``section``, with their scores.
+
+    Raises
+    ------
+    ModelError
+        The file is no result.
+    """
+    maps = maps_of_result(read_targets(file), section)
+    genes = scores.get("genes") or {}
+    baselines = [name for name in scores.get("mean") or {} if name != "r"]
+    return dataclasses.replace(
+        maps,
+        r={gene: _number(one.get("r")) for gene, one in genes.items()},
+        baselines={gene: {name: _number(one.get(name)) for name in baselines} for gene, one in genes.items()},
+        n_scored=int(scores.get("n_spots") or 0),
+        split_words=str(scores.get("split") or ""),
+    )
+
+
+def maps_of_run(run_dir: Path, section: Section) -> Maps | None:
+    """The predictions that a finished run holds for ``section``, or None."""
+    file = run_dir / METRICS
+    sections = json.loads(file.read_text(encoding="utf-8")).get("sections", {}) if file.is_file() else {}
+    for path in sorted((run_dir / PREDICTIONS).glob("*.h5ad")):
+        if str(read_targets(path).uns[UNS].get("library_id")) == section.library_id:
+            return read_maps(path, section, sections.get(section.library_id, {}))
+    return None
+
+
+def read_targets(path: Path) -> AnnData:
+    """A result file with its predicted genes alone: spots x predicted genes, without counts and baselines.
+
+    The whole file holds several tables of all genes, gigabytes for a full section; the window needs a few columns of one of them.
+
+    Raises
+    ------
+    ModelError
+        The file is no result.
+    """
+    try:
+        with h5py.File(path) as file:
+            obs, var, uns = (read_elem(file[name]) for name in ("obs", "var", "uns"))
+            layer = file[f"layers/{PREDICTED}"]
+            columns = np.flatnonzero(var[TARGET].to_numpy(dtype=bool))
+            values = np.empty((layer.shape[0], len(columns)), dtype=np.float32)
+            for top in range(0, layer.shape[0], _ROWS):
+                values[top : top + _ROWS] = layer[top : top + _ROWS][:, columns]
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{path} holds no predictions that can be read ({type(error).__name__}: {error}). Train again, or open another run."
+        ) from error
+    result = AnnData(obs=obs, var=var.iloc[columns], uns=uns, layers={PREDICTED: values})
+    require_result(result, str(path))
+    return result
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

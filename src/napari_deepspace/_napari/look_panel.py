@@ -1,0 +1,172 @@
+"""Step 4: which gene is painted, measured or predicted, and what its colours mean."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QPushButton, QSlider
+
+from napari_deepspace._napari.session import Session
+from napari_deepspace._napari.widgets import Collapsible, ColourBar, GeneSearch, Segmented, Wrapped, label, row
+from napari_deepspace.glossary import term
+from napari_deepspace.layers import UNIT, View
+
+TIPS = {name: term(name) for name in ("measured", "predicted", "difference")}
+
+
+class LookPanel(Collapsible):
+    """Writes gene, toggle, limits and spot size into the session; shows the colour bar of what is painted."""
+
+    def __init__(self, session: Session):
+        super().__init__("4  Look")
+        self._session = session
+        self.search = GeneSearch("Search a gene to look at…", height=104)
+        self.toggle = Segmented({"measured": "Measured", "predicted": "Predicted", "difference": "Difference"}, TIPS)
+        self.bar = ColourBar()
+        self.shared = QCheckBox("Same limits for measured and predicted")
+        self.shared.setToolTip(term("shared limits"))
+        self.low, self.high = _limit_box(), _limit_box()
+        self.automatic = QPushButton("Auto")
+        self.automatic.setToolTip("Colour limits from the 1st to the 99th percentile of the values.")
+        self.spot_size = QSlider(Qt.Orientation.Horizontal)
+        self.spot_size.setRange(40, 200)
+        self.size_text = label()
+        self.slide = QSlider(Qt.Orientation.Horizontal)
+        self.slide.setRange(0, 100)
+        self.slide_text = label()
+        self.beside = QPushButton("Measured and predicted side by side")
+        self.beside.setCheckable(True)
+        self.beside.setToolTip(term("side by side"))
+        self.score = label("", "r", wrap=True)
+        self.hover = Wrapped(lines=2)
+        self._offered: tuple[Any, ...] = (None, (), {})
+        self._build()
+        self._connect()
+        self.refresh_names()
+        self._refresh()
+
+    def _build(self) -> None:
+        self.content.addWidget(self.search)
+        self.content.addWidget(self.toggle)
+        self.content.addWidget(self.bar)
+        self.content.addLayout(row(label("Limits", "colour limits"), self.low, label("–"), self.high, self.automatic, 1))
+        self.content.addWidget(self.shared)
+        self.content.addWidget(self.score)
+        self.content.addWidget(self.hover)
+        self.content.addLayout(row(label("Spot size", "spot size"), self.spot_size, self.size_text))
+        self.content.addLayout(row(label("Slide", "slide"), self.slide, self.slide_text))
+        self.content.addWidget(self.beside)
+        self.hover.setAlignment(Qt.AlignmentFlag.AlignTop)
+
+    def _connect(self) -> None:
+        s = self._session
+        self.search.picked.connect(lambda name: setattr(s, "gene", name))
+        self.toggle.changed.connect(self._toggled)
+        self.shared.toggled.connect(lambda on: setattr(s, "shared_limits", on))
+        self.spot_size.valueChanged.connect(lambda value: setattr(s, "spot_percent", value))
+        self.slide.valueChanged.connect(lambda value: setattr(s, "slide_percent", value))
+        self.beside.toggled.connect(lambda on: setattr(s, "side_by_side", on))
+        self.automatic.clicked.connect(lambda: setattr(s, "limits", None))
+        for box in (self.low, self.high):
+            box.editingFinished.connect(self._limits_edited)
+        for signal in (s.events.loaded, s.events.maps):
+            signal.connect(self.refresh_names)
+        s.events.connect(self._refresh)
+
+    def refresh_names(self) -> None:
+        """Predicted genes first, best first, with their r; then every other gene of the section."""
+        section, maps = self._session.section, self._session.maps
+        if section is None:
+            self.search.set_names([])
+            return
+        offered = (section, maps.genes if maps else (), dict(maps.r) if maps else {})
+        if offered[0] is self._offered[0] and offered[1:] == self._offered[1:]:
+            return  # a live map changes with every epoch, its genes do not
+        self._offered = offered
+        predicted = sorted(maps.genes, key=lambda gene: -_score(maps.r.get(gene))) if maps else []
+        known = set(predicted)
+        r = {gene: maps.r.get(gene, math.nan) for gene in predicted} if maps else {}
+        remarks = {gene: f"r {value:.2f}" if math.isfinite(value) else "predicted" for gene, value in r.items()}
+        self.search.set_names([*predicted, *(gene for gene in section.adata.var_names if gene not in known)], remarks)
+
+    def show_view(self, view: View | None, right: View | None, lut: np.ndarray) -> None:
+        """Say what is painted now: gene, origin, unit, limits; ``right`` is the second map where two stand side by side."""
+        self.bar.setVisible(view is not None)
+        if view is None:
+            return
+        synthetic = " · SYNTHETIC" if self._session.section is not None and self._session.section.synthetic else ""
+        caption = view.caption if right is None else f"left: {view.caption}, right: {right.caption}"
+        self.bar.set(f"<b>{view.gene}</b> – {caption}{synthetic}", self._session.maps.unit if self._session.maps else UNIT, view.limits, lut)
+        for box, value in ((self.low, view.limits[0]), (self.high, view.limits[1])):
+            box.blockSignals(True)
+            box.setValue(value)
+            box.blockSignals(False)
+
+    def show_hover(self, text: str) -> None:
+        """The line of the spot under the cursor."""
+        self.hover.setText(text or "Point at a spot to read its values.")
+
+    def _toggled(self, key: str) -> None:
+        """One map again, and this one."""
+        self._session.side_by_side = False
+        self._session.show = key  # type: ignore[assignment]
+
+    def _limits_edited(self) -> None:
+        limits = (self.low.value(), self.high.value())
+        if limits[1] > limits[0] and (self._session.limits or self.limits_shown()) != limits:
+            self._session.limits = limits
+
+    def limits_shown(self) -> tuple[float, float]:
+        return float(self.bar.low.text() or 0), float(self.bar.high.text() or 1)
+
+    def _refresh(self, *_: Any) -> None:
+        s = self._session
+        counts = s.section is not None and bool(s.section.adata.n_vars)
+        predicted = s.maps is not None and s.gene in s.maps.genes
+        for key, possible in {"measured": counts, "predicted": predicted, "difference": counts and predicted}.items():
+            self.toggle.buttons[key].setEnabled(possible)
+        self.toggle.set_value(s.show)
+        self.beside.setEnabled(counts and predicted)
+        for widget, value in ((self.shared, s.shared_limits), (self.beside, s.side_by_side)):
+            if widget.isChecked() != value:
+                widget.setChecked(value)
+        self.spot_size.setValue(s.spot_percent)
+        self.size_text.setText(f"{s.spot_percent} %")
+        self.slide.setValue(s.slide_percent)
+        self.slide_text.setText(f"{s.slide_percent} %")
+        self.search.show_current(s.gene)
+        self.score.setText(self._score_line())
+        self.score.setVisible(bool(self.score.text()))
+        if s.section is None:
+            self.bar.setVisible(False)
+        if not self.hover.text():
+            self.show_hover("")
+
+    def _score_line(self) -> str:
+        maps, gene = self._session.maps, self._session.gene
+        if maps is None or gene not in maps.genes:
+            return f"{gene} is measured only: the model does not predict it." if gene and maps is not None else ""
+        if maps.live:
+            return "Still training: this map improves while you look."
+        baselines = "; ".join(f"{name} {r:.2f}" for name, r in maps.baselines.get(gene, {}).items() if math.isfinite(r))
+        r = maps.r.get(gene, math.nan)
+        if not math.isfinite(r):
+            return f"{gene}: r is undefined here (no variation)."
+        return f"{gene}: r {r:.2f} at {maps.n_scored:,} spots not trained on, {maps.split_words}" + (f" · {baselines}" if baselines else "")
+
+
+def _score(r: float | None) -> float:
+    return r if r is not None and math.isfinite(r) else -2.0
+
+
+def _limit_box() -> QDoubleSpinBox:
+    box = QDoubleSpinBox()
+    box.setRange(-100, 100)
+    box.setDecimals(2)
+    box.setSingleStep(0.1)
+    box.setToolTip(term("colour limits"))
+    box.setFixedWidth(98)
+    return box

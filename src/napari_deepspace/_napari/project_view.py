@@ -1,0 +1,143 @@
+"""Between a project on disk and the dock: what is saved, how the same window comes back, and who is asked for a file that moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtWidgets import QFileDialog
+
+from napari_deepspace import project as projects
+from napari_deepspace._napari.section_panel import IMAGES, SectionPanel
+from napari_deepspace._napari.session import Session
+from napari_deepspace.errors import DeepSpaceError
+from napari_deepspace.project import MissingFile, Project, View
+
+
+class Projects:
+    """Opens and saves projects for one dock. ``open_section(settings, project, view)`` reads a section and shows it as ``view`` says."""
+
+    def __init__(
+        self,
+        session: Session,
+        panel: SectionPanel,
+        viewer: Any,
+        open_section: Callable[..., None],
+        say: Callable[..., None],
+        fail: Callable[[Exception], None],
+    ):
+        self._session, self._panel, self._viewer = session, panel, viewer
+        self._open_section, self._say, self._fail = open_section, say, fail
+
+    def open(self, folder: Path, library_id: str | None = None) -> None:
+        """Open the project in ``folder`` as it was saved, or another of its sections."""
+        try:
+            project = self._found(projects.open_project(folder))
+        except DeepSpaceError as error:
+            self._fail(error)
+            return
+        if project is None:
+            return
+        view = project.file.view
+        wanted = library_id or view.library_id or next((section.library_id for section in project.file.sections), None)
+        if wanted is None:
+            self._fail(DeepSpaceError(f"{folder} holds no section yet. Open one, then save the project."))
+            return
+        self._open_section(projects.section_settings(project, wanted), project, view if wanted == view.library_id else None)
+
+    def switch(self, library_id: str) -> None:
+        """Open another section of the open project."""
+        if self._session.project is not None:
+            self.open(self._session.project, library_id)
+
+    def save(self, folder: Path) -> None:
+        """Save section, run and view in ``folder``."""
+        try:
+            self.show(stored(folder, self._session, self._viewer))
+        except DeepSpaceError as error:
+            self._fail(error)
+            return
+        self._say(f"Saved in {folder}.")
+
+    def show(self, project: Project) -> None:
+        """Say in the panel which project is open."""
+        self._session.project = project.folder
+        self._panel.show_project(project.file.name, [section.library_id for section in project.file.sections])
+
+    def ask(self, missing: MissingFile) -> Path | None:
+        """Ask the user where a file of the project lies now."""
+        if missing.kind == "image":
+            path, _ = QFileDialog.getOpenFileName(self._panel, str(missing), str(missing.path.parent), IMAGES)
+        else:
+            path = QFileDialog.getExistingDirectory(self._panel, str(missing), str(missing.path.parent))
+        return Path(path) if path else None
+
+    def _found(self, project: Project) -> Project | None:
+        """The project with every missing file found again; None when the user gives one up."""
+        while project.missing:
+            missing = project.missing[0]
+            path = self.ask(missing)
+            if path is None:
+                self._say(f"The project was not opened. {missing}", "warning")
+                return None
+            project = projects.relink(project, missing.library_id, path, missing.kind)
+            projects.save_project(project)
+        return project
+
+
+def stored(folder: Path, session: Session, viewer: Any) -> Project:
+    """Save section, run and view of the session into the project in ``folder``, which is made if there is none.
+
+    Raises
+    ------
+    DataError
+        The project cannot be written, is damaged, or holds another section of that name.
+    """
+    project = projects.open_project(folder) if projects.is_project(folder) else projects.create_project(folder)
+    run = None
+    if session.section is not None:
+        project = projects.add_section(project, session.section)
+    if session.run_dir is not None:
+        project = projects.add_run(project, session.run_dir)
+        run = next(name for name in project.file.runs if projects.resolve(project, name) == session.run_dir.absolute())
+    camera = viewer.scene.camera
+    centre = tuple(float(value) for value in camera.center[-2:])
+    view = View(
+        library_id=session.section.library_id if session.section else None,
+        run=run,
+        gene=session.gene or None,
+        shown=session.show,
+        filter=session.filter,
+        contrast_limits=session.limits,
+        centre_yx_um=(centre[0], centre[1]),
+        zoom=float(camera.zoom),
+    )
+    project = projects.set_view(project, view)
+    projects.save_project(project)
+    return project
+
+
+def apply_view(view: View, session: Session, viewer: Any) -> None:
+    """Show again what was shown when the project was saved, as far as it still exists."""
+    section = session.section
+    if section is None:
+        return
+    session.filter = view.filter
+    if view.gene in section.adata.var_names:
+        session.gene = str(view.gene)
+    predicted = session.maps is not None and session.gene in session.maps.genes
+    session.show = view.shown if view.shown == "measured" or predicted else "measured"
+    session.limits = view.contrast_limits
+    camera = viewer.scene.camera
+    if view.centre_yx_um is not None:
+        camera.center = (0.0, *view.centre_yx_um)
+    if view.zoom is not None:
+        camera.zoom = view.zoom
+
+
+def run_of(project: Project) -> Path | None:
+    """The folder of the run that was shown, if it is still there."""
+    run = project.file.view.run
+    folder = None if run is None else projects.resolve(project, run)
+    return folder if folder is not None and folder.is_dir() else None

@@ -1,0 +1,256 @@
+"""How a run goes: progress, remaining time, live curves, and the score it ends with."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import pyqtgraph as pg
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QProgressBar, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_deepspace._napari.style import Palette, palette
+from napari_deepspace._napari.widgets import label
+from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Event, Finished, FoldEnded, Progress, Started
+
+BASELINE_COLOURS = {"mean RGB": "#e08a2e", "interpolation": "#3aa17e"}
+
+
+class RunView(QWidget):
+    """Fed with a run's events, one at a time, through :meth:`show_event`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(10)
+        self.doing = label("", wrap=True)
+        self.curves = Curves()
+        self.result = label("", "r", wrap=True)
+        self.result.setObjectName("result")
+        self.result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for widget in (self.bar, self.doing, self.curves, self.result):
+            layout.addWidget(widget)
+        self.reset()
+
+    def reset(self) -> None:
+        """As before any run."""
+        self._started: Started | None = None
+        self._clock = _Clock()
+        for widget in (self.bar, self.doing, self.curves, self.result):
+            widget.setVisible(False)
+        self.curves.clear()
+        self.bar.setRange(0, 1000)
+        self.bar.setValue(0)
+
+    def begin(self, words: str) -> None:
+        """A run was asked for; its first event is on its way."""
+        self.reset()
+        self.bar.setVisible(True)
+        self.doing.setVisible(True)
+        self.bar.setRange(0, 0)
+        self.doing.setText(words)
+
+    def show_event(self, event: Event) -> None:
+        """Take in one event of the run."""
+        if isinstance(event, Started):
+            self._started = event
+            self.curves.begin(event)
+            self.curves.setVisible(True)
+        elif isinstance(event, Progress):
+            share = event.done / event.total if event.total else None
+            self._show_share(share, f"{event.stage}: {event.done:,} of {event.total:,}", event.stage)
+        elif isinstance(event, BaselinesScored):
+            self.curves.set_baselines(event.mean_r)
+        elif isinstance(event, BatchEnded):
+            self._network(event.fold, event.epoch - 1 + event.step / max(event.steps, 1), event.epoch)
+        elif isinstance(event, EpochEnded):
+            self.curves.add_epoch(event)
+            self._network(event.fold, event.epoch, event.epoch)
+        elif isinstance(event, FoldEnded):
+            self.curves.add_fold(event)
+            self._show_share((event.fold + 1) / event.folds, f"fold {event.fold + 1} of {event.folds} done", stage="folds")
+
+    def finish(self, words: str) -> None:
+        """The run is complete: show its score, never alone."""
+        self.bar.setVisible(False)
+        self.doing.setVisible(False)
+        self.result.setText(words)
+        self.result.setVisible(True)
+
+    def end(self, words: str) -> None:
+        """The run ended without a result."""
+        self.bar.setVisible(False)
+        self.doing.setText(words)
+        self.doing.setVisible(bool(words))
+
+    def _network(self, fold: int, epochs_done: float, epoch: int) -> None:
+        if self._started is None:
+            return
+        folds, epochs = max(self._started.folds, 1), max(self._started.epochs, 1)
+        words = f"fold {fold + 1} of {folds}, epoch {epoch} of at most {epochs}"
+        self._show_share((fold + min(epochs_done / epochs, 1)) / folds, words, stage="folds")
+
+    def _show_share(self, share: float | None, words: str, stage: str) -> None:
+        if share is None:
+            self.bar.setRange(0, 0)
+            self.doing.setText(words)
+            return
+        self.bar.setRange(0, 1000)
+        self.bar.setValue(round(1000 * share))
+        left = self._clock.left(stage, share)
+        self.doing.setText(words + (f" · {left} left" if left else ""))
+
+
+class _Clock:
+    """Remaining time of a stage, from what it took so far."""
+
+    def __init__(self) -> None:
+        self._stage, self._began, self._from = "", 0.0, 0.0
+
+    def left(self, stage: str, share: float) -> str:
+        now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._began, self._from = stage, now, share
+            return ""
+        gone = share - self._from
+        if gone < 0.02 or now - self._began < 1:
+            return ""
+        return "about " + in_words((1 - share) * (now - self._began) / gone)
+
+
+def in_words(seconds: float) -> str:
+    """Seconds as a person would say them."""
+    if seconds < 90:
+        return f"{max(1, math.ceil(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def score_words(scores: dict[str, Any], finished: Finished) -> str:
+    """Mean r with panel, number of spots, split and baselines beside it."""
+    if not scores.get("mean"):
+        return f"Trained on every spot ({scores.get('split', '')}): score it on another section."
+    mean = dict(scores["mean"])
+    r = mean.pop("r", float("nan"))
+    beside = "; ".join(f"{name} {value:.2f}" for name, value in mean.items() if value is not None)
+    synthetic = "SYNTHETIC data. " if scores.get("synthetic") else ""
+    return (
+        f"{synthetic}<b>mean r {r:.2f}</b> over {len(scores.get('genes', {}))} genes, {scores['n_spots']:,} spots not trained on, {scores['split']}"
+        f"; beside it: {beside}.<br>Panel: {scores['panel']}. Took {in_words(finished.seconds)}."
+    )
+
+
+class Curves(QWidget):
+    """Loss above, score below; the lines of the simple ways stand before the first epoch ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        self.loss_title, self.score_title = label("", "loss"), label("", "r", wrap=True)
+        self.loss, self.score = _plot(92), _plot(120)
+        for widget in (self.loss_title, self.loss, self.score_title, self.score):
+            layout.addWidget(widget)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self._epochs = 0
+        self._points: list[tuple[float, float, float, float]] = []
+        self.epochs: list[EpochEnded] = []  #: those drawn
+        self._folds: list[tuple[float, float]] = []
+        self._baselines: dict[str, float] = {}
+        self._lines: list[Any] = []
+        self.restyle(palette())
+
+    def clear(self) -> None:
+        self._points, self.epochs, self._folds, self._baselines = [], [], [], {}
+        for plot in (self.loss, self.score):
+            plot.clear()
+        self._lines = []
+
+    def begin(self, started: Started) -> None:
+        """Empty axes for a run of ``started.epochs`` epochs a fold; Quick has folds only."""
+        self._epochs = started.epochs
+        network = started.epochs > 0
+        self.loss.setVisible(network)
+        self.loss_title.setVisible(network)
+        total = started.epochs * started.folds if network else started.folds
+        for plot in (self.loss, self.score):
+            plot.setXRange(0.5, max(total, 2) + 0.5, padding=0.02)
+        self.score.setLabel("bottom", "epochs, all folds" if network else "fold")
+        self._titles()
+
+    def set_baselines(self, mean_r: dict[str, float]) -> None:
+        """Draw a horizontal line for each simple way."""
+        self._baselines = {name: r for name, r in mean_r.items() if math.isfinite(r)}
+        for name, r in self._baselines.items():
+            line = pg.InfiniteLine(r, angle=0, pen=pg.mkPen(BASELINE_COLOURS.get(name, "#888888"), width=1.5, style=Qt.PenStyle.DashLine))
+            self.score.addItem(line)
+            self._lines.append(line)
+        self._titles()
+        self._fit()
+
+    def add_epoch(self, event: EpochEnded) -> None:
+        if self._points and event.epoch == 1:  # a gap between folds
+            self._points.append((event.fold * self._epochs + 0.5, math.nan, math.nan, math.nan))
+        self.epochs.append(event)
+        self._points.append((event.fold * self._epochs + event.epoch, event.train_loss, event.validation_loss, event.validation_r))
+        self._draw()
+
+    def add_fold(self, event: FoldEnded) -> None:
+        self._folds.append(((event.fold + 1) * (self._epochs or 1), event.r))
+        self._draw()
+
+    def restyle(self, p: Palette) -> None:
+        """Follow napari's theme."""
+        self._palette = p
+        for plot in (self.loss, self.score):
+            plot.setBackground(p.raised)
+            for side in ("left", "bottom"):
+                axis = plot.getAxis(side)
+                axis.setPen(p.dim)
+                axis.setTextPen(p.text)
+        self._titles()
+        self._draw()
+
+    def _draw(self) -> None:
+        p = self._palette
+        for plot in (self.loss, self.score):
+            for item in plot.listDataItems():
+                plot.removeItem(item)
+        if self._points:
+            x, train, held, r = (list(column) for column in zip(*self._points, strict=True))
+            self.loss.plot(x, train, pen=pg.mkPen(p.dim, width=1.5), connect="finite")
+            self.loss.plot(x, held, pen=pg.mkPen(p.accent, width=2), connect="finite")
+            self.score.plot(x, r, pen=pg.mkPen(p.accent, width=2), connect="finite", symbol="o", symbolSize=4, symbolBrush=p.accent, symbolPen=None)
+        if self._folds:
+            x, r = (list(column) for column in zip(*self._folds, strict=True))
+            self.score.plot(x, r, pen=None, symbol="d", symbolSize=9, symbolBrush=p.text, symbolPen=None)
+        self._fit()
+
+    def _fit(self) -> None:
+        values = [r for *_, r in self._points] + [r for _, r in self._folds] + list(self._baselines.values()) + [0.0]
+        finite = [value for value in values if math.isfinite(value)]
+        self.score.setYRange(min(finite), max([*finite, 0.1]), padding=0.08)
+
+    def _titles(self) -> None:
+        p = self._palette
+        self.loss_title.setText(f"Loss: <span style='color:{p.dim}'>■ training</span>  <span style='color:{p.accent}'>■ validation</span>")
+        lines = "".join(f"  <span style='color:{BASELINE_COLOURS.get(n, '#888888')}'>▬ {n} {r:.2f}</span>" for n, r in self._baselines.items())
+        curve = f"  <span style='color:{p.accent}'>● validation</span>" if self._epochs else ""
+        self.score_title.setText(f"Mean r:{curve}  ◆ held-out fold<br>{lines or '&nbsp;'}")
+
+
+def _plot(height: int) -> pg.PlotWidget:
+    plot = pg.PlotWidget()
+    plot.setFixedHeight(height)
+    plot.setMouseEnabled(x=False, y=False)
+    plot.setMenuEnabled(False)
+    plot.hideButtons()
+    plot.getAxis("left").setWidth(38)
+    plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    plot.wheelEvent = lambda event: event.ignore()  # the wheel scrolls the dock
+    return plot

@@ -1,0 +1,161 @@
+"""Step 1: which section is open, and how to open another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
+
+from napari_deepspace._napari.session import Session
+from napari_deepspace._napari.widgets import Collapsible, label, row
+from napari_deepspace.section import PLATFORMS, Section
+
+IMAGES = "Images (*.tif *.tiff *.svs *.ndpi *.scn *.btf *.jpg *.jpeg *.png);;All files (*)"
+
+
+class SectionPanel(Collapsible):
+    """Opens folders, the built-in section and projects; says what the open section holds."""
+
+    folder_chosen = Signal(Path)
+    image_chosen = Signal(Path)
+    sample_chosen = Signal()
+    platform_chosen = Signal(str)
+    project_opened = Signal(Path)
+    project_saved = Signal(Path)
+    section_chosen = Signal(str)
+
+    def __init__(self, session: Session):
+        super().__init__("1  Section")
+        self._session = session
+        self.drop = label("Drop a Space Ranger folder here, or", "section", wrap=True)
+        self.drop.setObjectName("drop")
+        self.open_button = QPushButton("Open folder…")
+        self.open_button.setObjectName("main")
+        self.open_button.setToolTip("A Space Ranger `outs` folder, or a legacy ST folder; the full-resolution image is found by its size.")
+        self.sample_button = QPushButton("Try the built-in synthetic section")
+        self.sample_button.setToolTip("A small made-up slide with made-up counts, to see how everything works. Nothing in it was measured.")
+        self.badge = QLabel("SYNTHETIC")
+        self.badge.setObjectName("badge")
+        self.badge.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.badge.setToolTip("Made by a program: nothing in this section was measured.")
+        self.facts = QWidget()
+        grid = QGridLayout(self.facts)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(10)
+        grid.setVerticalSpacing(2)
+        grid.setColumnStretch(1, 1)
+        self.values: dict[str, QLabel] = {}
+        for number, (name, tip) in enumerate({"Name": "section", "Spots": "spot", "Image": "slide", "Scale": "um per px"}.items()):
+            self.values[name] = label("", tip, wrap=True)
+            grid.addWidget(label(name, tip, dim=True), number, 0, Qt.AlignmentFlag.AlignTop)
+            grid.addWidget(self.values[name], number, 1, 1, 1 if name == "Image" else 2)
+        self.image_button = QPushButton("Image…")
+        grid.addWidget(self.image_button, 2, 2, Qt.AlignmentFlag.AlignTop)
+        self.image_button.setToolTip("Choose the full-resolution H&E yourself: when none was found, or to take another.")
+        self.notes = label("", wrap=True, dim=True)
+        self.platform = QComboBox()
+        self.platform.addItem("automatic", "auto")
+        for key, platform in PLATFORMS.items():
+            self.platform.addItem(f"{platform.name} ({platform.spot_diameter_um:g} µm spots)", key)
+        self.save_button, self.project_button = QPushButton("Save…"), QPushButton("Open…")
+        self.project_button.setToolTip("Open a project folder: sections, runs and view as they were saved.")
+        self.save_button.setToolTip("Keep sections, runs and view in one folder; opening it again gives the same window.")
+        self.in_project = QComboBox()
+        self.in_project.setToolTip("The project's sections: choose one to open it.")
+        self._build()
+        self._connect()
+        self._refresh()
+
+    def _build(self) -> None:
+        self.content.addWidget(self.drop)
+        self.content.addWidget(self.open_button)
+        self.content.addWidget(self.sample_button)
+        self.content.addLayout(row(self.badge, 1))
+        self.content.addWidget(self.facts)
+        self.content.addWidget(self.notes)
+        self.content.addLayout(row(label("Project", "project", dim=True), self.project_button, self.save_button, 1))
+        self.content.addWidget(self.in_project)
+        advanced = Collapsible("Advanced", level=2, open_=False)
+        advanced.content.addLayout(row(label("Platform", "platform"), self.platform, stretch=True))
+        self.content.addWidget(advanced)
+
+    def _connect(self) -> None:
+        self.open_button.clicked.connect(self._ask_folder)
+        self.sample_button.clicked.connect(self.sample_chosen.emit)
+        self.image_button.clicked.connect(self._ask_image)
+        self.project_button.clicked.connect(self._ask_project)
+        self.save_button.clicked.connect(self._ask_save)
+        self.platform.activated.connect(lambda _: self.platform_chosen.emit(self.platform.currentData()))
+        self.in_project.activated.connect(lambda _: self.section_chosen.emit(self.in_project.currentText()))
+        self._session.events.loaded.connect(self._refresh)
+        self._session.events.busy.connect(self._refresh)
+
+    def show_project(self, name: str, sections: list[str]) -> None:
+        """Offer the project's sections, where there are several, and say in which project one works."""
+        self.save_button.setText("Save")
+        self.save_button.setToolTip(f"Save sections, runs and view in the project {name}.")
+        self.in_project.clear()
+        self.in_project.addItems(sections)
+        if self._session.section is not None:
+            self.in_project.setCurrentText(self._session.section.library_id)
+        self.in_project.setVisible(len(sections) > 1)
+
+    def _refresh(self) -> None:
+        section = self._session.section
+        idle = not self._session.busy
+        for button in (self.open_button, self.sample_button, self.project_button, self.platform, self.in_project):
+            button.setEnabled(idle)
+        for button in (self.image_button, self.save_button):
+            button.setEnabled(idle and section is not None)
+        self.in_project.setVisible(self.in_project.count() > 1)
+        self.badge.setVisible(section is not None and section.synthetic)
+        self.drop.setVisible(section is None)
+        self.facts.setVisible(section is not None)
+        for name, text in (_facts(section) if section else {}).items():
+            self.values[name].setText(text)
+        notes = [] if section is None else section.notes
+        self.notes.setText("\n".join(notes))
+        self.notes.setVisible(bool(notes))
+
+    def _ask_folder(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open a section: a Space Ranger or ST folder")
+        if path:
+            self.folder_chosen.emit(Path(path))
+
+    def _ask_image(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Choose the full-resolution H&E", "", IMAGES)
+        if path:
+            self.image_chosen.emit(Path(path))
+
+    def _ask_project(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open a project folder")
+        if path:
+            self.project_opened.emit(Path(path))
+
+    def _ask_save(self) -> None:
+        if self._session.project is not None:
+            self.project_saved.emit(self._session.project)
+            return
+        path = QFileDialog.getExistingDirectory(self, "Choose an empty folder for the project")
+        if path:
+            self.project_saved.emit(Path(path))
+
+
+def _facts(section: Section) -> dict[str, str]:
+    slide = section.slide
+    n_spots, n_genes = section.adata.shape
+    image = "none found: choose it with Image…"
+    if slide is not None:
+        image = f"{_breakable((section.image_path or slide.path).name)}, {slide.shape[1]:,} × {slide.shape[0]:,} px"
+    return {
+        "Name": _breakable(section.library_id),
+        "Spots": f"{n_spots:,} spots × {n_genes:,} genes" if n_genes else f"{n_spots:,} spots, no counts",
+        "Image": image,
+        "Scale": f"{section.mpp:.3g} µm per px · {section.platform.name}, spots of {section.platform.spot_diameter_um:g} µm",
+    }
+
+
+def _breakable(name: str) -> str:
+    """``name`` with places where a line may end."""
+    return "".join(letter + "\u200b" if letter in "_-." else letter for letter in name)

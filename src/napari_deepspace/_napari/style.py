@@ -1,0 +1,74 @@
+"""How the dock looks, in napari's dark and light themes: one style sheet from the theme's own colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari.utils.colormaps import Colormap, ensure_colormap
+from napari.utils.theme import get_theme
+from numpy import linspace, ndarray
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours the dock needs beyond napari's own style sheet, as ``#rrggbb``."""
+
+    dark: bool
+    text: str
+    dim: str
+    background: str
+    raised: str
+    line: str
+    accent: str
+    error: str
+    warning: str
+
+
+def palette(theme_name: str = "dark") -> Palette:
+    """The palette of one of napari's themes."""
+    theme = get_theme(theme_name)
+    dark = theme.type == "dark"
+    return Palette(
+        dark=dark,
+        text=theme.text.as_hex("long"),
+        dim="#a9adb5" if dark else "#5c5c60",
+        background=theme.background.as_hex("long"),
+        raised=theme.foreground.as_hex("long"),
+        line=theme.primary.as_hex("long"),
+        accent="#6f9bff" if dark else "#2257c4",
+        error="#ff8a80" if dark else "#b3151f",
+        warning="#f2c14e" if dark else "#8a5a00",
+    )
+
+
+def style_sheet(p: Palette) -> str:
+    """Rules for the dock's own widgets; everything else is napari's."""
+    return f"""
+    QLabel[dim="true"] {{ color: {p.dim}; }}
+    QLabel#badge {{ background: {p.warning}; color: {"#1b1b1b" if p.dark else "#ffffff"}; border-radius: 3px; padding: 1px 6px; font-weight: bold; }}
+    QLabel#drop {{ border: 1px dashed {p.dim}; border-radius: 5px; padding: 10px; color: {p.dim}; }}
+    QLabel#drop[over="true"] {{ border-color: {p.accent}; color: {p.accent}; }}
+    QLabel#status[level="error"] {{ color: {p.error}; font-weight: bold; }}
+    QLabel#status[level="warning"] {{ color: {p.warning}; }}
+    QLabel#result {{ background: {p.raised}; border-left: 3px solid {p.accent}; padding: 5px 7px; }}
+    QToolButton#stepHeader {{ font-weight: bold; text-align: left; padding: 4px 2px; border: none; border-radius: 3px; background: {p.raised}; }}
+    QToolButton#stepHeader:hover {{ background: {p.line}; }}
+    QToolButton#advancedHeader {{ border: none; padding: 2px 0; color: {p.dim}; background: transparent; }}
+    QPushButton#main {{ background: {p.accent}; color: {"#10131a" if p.dark else "#ffffff"}; font-weight: bold; padding: 5px 12px; }}
+    QPushButton#main:disabled {{ background: {p.line}; color: {p.dim}; }}
+    QPushButton#segment {{ padding: 4px 2px; border-radius: 2px; }}
+    QPushButton#segment:checked {{ background: {p.accent}; color: {"#10131a" if p.dark else "#ffffff"}; }}
+    QPushButton#segment:disabled {{ color: {p.dim}; background: {p.raised}; }}
+    QProgressBar {{ background: {p.line}; border: none; border-radius: 4px; }}
+    QProgressBar::chunk {{ background: {p.accent}; border-radius: 4px; }}
+    QListWidget#chips {{ background: transparent; border: 1px solid {p.line}; border-radius: 3px; }}
+    QListWidget#chips::item {{ background: {p.line}; color: {p.text}; border-radius: 7px; padding: 1px 6px; margin: 0px; }}
+    QListWidget#chips::item:hover {{ background: {p.accent}; color: {"#10131a" if p.dark else "#ffffff"}; }}
+    """
+
+
+def luts() -> dict[str, ndarray]:
+    """Colour tables, float (256, 4): "value" for expression, "difference" for predicted minus measured."""
+    steps = linspace(0, 1, 256)
+    difference = Colormap([[0.13, 0.40, 0.67, 1], [0.57, 0.77, 0.87, 1], [0.97, 0.97, 0.97, 1], [0.96, 0.65, 0.51, 1], [0.70, 0.09, 0.17, 1]])
+    return {"value": ensure_colormap("viridis").map(steps), "difference": difference.map(steps)}
