@@ -88,13 +88,14 @@ def estimate(
     as_json: Json = False,
 ) -> None:
     """Try each kind of model for a few seconds and say what the run would cost on this computer."""
-    from napari_deepspace.learn.cost import estimate as estimate_cost
-    from napari_deepspace.read import read_settings
-    from napari_deepspace.settings import load_run_settings
     from napari_deepspace.train_command import lower_priority
 
     if background:
-        lower_priority()
+        lower_priority()  # before torch is imported
+    from napari_deepspace.learn.cost import estimate as estimate_cost
+    from napari_deepspace.read import read_settings
+    from napari_deepspace.settings import load_run_settings
+
     settings = load_run_settings(run_yaml, tuple(overrides or ()))
     costs = estimate_cost([read_settings(section) for section in settings.sections], settings)
     if as_json:

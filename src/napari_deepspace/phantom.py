@@ -20,7 +20,7 @@ from PIL import Image
 from scipy import sparse
 
 from napari_deepspace.errors import DataError
-from napari_deepspace.phantom_counts import GENES, Expression, draw_expression, gene_fields
+from napari_deepspace.phantom_counts import GENES, Expression, draw_expression, gene_fields, shuffle
 from napari_deepspace.phantom_paint import paint
 from napari_deepspace.phantom_tissue import CELL_UM, MPP, PITCH_UM, SIDE_PX, SPOT_UM, Tissue, grow_tissue
 
@@ -98,24 +98,23 @@ def _is_written(folder: Path, marker: str) -> bool:
 
 
 def _write_section(folder: Path, seed: int, shuffle_genes: bool) -> None:
-    from napari_deepspace.phantom_chance import hidden_fields, shuffled_order  # loads torch, which a section already written does without
+    from napari_deepspace.phantom_chance import hidden_fields, shuffled_orders  # loads torch, which a section already written does without
 
     tissue = grow_tissue(seed)
     write_pyramid(folder / "image.tif", paint(tissue))
     image = tifffile.imread(folder / "image.tif")  # as readers see it, compressed
     fields = gene_fields(tissue, hidden_fields(tissue, image))
     expression = draw_expression(tissue, fields)
-    expected, counts = expression.expected, expression.counts
     if shuffle_genes:
-        order = shuffled_order(tissue, image, expression.measured)
-        expected, counts = expected[order], counts[order]
+        totals = np.asarray(expression.counts.sum(1)).ravel()
+        expression = shuffle(expression, *shuffled_orders(tissue, image, expression.counts[:, : len(GENES)].toarray(), totals))
     barcodes = _barcodes(seed, len(tissue.in_tissue))
     inside = [barcode for barcode, used in zip(barcodes, tissue.in_tissue, strict=True) if used]
     outs = folder / "outs"
-    _write_matrix(outs, counts, inside, expression.genes, f"phantom-seed-{seed}")
+    _write_matrix(outs, expression.counts, inside, expression.genes, f"phantom-seed-{seed}")
     _write_positions(outs / "spatial", tissue, barcodes, image)
     _write_clusters(outs, inside, expression.cluster)
-    _write_truth(folder / "truth", tissue, expression, expected, inside, shuffle_genes)
+    _write_truth(folder / "truth", tissue, expression, inside, shuffle_genes)
     _write_fields(folder / "truth", fields)
 
 
@@ -195,13 +194,14 @@ def write_pyramid(path: Path, image: np.ndarray) -> None:
         for i, level in enumerate(levels):
             per_cm = 1e4 / MPP / 2**i
             file.write(
-                level, photometric="rgb", tile=(256, 256), compression="jpeg", compressionargs={"level": 90}, subsampling=(1, 1), subfiletype=int(i > 0),
-                subifds=len(levels) - 1 if i == 0 else None, resolution=(per_cm, per_cm), resolutionunit="CENTIMETER", metadata=None,
+                level, photometric="rgb", tile=(256, 256), compression="jpeg", compressionargs={"level": 90}, subsampling=(1, 1),
+                subfiletype=int(i > 0), subifds=len(levels) - 1 if i == 0 else None, metadata=None,
+                resolution=(per_cm, per_cm), resolutionunit="CENTIMETER",
                 description=f"SYNTHETIC H&E of napari-deepspace, no tissue. Research use only. mpp = {MPP}" if i == 0 else None,
             )  # fmt: skip
 
 
-def _write_truth(folder: Path, tissue: Tissue, expression: Expression, expected: np.ndarray, barcodes: list[str], shuffled: bool) -> None:
+def _write_truth(folder: Path, tissue: Tissue, expression: Expression, barcodes: list[str], shuffled: bool) -> None:
     folder.mkdir()
     ceilings = expression.ceilings
     truth = {
@@ -220,8 +220,10 @@ def _write_truth(folder: Path, tissue: Tissue, expression: Expression, expected:
         "outlines_yx_px": {name: np.round(outline, 2).tolist() for name, outline in tissue.outlines.items()},
     }
     (folder / "truth.json").write_text(json.dumps(truth, indent=1), encoding="utf-8")
-    lines = [",".join(["barcode", *GENES]), *(",".join([b, *(f"{v:.7f}" for v in row)]) for b, row in zip(barcodes, expected, strict=True))]
-    (folder / "expected.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with (folder / "expected.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["barcode", *GENES])
+        rows.writerows([barcode, *(f"{share:.7f}" for share in shares)] for barcode, shares in zip(barcodes, expression.expected, strict=True))
 
 
 def _write_fields(folder: Path, fields: np.ndarray) -> None:

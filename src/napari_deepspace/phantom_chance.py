@@ -15,8 +15,8 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from napari_deepspace.learn.features import tile_features
-from napari_deepspace.settings import QuickSettings
 from napari_deepspace.phantom_tissue import CELL_UM, GRID, MPP, N_HIDDEN, TILE_UM, Tissue, band_field
+from napari_deepspace.settings import QuickSettings
 
 WAVELENGTH_UM = (320.0, 430.0)
 
@@ -43,17 +43,23 @@ def hidden_fields(tissue: Tissue, image: np.ndarray) -> np.ndarray:
     return np.asarray((large - mean[:, None, None]) / deviation[:, None, None], dtype=np.float32)
 
 
-def shuffled_order(tissue: Tissue, image: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """An order of the spots in tissue that takes ``measured`` (n_in_tissue, m) away from what ``image`` shows; unscored spots keep their place."""
+def shuffled_orders(tissue: Tissue, image: np.ndarray, named: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Orders of the spots in tissue that take counts away from what ``image`` shows; spots that fail the filter keep their place.
+
+    ``named`` (n_in_tissue, m) are the counts of the named genes, ``totals`` (n_in_tissue,) UMI. Returns the order for all other genes
+    (n_in_tissue,) and one for each named gene (m, n_in_tissue).
+    """
     rng = np.random.default_rng([tissue.seed, 3])
     scored = np.flatnonzero(tissue.scored[tissue.in_tissue])
     centres = tissue.centres_yx[tissue.in_tissue][scored]
-    orders = [rng.permutation(scored) for _ in range(_ORDERS)]
-    values = np.concatenate([measured[order] for order in orders], 1)
-    relation = chance_relation(values, _looks(image, centres), centres * MPP, rng, (100, 10_000))
-    order = np.arange(len(measured))
-    order[scored] = orders[int(relation.reshape(_ORDERS, -1).max(1).argmin())]
-    return order
+    moved = [rng.permutation(scored) for _ in range(_ORDERS + 1)]
+    depth = totals[moved[0]] / np.median(totals[scored])
+    values = np.concatenate([np.log1p(named[order] / depth[:, None]) for order in moved[1:]], 1)
+    relation = chance_relation(values, _looks(image, centres), centres * MPP, rng, (100, 10_000)).reshape(_ORDERS, -1)
+    orders = np.tile(np.arange(len(named)), (1 + named.shape[1], 1))
+    for order, number in zip(orders, [0, *(1 + relation.argmin(0))], strict=True):
+        order[scored] = moved[number]
+    return orders[0], orders[1:]
 
 
 def chance_relation(
@@ -61,7 +67,8 @@ def chance_relation(
 ) -> np.ndarray:
     """How well ridges on ``looks`` (n, d) predict each column of ``values`` (n, m) out of fold: (m,).
 
-    The root mean square of r over random spatial splits, for the worst of several regressions: all features with each of ``penalties``, and random halves.
+    The root mean square of r over random spatial splits, for the worst of several regressions: all features with each of ``penalties``,
+    and random halves of them.
     """
     looks = np.clip((looks - looks.mean(0)) / (looks.std(0) + 1e-9), -6, 6)
     n = looks.shape[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -111,3 +111,11 @@ def _other_shares(rng: np.random.Generator, kinds: np.ndarray) -> np.ndarray:
     effect[:, : len(MITOCHONDRIAL)] = np.where(np.arange(kinds.shape[1]) == CLUSTERS.index("necrosis"), 0.8, 0)[:, None]
     shares = base * np.exp(kinds @ effect)
     return np.asarray(shares / shares.sum(1, keepdims=True))
+
+
+def shuffle(expression: Expression, order: np.ndarray, named_orders: np.ndarray) -> Expression:
+    """The same counts at other spots: ``order`` (n_spots,) for the further genes, ``named_orders`` (24, n_spots) for each named gene."""
+    named = np.stack([expression.counts[:, [i]].toarray()[each, 0] for i, each in enumerate(named_orders)], 1)
+    expected = np.stack([expression.expected[each, i] for i, each in enumerate(named_orders)], 1)
+    counts = sparse.hstack([sparse.csr_matrix(named), expression.counts[order][:, len(GENES) :]], format="csr")
+    return replace(expression, counts=counts, expected=expected)

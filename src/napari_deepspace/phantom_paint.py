@@ -116,7 +116,8 @@ def _ground(rng: np.random.Generator, tissue: Tissue, fibres: np.ndarray) -> Gro
         layers = [layer * (1 - share) + share * new for layer, new in zip(layers, (e, h, 0.0), strict=True)]
         room = room * (1 - share) + share * 0.7 * (e > 0.2)
     covered = _step(enlarge(blur(tissue.tissue, 6), UP) + 0.16 * edge - 0.5, 0.03)
-    return Ground(*(layer * covered for layer in layers), nest=nest, front=front, room=room * covered)
+    eosin, haematoxylin, mucin = (layer * covered for layer in layers)
+    return Ground(eosin, haematoxylin, mucin, nest, front, room * covered)
 
 
 def _step(potential: np.ndarray, width: float) -> np.ndarray:

@@ -197,8 +197,8 @@ def grow_tissue(seed: int) -> Tissue:
     in_tissue = whole > 0.6
     outlines["invasive"] = _place_island(nest, front, array_rc, centres_yx, alive)
     front = np.where(_mask(outlines["invasive"]), np.float32(1), front)
-    invasive = special.expit(front / 0.05) * solid
-    tumour = special.expit(nest / 0.05) * solid * (1 - invasive)
+    invasive = np.asarray(special.expit(front / 0.05) * solid, dtype=np.float32)
+    tumour = np.asarray(special.expit(nest / 0.05) * solid * (1 - invasive), dtype=np.float32)
     seen = [blur(tumour, _TILE_SIGMA_UM), blur(invasive, _TILE_SIGMA_UM)]
     eosin = _uncorrelated(band(600, 1500), seen, solid)
     seen.append(eosin)
@@ -207,7 +207,7 @@ def grow_tissue(seed: int) -> Tissue:
         seen.append(_uncorrelated(band(600, 1500), seen + products, solid))
     turn = np.arctan2(band(500, 1500), band(500, 1500)) / 2
     return Tissue(
-        seed=seed, tissue=tissue, nest=nest, front=front, tumour=np.float32(tumour), invasive=np.float32(invasive), eosin=eosin,
+        seed=seed, tissue=tissue, nest=nest, front=front, tumour=tumour, invasive=invasive, eosin=eosin,
         size=seen[3], spacing=seen[4], coherence=seen[5], direction=turn, fat=fat, necrosis=necrosis, failed=failed,
         outlines=outlines, array_rc=array_rc, centres_yx=centres_yx, in_tissue=in_tissue, alive=alive,
     )  # fmt: skip

@@ -33,7 +33,8 @@ def result_at_spots(
 ) -> AnnData:
     """The section's own AnnData with predictions beside its counts.
 
-    ``columns`` maps the name of a layer, or of a baseline's ``obsm`` slot, to float32 (n_spots, n_genes); ``spots`` holds the ``deepspace_*`` columns of ``obs``.
+    ``columns`` maps the name of a layer, or of a baseline's ``obsm`` slot, to float32 (n_spots, n_genes); ``spots`` holds the
+    ``deepspace_*`` columns of ``obs``.
     Without counts the result has only the predicted genes and ``X`` is None, so that it cannot be mistaken for measured data.
     """
     if section.adata.n_vars == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import traceback
@@ -94,7 +95,8 @@ def _raise_stop(number: int, frame: FrameType | None) -> None:
 
 
 def lower_priority() -> None:
-    """Let windows go first."""
+    """Let windows go first: a lower priority, and threads that sleep while they wait. Call it before torch is imported."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with contextlib.suppress(psutil.Error, OSError):
         process = psutil.Process()
         process.nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10))  # the constant exists on Windows only
