@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,7 @@ class DeepSpaceDock(QWidget):
         self._viewer = viewer
         self._luts = style.luts()
         self._paint_soon = one_shot(self, 0)
-        self._scroll: Callable[[], None] = lambda: None
+        self._wanted: QWidget = self
         self._scroll_soon = one_shot(self, 60)
         self._build()
         self._connect()
@@ -111,13 +110,7 @@ class DeepSpaceDock(QWidget):
 
     def show_part(self, widget: QWidget) -> None:
         """Scroll so that ``widget`` is in view, its top first, once the layout has settled."""
-
-        def scroll() -> None:
-            content, bar = self.scroller.widget(), self.scroller.verticalScrollBar()
-            if content is not None and bar is not None:
-                bar.setValue(widget.mapTo(content, widget.rect().topLeft()).y() - 4)
-
-        self._scroll = scroll
+        self._wanted = widget
         self._scroll_soon.start()
 
     def say(self, text: str, level: str = "info") -> None:
@@ -207,7 +200,7 @@ class DeepSpaceDock(QWidget):
             signal.connect(self._forget_limits)
         events.connect(self._paint_later)  # whatever changed
         self._paint_soon.timeout.connect(self.paint)
-        self._scroll_soon.timeout.connect(lambda: self._scroll())
+        self._scroll_soon.timeout.connect(self._scroll_to_wanted)
         self._viewer.events.theme.connect(self._restyle)
         dock = weakref.ref(self)
 
@@ -219,6 +212,11 @@ class DeepSpaceDock(QWidget):
         self._hover_callback = hover
         self._viewer.mouse_move_callbacks.append(hover)
         self.destroyed.connect(partial(_gone, (self.training, self.estimates), self._viewer, hover))
+
+    def _scroll_to_wanted(self) -> None:
+        content, bar = self.scroller.widget(), self.scroller.verticalScrollBar()
+        if content is not None and bar is not None:
+            bar.setValue(self._wanted.mapTo(content, self._wanted.rect().topLeft()).y() - 4)
 
     def _paint_later(self, *_: Any) -> None:
         self._paint_soon.start()

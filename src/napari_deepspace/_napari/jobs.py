@@ -177,6 +177,8 @@ def follow_run(child: Child, run_dir: Path) -> Generator[tuple[Event, np.ndarray
     """
     shown = 0.0
     for event in follow(run_dir, child.alive):
+        if isinstance(event, (Finished, Stopped, Failed)):
+            yield from _ended(child)
         if isinstance(event, (Finished, Stopped)):
             return event
         if isinstance(event, Failed):
@@ -189,6 +191,16 @@ def follow_run(child: Child, run_dir: Path) -> Generator[tuple[Event, np.ndarray
     if child.stopping:
         return Stopped()
     raise _sudden_end(child, run_dir)
+
+
+def _ended(child: Child, patience_s: float = 10.0) -> Generator[None, None, None]:
+    """Wait until the process that has said its last word is gone; help it after a while."""
+    deadline = time.monotonic() + patience_s
+    while child.alive():
+        if time.monotonic() > deadline and not child.stopping:
+            child.stop()
+        yield None
+        time.sleep(0.05)
 
 
 def _sudden_end(child: Child, run_dir: Path) -> Exception:

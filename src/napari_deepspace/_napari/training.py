@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
@@ -139,7 +141,8 @@ class Estimates(QObject):
         self._session, self._panel, self._opened = session, panel, opened
         self.child: Child | None = None
         self._known: dict[str, dict[str, Any]] = {}  #: answers by the settings they are for
-        self._folder = tempfile.TemporaryDirectory(prefix="deepspace-")
+        self._folder = Path(tempfile.mkdtemp(prefix="deepspace-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._timer = one_shot(self, self.WAIT_MS)
         self._timer.timeout.connect(self._ask)
         panel.changed.connect(self.later)
@@ -170,7 +173,7 @@ class Estimates(QObject):
         if text in self._known:
             self._panel.show_costs(self._known[text])
             return
-        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
         write_atomic(folder / SETTINGS, text)
         self._panel.say_cost("Cost: trying each choice for a moment…")
         out, errors = folder / "out.json", folder / "errors.txt"

@@ -1,0 +1,45 @@
+"""Forms made from settings models."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_deepspace.errors import SettingsError
+from napari_deepspace.settings import GeneSettings, NetworkSettings, QuickSettings, SplitSettings, TileSettings
+
+
+@pytest.mark.parametrize(
+    "value", [QuickSettings(), NetworkSettings(), TileSettings(), SplitSettings(guard_um=120), NetworkSettings(learning_rate=2e-5, augment=False)]
+)
+def test_a_form_gives_back_what_it_was_given(qtbot, value):
+    """Every kind of field survives the way into the form and out again, and carries its description."""
+    from napari_deepspace._napari.forms import Form
+
+    form = Form(type(value)())
+    qtbot.addWidget(form)
+    form.setValue(value)
+    assert form.value() == value
+    for name, field in form.fields.items():
+        assert field.toolTip() == type(value).model_fields[name].description
+
+
+def test_an_edit_changes_the_value_and_is_told(qtbot):
+    """Editing one field gives a new value and one signal; fields edited elsewhere keep theirs."""
+    from napari_deepspace._napari.forms import Form
+
+    form = Form(GeneSettings(names=("ESR1",)), exclude=("names",))
+    qtbot.addWidget(form)
+    with qtbot.waitSignal(form.valueChanged):
+        form.fields["top"].setValue(7)
+    assert form.value() == GeneSettings(names=("ESR1",), top=7)
+
+
+def test_a_wrong_entry_is_refused_in_words(qtbot):
+    """What the model refuses becomes one sentence that names the field."""
+    from napari_deepspace._napari.forms import Form
+
+    form = Form(SplitSettings())
+    qtbot.addWidget(form)
+    form.fields["guard_um"].setText("wide")
+    with pytest.raises(SettingsError, match="guard_um"):
+        form.value()
