@@ -27,6 +27,7 @@ HONEST = ("out-of-fold", "imputed")
 
 HOLLOW = np.array([0.55, 0.55, 0.55, 0.9], dtype=np.float32)
 CLEAR = np.zeros(4, dtype=np.float32)
+RING = 0.16  #: width of a hollow spot's border, as a share of its diameter
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def spots_layer(section: Section, role: str = "spots") -> LayerTuple:
         "units": UNITS,
         "face_color": np.tile(CLEAR, (n, 1)),
         "border_color": np.tile(HOLLOW, (n, 1)),
-        "border_width": 0.1,
+        "border_width": RING,
         "border_width_is_relative": True,
         "features": pd.DataFrame({"barcode": section.adata.obs_names.astype(str)}),
         "metadata": metadata(section, role),
@@ -192,7 +193,8 @@ def make_view(
     model: str = "",
     live: bool = False,
 ) -> View:
-    """What is painted for ``gene``. Spots that were removed, or have no value, stay hollow.
+    """What is painted for ``gene``. Spots without a value stay hollow; a value predicted where the filter removed
+    the measurement is a coloured ring, so that it cannot pass for a measured spot.
 
     ``shared``: measured and predicted use the same limits, taken from both; a difference is always symmetric about 0. ``limits``, where
     given, are taken instead.
@@ -202,9 +204,11 @@ def make_view(
     limits = limits or _automatic_limits(show, values, measured, predicted, shared)
     face = colours(values, limits, luts["difference" if show == "difference" else "value"])
     border = np.where((face[:, 3] == 0)[:, None], HOLLOW, CLEAR).astype(np.float32)
+    imputed = ~keep & np.isfinite(values)
+    border[imputed], face[imputed] = face[imputed], CLEAR
     origin = {
         "measured": "measured",
-        "predicted": "predicted, out-of-fold" + (f" ({model})" if model else ""),
+        "predicted": "predicted, out-of-fold" + (f" ({model})" if model else "") + ("; rings: imputed" if imputed.any() else ""),
         "difference": "predicted, out-of-fold, minus measured",
     }[show]
     return View(gene, show, values, measured, predicted, limits, face, border, origin + (", still training" if live else ""))
@@ -225,7 +229,8 @@ def spot_notes(maps: Maps | None, reasons: np.ndarray) -> np.ndarray:
     if maps is None:
         return removed
     origin = np.array([words.get(source, source) for source in maps.source], dtype=object)
-    return np.where(removed != "", removed, origin)
+    filled = np.isfinite(maps.predicted).any(axis=1)
+    return np.where(removed != "", removed + np.where(filled, "; prediction imputed", ""), origin)
 
 
 def hover_text(barcode: str, view: View | None, index: int, note: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_deepspace.layers import METADATA, colours, limits_of, make_view, measured_values, section_layers, spot_notes
+from napari_deepspace.layers import HOLLOW, METADATA, colours, limits_of, make_view, measured_values, section_layers, spot_notes
 
 LUTS = {"value": np.linspace([0, 0, 0, 1], [1, 1, 1, 1], 256), "difference": np.linspace([0, 0, 1, 1], [1, 0, 0, 1], 256)}
 KEEP = np.array([True, True, True, False])
@@ -29,11 +29,15 @@ def test_layers_carry_scale_units_and_identity(small):
 
 
 def test_removed_and_unpredicted_spots_are_hollow():
-    """A spot that was removed has no measured colour, and one without an honest prediction no predicted colour."""
+    """Removed spots have no measured colour, spots without an honest prediction no predicted one; an imputed value is a coloured ring."""
     assert (view("measured").face[:, 3] > 0).tolist() == [True, True, True, False]
-    assert (view("predicted").face[:, 3] > 0).tolist() == [True, True, False, True]
     assert (view("difference").face[:, 3] > 0).tolist() == [True, True, False, False]
-    assert (view("predicted").border[:, 3] > 0).tolist() == [False, False, True, False]
+    predicted = view("predicted")
+    assert (predicted.face[:, 3] > 0).tolist() == [True, True, False, False]
+    np.testing.assert_array_equal(predicted.border[2], HOLLOW)
+    np.testing.assert_array_equal(predicted.border[3], colours(PREDICTED, predicted.limits, LUTS["value"])[3])
+    assert "rings: imputed" in predicted.caption
+    assert "imputed" not in view("measured").caption
 
 
 def test_measured_and_predicted_share_their_limits():
