@@ -15,10 +15,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "events", "settings", "runs"),
     ("slide_formats", "slide_cache", "slide"),
     ("section",),
-    ("glossary", "project_format", "project", "results", "tiles", "layers", "read", "preprocess", "phantom", "info"),
+    ("glossary", "project_format", "project", "results", "tiles", "layers", "read", "preprocess", "info"),
     ("analyse",),
     ("learn",),
-    ("blocking", "train_command"),
+    ("blocking", "phantom", "train_command"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""

@@ -61,7 +61,9 @@ def train(
     events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
     out: Annotated[Path | None, typer.Option(help="run folder; left out: runs/NAME-DATE beside RUN.yaml")] = None,
     init: Annotated[bool, typer.Option("--init", help="write a commented RUN.yaml and stop")] = False,
-    background: Annotated[bool, typer.Option("--background", help="run at low priority, so that a window beside it stays smooth")] = False,
+    background: Annotated[
+        bool, typer.Option("--background", help="run at low priority and leave a core free, so that a window beside it stays smooth")
+    ] = False,
 ) -> None:
     """Train as RUN.yaml says; leaves a run folder with model, predictions and scores."""
     if init:
@@ -84,11 +86,11 @@ def train(
 def estimate(
     run_yaml: Annotated[Path, typer.Argument(metavar="RUN.yaml")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="change one setting: key.sub=value")] = None,
-    background: Annotated[bool, typer.Option("--background", help="run at low priority")] = False,
+    background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
     as_json: Json = False,
 ) -> None:
     """Try each kind of model for a few seconds and say what the run would cost on this computer."""
-    from napari_deepspace.train_command import lower_priority
+    from napari_deepspace.train_command import lower_priority, with_a_core_free
 
     if background:
         lower_priority()  # before torch is imported
@@ -97,6 +99,8 @@ def estimate(
     from napari_deepspace.settings import load_run_settings
 
     settings = load_run_settings(run_yaml, tuple(overrides or ()))
+    if background:
+        settings = with_a_core_free(settings)
     costs = estimate_cost([read_settings(section) for section in settings.sections], settings)
     if as_json:
         _print(costs, True)

@@ -3,8 +3,8 @@
 Random fields on one section are seldom quite uncorrelated, and out of fold a model of a hundred features finds |r| of 2 to 3 / sqrt(n) in nothing
 at all: predictions of i from j and of j from i are no independent draws, so that their r spreads by sqrt(2 / n). A control must do better than
 that. Hence hidden fields are made uncorrelated with the visible fields in every neighbourhood, and of many such fields those are taken that
-ridges on tile features, over several spatial splits, relate to the slide least; of shuffled counts likewise. What leaks through a bad split
-still shows in them.
+ridges on tile features, over several spatial splits, relate to the slide least. What leaks through a bad split still shows in them. The
+shuffled section is no such choice: its spots change places at random, so that it shows what chance really does.
 """
 
 from __future__ import annotations
@@ -22,44 +22,33 @@ WAVELENGTH_UM = (320.0, 430.0)
 
 _COARSE = 6
 _COARSE_UM = CELL_UM * _COARSE
-_CANDIDATES, _ORDERS = 600, 60
+_CANDIDATES = 600
 _SPLITS, _FOLDS, _BLOCK_UM, _COMPONENTS = 12, 5, 500.0, 64  # as Quick is scored by default
 
 
-def hidden_fields(tissue: Tissue, image: np.ndarray) -> np.ndarray:
-    """Smooth fields of unit variance that ``image`` (uint8, the slide) does not show: float32 (N_HIDDEN, GRID, GRID)."""
+def tile_looks(tissue: Tissue, image: np.ndarray) -> np.ndarray:
+    """Features of the tiles of the scored spots on ``image`` (uint8, the slide): float (n_scored, n_features)."""
+    radius, side = round(TILE_UM / MPP / 2), round(TILE_UM / QuickSettings().um_per_px / 2) * 2
+    corners = np.round(_scored_centres(tissue)).astype(int) - radius
+    tiles = np.stack([cv2.resize(image[y : y + 2 * radius, x : x + 2 * radius], (side, side), interpolation=cv2.INTER_AREA) for y, x in corners])
+    return np.concatenate([tile_features(tiles[start : start + 64]) for start in range(0, len(tiles), 64)]).astype(np.float64)
+
+
+def hidden_fields(tissue: Tissue, looks: np.ndarray) -> np.ndarray:
+    """Smooth fields of unit variance that the slide does not show: float32 (N_HIDDEN, GRID, GRID); ``looks`` from :func:`tile_looks`."""
     rng = np.random.default_rng([tissue.seed, 5])
     inside = tissue.solid & ~tissue.failed
     where = _coarse(inside)
-    candidates = [band_field(rng, where.shape, _COARSE_UM, *WAVELENGTH_UM) for _ in range(_CANDIDATES)]
+    candidates = np.stack([band_field(rng, where.shape, _COARSE_UM, *WAVELENGTH_UM) for _ in range(_CANDIDATES)])
     fields = _locally_uncorrelated(candidates, [_coarse(field) for field in tissue.visible], where, 220)
-    centres = tissue.centres_yx[tissue.in_tissue & tissue.scored]
+    centres = _scored_centres(tissue)
     at = (centres * MPP / _COARSE_UM - 0.5).T
     values = np.stack([ndimage.map_coordinates(field, at, order=1, mode="nearest") for field in fields], 1)
-    relation = chance_relation(values, _looks(image, centres), centres * MPP, rng, (100, 300))
+    relation = chance_relation(values, looks, centres * MPP, rng, (100, 300))
     chosen = _distinct(fields[np.argsort(relation, kind="stable")], where)
     large = np.stack([ndimage.zoom(field, _COARSE, order=3, mode="nearest", grid_mode=True) for field in chosen])
     mean, deviation = large[:, inside].mean(1), large[:, inside].std(1)
     return np.asarray((large - mean[:, None, None]) / deviation[:, None, None], dtype=np.float32)
-
-
-def shuffled_orders(tissue: Tissue, image: np.ndarray, named: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Orders of the spots in tissue that take counts away from what ``image`` shows; spots that fail the filter keep their place.
-
-    ``named`` (n_in_tissue, m) are the counts of the named genes, ``totals`` (n_in_tissue,) UMI. Returns the order for all other genes
-    (n_in_tissue,) and one for each named gene (m, n_in_tissue).
-    """
-    rng = np.random.default_rng([tissue.seed, 3])
-    scored = np.flatnonzero(tissue.scored[tissue.in_tissue])
-    centres = tissue.centres_yx[tissue.in_tissue][scored]
-    moved = [rng.permutation(scored) for _ in range(_ORDERS + 1)]
-    depth = totals[moved[0]] / np.median(totals[scored])
-    values = np.concatenate([np.log1p(named[order] / depth[:, None]) for order in moved[1:]], 1)
-    relation = chance_relation(values, _looks(image, centres), centres * MPP, rng, (100, 10_000)).reshape(_ORDERS, -1)
-    orders = np.tile(np.arange(len(named)), (1 + named.shape[1], 1))
-    for order, number in zip(orders, [0, *(1 + relation.argmin(0))], strict=True):
-        order[scored] = moved[number]
-    return orders[0], orders[1:]
 
 
 def chance_relation(
@@ -106,12 +95,8 @@ def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray((a * b).sum(0) / np.linalg.norm(a, axis=0) / np.linalg.norm(b, axis=0))
 
 
-def _looks(image: np.ndarray, centres_yx: np.ndarray) -> np.ndarray:
-    """Features of the tiles round ``centres_yx`` (n, 2): (n, n_features)."""
-    radius, side = round(TILE_UM / MPP / 2), round(TILE_UM / QuickSettings().um_per_px / 2) * 2
-    corners = np.round(centres_yx).astype(int) - radius
-    tiles = np.stack([cv2.resize(image[y : y + 2 * radius, x : x + 2 * radius], (side, side), interpolation=cv2.INTER_AREA) for y, x in corners])
-    return np.concatenate([tile_features(tiles[start : start + 64]) for start in range(0, len(tiles), 64)]).astype(np.float64)
+def _scored_centres(tissue: Tissue) -> np.ndarray:
+    return tissue.centres_yx[tissue.in_tissue & tissue.scored]
 
 
 def _distinct(fields: np.ndarray, where: np.ndarray, most: float = 0.25) -> list[np.ndarray]:
@@ -131,19 +116,15 @@ def _coarse(field: np.ndarray) -> np.ndarray:
     return np.asarray(field, dtype=np.float32).reshape(n, _COARSE, n, _COARSE).mean((1, 3))
 
 
-def _locally_uncorrelated(fields: list[np.ndarray], others: list[np.ndarray], where: np.ndarray, sigma_um: float) -> np.ndarray:
-    """Each of ``fields`` less its regression on ``others`` within a Gaussian window round every coarse cell, weighted by ``where``."""
+def _locally_uncorrelated(fields: np.ndarray, others: list[np.ndarray], where: np.ndarray, sigma_um: float) -> np.ndarray:
+    """Each of ``fields`` (n, y, x) less its regression on ``others`` within a Gaussian window round every cell, weighted by ``where``."""
 
-    def window_mean(field: np.ndarray) -> np.ndarray:
-        return ndimage.gaussian_filter(field, sigma_um / _COARSE_UM, mode="nearest", truncate=3)
+    def window_mean(stack: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(stack, sigma_um / _COARSE_UM, mode="nearest", truncate=3, axes=(-2, -1))
 
     basis = np.stack([np.ones_like(where), *others])
-    n = len(basis)
-    gram = np.empty((*where.shape, n, n), np.float32)
-    for i in range(n):
-        for j in range(i, n):
-            gram[..., i, j] = gram[..., j, i] = window_mean(where * basis[i] * basis[j])
-    ridge = 1e-3 * np.einsum("yxii->yx", gram)[..., None, None] / n + 1e-5
-    right = np.stack([np.stack([window_mean(where * b * field) for b in basis], -1) for field in fields], -1)
-    weights = np.linalg.solve(gram + ridge * np.eye(n, dtype=np.float32), right)
-    return np.asarray(np.stack(fields) - np.einsum("yxif,iyx->fyx", weights, basis), dtype=np.float32)
+    gram = window_mean(where * basis[:, None] * basis).transpose(2, 3, 0, 1)
+    ridge = 1e-3 * np.einsum("yxii->yx", gram)[..., None, None] / len(basis) + 1e-5
+    inverse = np.linalg.inv(gram + ridge * np.eye(len(basis), dtype=np.float32))
+    projected = np.stack([window_mean(where * field * fields) for field in basis])
+    return np.asarray(fields - np.einsum("yxij,jfyx,iyx->fyx", inverse, projected, basis, optimize=True), dtype=np.float32)

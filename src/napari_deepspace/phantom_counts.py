@@ -113,9 +113,6 @@ def _other_shares(rng: np.random.Generator, kinds: np.ndarray) -> np.ndarray:
     return np.asarray(shares / shares.sum(1, keepdims=True))
 
 
-def shuffle(expression: Expression, order: np.ndarray, named_orders: np.ndarray) -> Expression:
-    """The same counts at other spots: ``order`` (n_spots,) for the further genes, ``named_orders`` (24, n_spots) for each named gene."""
-    named = np.stack([expression.counts[:, [i]].toarray()[each, 0] for i, each in enumerate(named_orders)], 1)
-    expected = np.stack([expression.expected[each, i] for i, each in enumerate(named_orders)], 1)
-    counts = sparse.hstack([sparse.csr_matrix(named), expression.counts[order][:, len(GENES) :]], format="csr")
-    return replace(expression, counts=counts, expected=expected)
+def shuffle(expression: Expression, order: np.ndarray) -> Expression:
+    """The same counts at other spots: spot i has those of spot ``order[i]`` (n_spots,), all genes together."""
+    return replace(expression, counts=expression.counts[order], expected=expression.expected[order])

@@ -82,7 +82,7 @@ def fibre_texture(rng: np.random.Generator, tissue: Tissue) -> np.ndarray:
     centres, cell, spacing_um = centres[drawn], tuple(i[drawn] for i in cell), spacing_um[drawn]
     n = len(centres)
     angle = tissue.direction[cell] + np.exp(-1.5 - 0.55 * tissue.coherence[cell]) * rng.standard_normal(n)
-    strength = 1.15 * rng.choice([-1, 1], n) * rng.lognormal(0, 0.35, n) * (spacing_um / 9.2) ** 0.27
+    strength = 1.1 * rng.choice([-1, 1], n) * rng.lognormal(0, 0.35, n)
     bend, phase = rng.normal(0, 2.5 / HALF_UM, n), rng.uniform(0, 2 * np.pi, n)
     reach, out = 24, np.zeros(HALF_PX * HALF_PX, np.float32)
     for part in np.array_split(np.arange(n), n // 400 + 1):
@@ -172,7 +172,7 @@ def _fat(rng: np.random.Generator, tissue: Tissue, edge: np.ndarray) -> tuple[np
     """Empty vacuoles of 50 to 90 um with thin membranes: eosin, haematoxylin."""
     eosin = np.zeros((HALF_PX, HALF_PX), np.float32)
     near = np.nonzero(enlarge(blur(tissue.fat, 10), UP) > 0.05)
-    distance, _ = cKDTree(_centres(rng, 62, 24)).query(_bent(near, edge, 2.5), k=3)
+    distance, _ = cKDTree(_centres(rng, 62, 24)).query(_bent(near, edge, 1.0), k=3)
     gap = distance[:, 1] - distance[:, 0]
     corner = np.clip(1 - (distance[:, 2] - distance[:, 0]) / 16, 0, 1)
     eosin[near] = 0.42 * np.exp(-((gap / 4.2) ** 2)) + 0.35 * corner

@@ -112,7 +112,7 @@ class RunSettings(_Settings):
     split: SplitSettings = SplitSettings()
     model: ModelSettings = QuickSettings()
     seed: int = Field(0, ge=0, description="seed of initial weights, order and augmentation")
-    threads: int | None = Field(None, ge=1, description="CPU threads; empty: all")
+    threads: int | None = Field(None, ge=1, description="CPU threads; empty: all, and all but one beside a window")
 
 
 def settings_error(error: ValidationError, where: str) -> SettingsError:

@@ -35,6 +35,7 @@ def run_training(settings: RunSettings, out: Path | None, runs: Path, print_even
     """
     if background:
         lower_priority()
+        settings = with_a_core_free(settings)
     if out is not None and ((out / MODEL).exists() or _has_events(out)):
         raise DataError(f"{out} holds a run already and was left as it is. Give another --out, or none for a folder of its own.")
     run_dir = out or new_run_dir(runs, settings.name)
@@ -92,6 +93,11 @@ def _told(events: Generator[Event, None, Any], aloud: bool) -> Generator[Event, 
 
 def _raise_stop(number: int, frame: FrameType | None) -> None:
     raise _Stop
+
+
+def with_a_core_free(settings: RunSettings) -> RunSettings:
+    """``settings`` with one thread fewer than there are cores, where they name no number of threads."""
+    return settings if settings.threads else settings.model_copy(update={"threads": max(1, (os.cpu_count() or 1) - 1)})
 
 
 def lower_priority() -> None:

@@ -66,7 +66,9 @@ class Canvas:
         for role in (SPOTS, SPOTS_2):
             layer = self.layer(role)
             if layer is not None and self.section is not None:
-                layer.size = self.section.spot_diameter_px * percent / 100
+                size = self.section.spot_diameter_px * percent / 100
+                if not np.allclose(layer.size, size):  # setting it sends every spot to the graphics card again
+                    layer.size = size
 
     def set_slide_opacity(self, percent: int) -> None:
         """Fade the slide, so that the colours of the spots stand out."""
