@@ -58,6 +58,7 @@ class Canvas:
                     layer.border_color = one.border
             with layer.events.face_color.blocker():  # one upload instead of two
                 layer.face_color = one.face
+            layer.refresh(thumbnail=True, data_displayed=False, highlight=False, extent=False)  # which the blocked event would have done
             layer.features = self._features(view, notes)
         self._caption(view, right)
 
