@@ -74,7 +74,7 @@ def _estimate_one(label: str, sections: Sequence[Section], settings: RunSettings
         tile_features(tiles[:4])  # the first call also sets things up
         began = time.perf_counter()
         tile_features(tiles)
-        seconds = cutting + (time.perf_counter() - began) / len(tiles) * n + _ridge_seconds(data.split.n_folds, n, len(data.genes))
+        seconds = cutting + (time.perf_counter() - began) / len(tiles) * n + _ridge_seconds(data.split.parts, len(data.genes))
         device, reason, memory = torch.device("cpu"), "Quick needs no GPU", base_gb + 0.4
     else:
         device, reason = choose_device(settings.model.device)
@@ -83,14 +83,15 @@ def _estimate_one(label: str, sections: Sequence[Section], settings: RunSettings
     return Cost(label, seconds, memory, str(device), reason, f"{label}: about {duration(seconds)}, {memory:.1f} GB")
 
 
-def _ridge_seconds(folds: int, n: int, genes: int) -> float:
-    """Time of one PCA and its ridge on numbers of the right size, times those that a run makes."""
+def _ridge_seconds(parts: np.ndarray, genes: int) -> float:
+    """Time of one PCA and its ridge on numbers of the size of a fold's training part, times those that a run makes."""
+    folds, n = parts.shape[1], round(np.isin(parts, (TRAINING, VALIDATION)).sum(axis=0).mean())
     rng = np.random.default_rng(0)
     features, values = rng.standard_normal((n, 218), dtype=np.float32), rng.standard_normal((n, genes), dtype=np.float32)
     began = time.perf_counter()
     u, _, _ = np.linalg.svd(features, full_matrices=False)
     u.T @ values
-    return (time.perf_counter() - began) * folds * 5
+    return (time.perf_counter() - began) * folds * 4  # four inner folds on three quarters of the spots each, and the final fit
 
 
 def _network_cost(

@@ -12,7 +12,6 @@ from scipy.spatial import cKDTree
 
 from napari_deepspace import results
 from napari_deepspace.analyse.baselines import predict_mean_rgb
-from napari_deepspace.errors import SettingsError
 from napari_deepspace.events import Event
 from napari_deepspace.learn.data import mean_rgb, section_features, section_tiles, standardised
 from napari_deepspace.learn.model import TrainedModel, network_outputs
@@ -182,10 +181,3 @@ def about(model: TrainedModel, run: str) -> dict[str, Any]:
         "training_spots": np.unique(np.concatenate(trained_on)),
         "synthetic": model.synthetic,
     }
-
-
-def check_genes(model: TrainedModel, genes: tuple[str, ...]) -> None:
-    """Raise SettingsError for a gene the model does not predict."""
-    unknown = [gene for gene in genes if gene not in model.genes]
-    if unknown:
-        raise SettingsError(f"Unknown gene: the model predicts {len(model.genes)} genes, not {', '.join(unknown[:5])}. Train a run that names it.")

@@ -21,7 +21,7 @@ from napari_deepspace.errors import ModelError, SettingsError
 from napari_deepspace.learn.networks import build_network, to_input
 from napari_deepspace.learn.ridge import RidgeModel
 from napari_deepspace.learn.targets import GeneTarget
-from napari_deepspace.runs import MODEL, write_atomic, write_json
+from napari_deepspace.runs import MODEL, write_json
 from napari_deepspace.settings import NetworkSettings, RunSettings, run_settings
 
 FORMAT = 1
@@ -107,11 +107,6 @@ class TrainedModel:
             "scores": self.scores,
         }
         write_json(folder / HEADER, header)
-
-    def save_settings(self, run_dir: Path) -> None:
-        from napari_deepspace.settings import dump_yaml
-
-        write_atomic(Path(run_dir) / "run.yaml", dump_yaml(self.settings))
 
 
 def _member_arrays(member: Member) -> dict[str, np.ndarray]:
