@@ -259,12 +259,11 @@ def test_the_hash_notices_size_beginning_and_end(tmp_path):
 
 
 @pytest.mark.real_data
-@pytest.mark.skipif(not HER2ST.exists(), reason="the real data are not here")
-def test_a_real_section_comes_back_from_a_project(tmp_path):
+def test_a_real_section_comes_back_from_a_project(tmp_path, data_dir):
     """A legacy ST section that was put into a project is read again with the same counts and the same image."""
     from napari_deepspace.read import read_section, read_settings
 
-    section = read_section(HER2ST / "C3", library_id="C3", patient="C")
+    section = read_section(data_dir / "her2st" / "C3", library_id="C3", patient="C")
     project = projects.add_section(projects.create_project(tmp_path / "project"), section)
     projects.save_project(project)
     again = projects.open_project(tmp_path / "project")

@@ -20,17 +20,7 @@ from napari_deepspace.settings import SectionSettings
 from napari_deepspace.tiles import cut_tiles, tile_radius_px
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    """One cache for all, so that each real slide is decoded once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NAPARI_DEEPSPACE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture
-def outs(tmp_path) -> Path:
-    return write_outs(tmp_path / "sample one" / "outs")
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def assert_is_the_section(section: Section) -> None:

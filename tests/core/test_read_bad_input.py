@@ -16,17 +16,7 @@ from napari_deepspace.errors import DataError
 from napari_deepspace.read import read_section
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    """One cache for all, so that each real slide is decoded once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NAPARI_DEEPSPACE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture
-def outs(tmp_path) -> Path:
-    return write_outs(tmp_path / "sample one" / "outs")
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def edit_h5(outs: Path, edit: Callable[[h5py.Group], None]) -> None:

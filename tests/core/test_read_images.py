@@ -13,17 +13,7 @@ from napari_deepspace.errors import DataError
 from napari_deepspace.read import read_section
 
 
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    """One cache for all, so that each real slide is decoded once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NAPARI_DEEPSPACE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture
-def outs(tmp_path) -> Path:
-    return write_outs(tmp_path / "sample one" / "outs")
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_by_the_size_of_the_reduced_image(outs):
