@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,6 @@ from napari_deepspace.read import read_section, read_settings
 from napari_deepspace.section import Section
 from napari_deepspace.settings import SectionSettings
 from napari_deepspace.tiles import cut_tiles, tile_radius_px
-
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

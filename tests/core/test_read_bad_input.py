@@ -10,11 +10,10 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from section_folders import counts_of, lattice, open_files, write_h5, write_mtx, write_outs, write_st
+from section_folders import counts_of, lattice, open_files, write_h5, write_mtx, write_st
 
 from napari_deepspace.errors import DataError
 from napari_deepspace.read import read_section
-
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

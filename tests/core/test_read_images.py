@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 from PIL import Image
-from section_folders import HEIGHT, WIDTH, write_outs
+from section_folders import HEIGHT, WIDTH
 
 from napari_deepspace.errors import DataError
 from napari_deepspace.read import read_section
-
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
