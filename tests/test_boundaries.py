@@ -14,11 +14,11 @@ GUI = ("napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "su
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "events", "settings", "runs"),
     ("slide_formats", "slide_cache", "slide"),
-    ("section",),
+    ("outlines", "section"),
     ("glossary", "project_format", "project", "results", "tiles", "layers", "read", "preprocess", "info"),
     ("analyse",),
     ("learn",),
-    ("blocking", "phantom", "train_command"),
+    ("blocking", "phantom", "preprocess_command", "train_command"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""

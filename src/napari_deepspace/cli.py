@@ -55,6 +55,27 @@ def info(section: Path, image: Image = None, platform: PlatformName = "auto", as
 
 
 @app.command()
+def preprocess(
+    source: Annotated[Path, typer.Argument(metavar="RUN.yaml|SECTION", help="settings, or a section to judge by the usual ones")],
+    image: Image = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="change one setting: key.sub=value; may be repeated")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for the results; left out: preprocessed/NAME-DATE here")] = None,
+    table: Annotated[bool, typer.Option("--table/--no-table", help="write the counts with their normalisation (.h5ad) too")] = True,
+    events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
+    background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
+) -> None:
+    """Judge spots and say why each one is removed, propose failed regions, find clusters, and normalise."""
+    from napari_deepspace.settings import load_run_settings, settings_of_section
+    from napari_deepspace.train_command import run_preprocessing
+
+    settings = settings_of_section(source, image, tuple(overrides or ())) if source.is_dir() else load_run_settings(source, tuple(overrides or ()))
+    folder = run_preprocessing(settings, out, Path("preprocessed"), table, events, background)
+    if not events:
+        _print_preprocessed(folder)
+        print(f"folder: {folder}")
+
+
+@app.command()
 def train(
     run_yaml: Annotated[Path, typer.Argument(metavar="RUN.yaml")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="change one setting: key.sub=value; may be repeated")] = None,
@@ -171,6 +192,25 @@ def _print(value: dict[str, Any], as_json: bool) -> None:
         lines = item if isinstance(item, list) else [item]
         for number, line in enumerate(lines):
             print(f"{key if number == 0 else '':<18} {line}")
+
+
+def _print_preprocessed(folder: Path) -> None:
+    """For every section: how many spots stay, what each step removes, and what became of regions and clusters."""
+    from napari_deepspace.outlines import read_outlines
+    from napari_deepspace.preprocess.clusters import COMPUTED, GIVEN
+    from napari_deepspace.preprocess_command import REGIONS, SPOTS, SUFFIXES, read_spots, steps_of
+
+    for file in sorted(folder.glob(f"*{SUFFIXES[SPOTS]}")):
+        spots = read_spots(file)
+        name = file.name.removesuffix(SUFFIXES[SPOTS])
+        print(f"{name}: {int(spots['deepspace_keep'].sum())} of {len(spots)} spots stay")
+        for reason, count in steps_of(spots).items():
+            print(f"  {reason:<24}removes {count}")
+        regions = folder / f"{name}{SUFFIXES[REGIONS]}"
+        for outline in read_outlines(regions) if regions.exists() else []:
+            print(f"  {outline.name}: {outline.notes['spots']} spots, median {outline.notes['median UMI']} UMI: {outline.notes['verdict']}")
+        for column in set(spots.columns) & {*GIVEN, COMPUTED}:
+            print(f"  {column}: {spots[column].nunique()} clusters")
 
 
 def _print_scores(scores: dict[str, Any]) -> None:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Started(Event):
     device: str
     device_reason: str = ""  #: why this device, in words
     split: str = ""  #: the split, in words
+    unit: str = ""  #: of the values that are learned and shown
     pid: int = 0
 
 
@@ -44,11 +48,22 @@ class Progress(Event):
 
 
 @dataclass(frozen=True)
+class Noted(Event):
+    """Something the user should know, in a sentence; the run goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class BaselinesScored(Event):
-    """Mean r over genes of the simple ways, on the spots the model will be scored on."""
+    """Mean r over genes of the simple ways, on the spots the model will be scored on.
+
+    ``map_file`` (.npy): the measured values of the first section, on the scale of the maps that follow; as in :class:`EpochEnded`.
+    """
 
     mean_r: dict[str, float]  #: "mean RGB", "interpolation"
     n: int
+    map_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +118,14 @@ class Finished(Event):
 
 
 @dataclass(frozen=True)
+class Preprocessed(Event):
+    """A preprocessing is complete and on disk; ``files`` maps a section to its files' kinds and names, relative to the folder."""
+
+    seconds: float
+    files: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Stopped(Event):
     """The run was ended by the user."""
 
@@ -118,8 +141,20 @@ class Failed(Event):
 
 
 EVENTS: dict[str, type[Event]] = {
-    kind.__name__: kind for kind in (Started, Progress, BaselinesScored, BatchEnded, EpochEnded, FoldEnded, Finished, Stopped, Failed)
+    kind.__name__: kind
+    for kind in (Started, Progress, Noted, BaselinesScored, BatchEnded, EpochEnded, FoldEnded, Finished, Preprocessed, Stopped, Failed)
 }
+LAST = (Finished, Preprocessed, Stopped, Failed)
+"""Nothing follows these."""
+
+
+def result_of(job: Generator[Any, None, T]) -> T:
+    """Run a generator of events to its end, without looking at the events; what it returns."""
+    while True:
+        try:
+            next(job)
+        except StopIteration as end:
+            return cast(T, end.value)
 
 
 def to_json(event: Event) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
-from napari_deepspace.preprocess.filters import filter_spots
+from napari_deepspace.preprocess.filters import filter_spots, spot_table
 from napari_deepspace.section import Section
 from napari_deepspace.settings import FilterSettings
 
 
 def describe(section: Section) -> dict[str, Any]:
-    """Facts about a section, fit for JSON: sizes, scale, medians, what the usual filter keeps, notes of the reader."""
+    """Facts about a section, fit for JSON: sizes, scale, medians, what the usual filter of counts keeps, notes of the reader."""
     adata, platform = section.adata, section.platform
     facts: dict[str, Any] = {
         "library_id": section.library_id,
@@ -29,12 +29,12 @@ def describe(section: Section) -> dict[str, Any]:
         "block": section.block,
     }
     if adata.n_vars:
-        table = filter_spots(adata, FilterSettings())
+        verdict = filter_spots(spot_table(adata), FilterSettings())
         facts |= {
-            "median_umi": float(np.median(table["umi"])),
-            "median_genes": float(np.median(table["n_genes"])),
-            "spots_kept": int(table["keep"].sum()),
-            "spots_dropped": {str(reason): int(n) for reason, n in table.loc[~table["keep"], "reason"].value_counts().items()},
+            "median_umi": float(verdict.spots["umi"].median()),
+            "median_genes": float(verdict.spots["n_genes"].median()),
+            "spots_kept": int(verdict.keep.sum()),
+            "spots_dropped": {str(reason): int(n) for reason, n in pd.Series(verdict.reasons[~verdict.keep]).value_counts().items()},
         }
     clusters = [name for name in ("graphclust", "cluster") if name in adata.obs]
     facts |= {"clusters": {name: int(adata.obs[name].nunique()) for name in clusters}, "notes": list(section.notes)}

@@ -25,11 +25,11 @@ Research use only.
 
 seed: {seed}
 shuffled genes: {shuffled}
-version: {version}
+version: {version}{without}
 """
 
 
-def make_phantom(folder: Path | None = None, seed: int = 0, shuffle_genes: bool = False) -> Path:
+def make_phantom(folder: Path | None = None, seed: int = 0, shuffle_genes: bool = False, failed_region: bool = True) -> Path:
     """Write the synthetic section of ``seed``, or find it already written. Writing takes about 20 s of one core and 2 GB of memory.
 
     It is written by a child process, so that the caller, napari perhaps, is neither held up nor loads what painting a slide needs.
@@ -42,6 +42,8 @@ def make_phantom(folder: Path | None = None, seed: int = 0, shuffle_genes: bool 
         The same seed gives the same slide and the same counts.
     shuffle_genes
         A control: the counts of the spots that pass the filter change places, so that nothing can be predicted from the slide.
+    failed_region
+        False makes the section without the region where permeabilisation failed.
 
     Returns
     -------
@@ -54,9 +56,11 @@ def make_phantom(folder: Path | None = None, seed: int = 0, shuffle_genes: bool 
         ``folder`` holds something else or cannot be written.
     """
     if folder is None:
-        folder = cache_dir() / "phantom" / f"seed-{seed}{'-shuffled' if shuffle_genes else ''}-v{VERSION}"
+        kind = ("-shuffled" if shuffle_genes else "") + ("" if failed_region else "-without-failure")
+        folder = cache_dir() / "phantom" / f"seed-{seed}{kind}-v{VERSION}"
     folder = Path(folder)
-    marker = _MARKER_TEXT.format(seed=seed, shuffled="yes" if shuffle_genes else "no", version=VERSION)
+    without = "" if failed_region else "\nwithout a failed region"
+    marker = _MARKER_TEXT.format(seed=seed, shuffled="yes" if shuffle_genes else "no", version=VERSION, without=without)
     if _is_written(folder, marker):
         return folder
     try:
@@ -65,7 +69,7 @@ def make_phantom(folder: Path | None = None, seed: int = 0, shuffle_genes: bool 
     except OSError as error:
         raise _unwritable(folder, error) from error
     try:
-        _write_in_child(building, seed, shuffle_genes)
+        _write_in_child(building, seed, [*["shuffled"] * shuffle_genes, *["without-failure"] * (not failed_region)])
         (building / MARKER).write_text(marker, encoding="utf-8")
         building.chmod(0o755)  # mkdtemp keeps others out
         if _is_written(folder, marker):  # another process was faster
@@ -89,10 +93,10 @@ def _is_written(folder: Path, marker: str) -> bool:
     raise DataError(f"{folder} holds something other than this synthetic section. Give an empty folder, or one that does not exist.")
 
 
-def _write_in_child(folder: Path, seed: int, shuffle_genes: bool) -> None:
+def _write_in_child(folder: Path, seed: int, options: list[str]) -> None:
     """One thread: sums are then taken in the same order on every machine."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    command = [sys.executable, "-m", "napari_deepspace.phantom_write", str(folder), str(seed), *(["shuffled"] if shuffle_genes else [])]
+    command = [sys.executable, "-m", "napari_deepspace.phantom_write", str(folder), str(seed), *options]
     done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True, check=False)
     if done.returncode == 2:
         raise OSError(done.stderr.strip())

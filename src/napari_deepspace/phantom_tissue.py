@@ -12,6 +12,8 @@ import numpy as np
 from scipy import fft, ndimage, special
 from skimage.draw import polygon2mask
 
+from napari_deepspace.tiles import lattice_triangles
+
 MPP = 0.75  #: um per full-resolution px
 SIDE_PX = 4608  #: the slide is square
 CELL_PX = 8
@@ -143,19 +145,6 @@ def _lattice() -> tuple[np.ndarray, np.ndarray]:
     return index, (start + index * np.array([row_um, half_um])) / MPP
 
 
-def triangle_centroids(array_rc: np.ndarray, centres_yx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles of adjacent spots: corner rows int (n, 3), centroids (n, 2) px."""
-    where = {(int(r), int(c)): i for i, (r, c) in enumerate(array_rc)}
-    corners = []
-    for (r, c), i in where.items():
-        for way in (-1, 1):
-            pair = [where.get((r, c + 2)), where.get((r + way, c + 1))]
-            if None not in pair:
-                corners.append([i, *pair])
-    found = np.array(corners, dtype=np.int64)
-    return found, centres_yx[found].mean(1)
-
-
 def _island(centre: np.ndarray, spot: np.ndarray) -> np.ndarray:
     """A three-lobed outline round a triangle's centroid that reaches into the gaps between the three spot discs and touches none."""
     angle = np.linspace(0, 2 * np.pi, 120, endpoint=False)
@@ -173,8 +162,8 @@ def _uncorrelated(field: np.ndarray, others: list[np.ndarray], where: np.ndarray
     return np.asarray((limited - limited[where].mean()) / limited[where].std(), dtype=np.float32)
 
 
-def grow_tissue(seed: int) -> Tissue:
-    """The tissue of ``seed``: the same seed gives the same tissue."""
+def grow_tissue(seed: int, failed_region: bool = True) -> Tissue:
+    """The tissue of ``seed``: the same seed gives the same tissue, with or without a region where permeabilisation failed."""
     rng = np.random.default_rng([seed, 0])
     shape = (GRID, GRID)
 
@@ -186,7 +175,9 @@ def grow_tissue(seed: int) -> Tissue:
     tissue &= ~_mask_of_ragged_edge(rng, tissue)
     fat &= tissue
     necrosis &= tissue & ~fat
-    failed &= tissue & ~fat & ~necrosis
+    failed &= tissue & ~fat & ~necrosis & failed_region
+    if not failed_region:
+        del outlines["failed"]
     solid = tissue & ~fat & ~necrosis
     nest = band(600, 1500) + 0.35 * band(230, 500)
     nest -= np.quantile(nest[solid], 0.66)
@@ -221,7 +212,8 @@ def _mask_of_ragged_edge(rng: np.random.Generator, tissue: np.ndarray) -> np.nda
 
 def _place_island(nest: np.ndarray, front: np.ndarray, array_rc: np.ndarray, centres_yx: np.ndarray, alive: np.ndarray) -> np.ndarray:
     """The invasive region between spots: where the surroundings are plain stroma of good spots."""
-    corners, centroids = triangle_centroids(array_rc, centres_yx)
+    corners = lattice_triangles(array_rc)
+    centroids = centres_yx[corners].mean(1)
     good = (alive > 0.99)[corners].all(1)
     good &= np.hypot(*(centroids - SIDE_PX / 2).T) * MPP < 1250
     corners, centroids = corners[good], centroids[good]

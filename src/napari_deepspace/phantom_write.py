@@ -1,4 +1,4 @@
-"""Writing the phantom's files, in a process of its own: ``python -m napari_deepspace.phantom_write FOLDER SEED [shuffled]``."""
+"""Writing the phantom's files, in a process of its own: ``python -m napari_deepspace.phantom_write FOLDER SEED [shuffled] [without-failure]``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from napari_deepspace.phantom_paint import paint
 from napari_deepspace.phantom_tissue import CELL_UM, MPP, PITCH_UM, SIDE_PX, SPOT_UM, Tissue, grow_tissue
 
 
-def write_section(folder: Path, seed: int, shuffle_genes: bool) -> None:
+def write_section(folder: Path, seed: int, shuffle_genes: bool, failed_region: bool) -> None:
     """Grow, paint and draw the section of ``seed`` into the empty ``folder``."""
-    tissue = grow_tissue(seed)
+    tissue = grow_tissue(seed, failed_region)
     write_pyramid(folder / "image.tif", paint(tissue))
     image = tifffile.imread(folder / "image.tif")  # as readers see it, compressed
     fields = gene_fields(tissue, hidden_fields(tissue, tile_looks(tissue, image)))
@@ -164,9 +164,9 @@ def _write_fields(folder: Path, fields: np.ndarray) -> None:
 
 def main(arguments: list[str]) -> int:
     """Exit code 2 with one line where the disk is at fault."""
-    folder, seed, *shuffled = arguments
+    folder, seed, *options = arguments
     try:
-        write_section(Path(folder), int(seed), shuffled == ["shuffled"])
+        write_section(Path(folder), int(seed), "shuffled" in options, "without-failure" not in options)
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -21,7 +21,7 @@ BASELINES = {"mean RGB": "deepspace_mean_rgb", "interpolation": "deepspace_inter
 SPLIT, SOURCE, FOLD, REASON, TARGET, UNS = (
     "deepspace_split", "deepspace_source", "deepspace_fold", "deepspace_reason", "deepspace_target", "deepspace",
 )  # fmt: skip
-SOURCES = ("measured", "out-of-fold", "training", "imputed", "between")
+SOURCES = ("measured", "out-of-fold", "training", "imputed", "between", "removed")
 
 
 def result_at_spots(

@@ -22,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from napari_deepspace.events import Event, Failed, Finished, Stopped, from_json, to_json
+from napari_deepspace.events import LAST, Event, from_json, to_json
 
 SETTINGS, EVENTS, MODEL, PREDICTIONS, METRICS, MAPS, LOG = (
     "run.yaml", "events.jsonl", "model", "predictions", "metrics.json", "maps", "log.txt",
@@ -57,10 +57,15 @@ def nan_to_none(value: Any) -> Any:
     return value
 
 
+def safe_name(name: str) -> str:
+    """``name`` with a dash for every character that a file name might not hold."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name) or "unnamed"
+
+
 def new_run_dir(parent: Path, name: str) -> Path:
     """A folder of its own for one run: ``parent/name-YYYYmmdd-HHMMSS``, made now."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip("-.") or "run"
+    safe = safe_name(name).strip("-.") or "run"
     for number in range(1000):
         path = Path(parent) / (f"{safe}-{stamp}" + (f"-{number}" if number else ""))
         try:
@@ -99,7 +104,7 @@ def read_events(run_dir: Path) -> Iterator[Event]:
 def follow(run_dir: Path, alive: Callable[[], bool], poll_s: float = 0.1) -> Generator[Event | None, None, None]:
     """Yield the events of a run as they are written, and None at every poll without one (so that a caller can stop).
 
-    Ends after Finished, Stopped or Failed, or when ``alive()`` is false and nothing more was written.
+    Ends after the last event, or when ``alive()`` is false and nothing more was written.
     """
     path = Path(run_dir) / EVENTS
     position = 0
@@ -112,7 +117,7 @@ def follow(run_dir: Path, alive: Callable[[], bool], poll_s: float = 0.1) -> Gen
                     position = file.tell()
                     event = from_json(line.decode("utf-8"))
                     yield event
-                    if isinstance(event, (Finished, Stopped, Failed)):
+                    if isinstance(event, LAST):
                         return
         if not was_alive:
             return

@@ -14,6 +14,7 @@ import numpy as np
 from anndata import AnnData
 
 from napari_deepspace.errors import DataError
+from napari_deepspace.outlines import Outline
 from napari_deepspace.slide import Slide
 
 
@@ -51,6 +52,7 @@ class Section:
     path: Path | None = None
     image_path: Path | None = None
     synthetic: bool = False
+    outlines: list[Outline] = field(default_factory=list)  #: regions drawn on it, see :mod:`napari_deepspace.outlines`
     notes: list[str] = field(default_factory=list)  #: what the reader assumed or left out, in plain sentences
 
     @property

@@ -19,6 +19,15 @@ PAPER_GENES = PAPER_MARKERS + PAPER_MICROENVIRONMENT
 """The paper's 24 genes; its "PDGFR" is no gene symbol and is read as PDGFRB."""
 
 
+NORMALISATIONS = {
+    "log": "log1p(counts per median depth)",
+    "sctransform": "log10(SCTransform corrected counts + 1)",
+    "pearson": "analytic Pearson residual",
+    "stnet": "log((1 + count) / (genes + spot total))",
+}
+"""Ways of bringing counts to one scale, with the unit of their values."""
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,6 +43,9 @@ class SectionSettings(_Settings):
     library_id: str | None = Field(None, description="name of the section; left out: the folder's name")
     patient: str | None = Field(None, description="patient the section was cut from")
     block: str | None = Field(None, description="tissue block the section was cut from")
+    outlines: Path | None = Field(
+        None, description="GeoJSON as of QuPath: outlines of class Exclude or Ignore* take their tiles out, those of class Failed region are imputed"
+    )
 
 
 class FilterSettings(_Settings):
@@ -41,6 +53,25 @@ class FilterSettings(_Settings):
 
     min_umi: int = Field(1000, ge=0, description="least total UMI count of a spot")
     min_genes: int = Field(1000, ge=0, description="least number of genes detected in a spot")
+    max_mitochondrial: float = Field(1.0, ge=0, le=1, description="largest share of a spot's UMIs from mitochondrial genes; 1: no limit")
+    white_percentile: float = Field(
+        80, ge=0, le=100, description="white is brighter than this percentile of the tiles' mean RGB; tiles more than half white go; 100: no filter"
+    )
+    exclude_cluster: str | None = Field(None, description="one cluster whose spots do not train")
+
+
+class ClusterSettings(_Settings):
+    """Groups of spots with similar expression."""
+
+    source: Literal["none", "file", "computed"] = Field(
+        "file", description="file: Space Ranger's, or those that came with the section; computed: PCA, neighbours, Leiden; none"
+    )
+    joint: bool = Field(False, description="compute them over all sections together, not section by section")
+    algorithm: Literal["sknetwork", "igraph"] = Field("sknetwork", description="Leiden of scikit-network, or scanpy's by igraph (extra [leiden])")
+    resolution: float = Field(1.0, gt=0, description="higher gives more clusters")
+    neighbours: int = Field(15, ge=2, description="neighbours of a spot in the graph")
+    components: int = Field(30, ge=2, description="principal components")
+    seed: int = Field(0, ge=0, description="seed of PCA, graph and Leiden")
 
 
 class GeneSettings(_Settings):
@@ -48,7 +79,7 @@ class GeneSettings(_Settings):
 
     names: tuple[str, ...] = Field((), description="genes by name; empty: the genes of highest mean expression")
     top: int = Field(50, ge=1, description="how many genes of highest mean, when none is named")
-    min_detected: float = Field(0.1, ge=0, le=1, description="least share of spots a gene must be detected in, when none is named")
+    min_detected: float = Field(0.1, ge=0, le=1, description="least share of spots a gene must be detected in; a named gene is only warned about")
 
 
 class TileSettings(_Settings):
@@ -107,6 +138,11 @@ class RunSettings(_Settings):
     name: str = Field("run", description="name of the run")
     sections: tuple[SectionSettings, ...] = Field(min_length=1, description="sections to train on")
     filter: FilterSettings = FilterSettings()
+    clusters: ClusterSettings = ClusterSettings()
+    failed_regions: bool = Field(True, description="propose outlines of regions that may have failed (preprocess)")
+    normalisation: Literal["log", "sctransform", "pearson", "stnet"] = Field(
+        "log", description="scale of what is learned: log, sctransform (the paper's), pearson or stnet"
+    )
     genes: GeneSettings = GeneSettings()
     tile: TileSettings = TileSettings()
     split: SplitSettings = SplitSettings()
@@ -146,10 +182,18 @@ def load_run_settings(path: Path, overrides: tuple[str, ...] = ()) -> RunSetting
         set_value(values, override)
     base = Path(path).resolve().parent
     for section in values.get("sections") or []:
-        for key in ("path", "image"):
+        for key in ("path", "image", "outlines"):
             if isinstance(section, dict) and section.get(key):
                 section[key] = base / str(section[key])
     return run_settings(values, str(path))
+
+
+def settings_of_section(section: Path, image: Path | None = None, overrides: tuple[str, ...] = ()) -> RunSettings:
+    """The usual settings for one section, without a RUN.yaml; raises SettingsError as :func:`load_run_settings` does."""
+    values: dict[str, Any] = {"name": section.resolve().name, "sections": [{"path": str(section), "image": None if image is None else str(image)}]}
+    for override in overrides:
+        set_value(values, override)
+    return run_settings(values)
 
 
 def run_settings(values: dict[str, Any], where: str = "settings") -> RunSettings:

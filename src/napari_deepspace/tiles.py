@@ -75,6 +75,26 @@ def read_order(slide: Slide, centres_yx: np.ndarray, radius_px: int) -> np.ndarr
     return np.lexsort((corners[:, 1], corners[:, 0] // height, corners[:, 1] // width // stripe))
 
 
+def lattice_triangles(array_rc: np.ndarray) -> np.ndarray:
+    """All triangles of three adjacent spots of a hexagonal lattice, as rows of ``array_rc`` (n, 2) = (array_row, array_col): int (n_triangles, 3)."""
+    where = {(int(r), int(c)): i for i, (r, c) in enumerate(array_rc)}
+    corners = []
+    for (r, c), i in where.items():
+        for way in (-1, 1):
+            pair = [where.get((r, c + 2)), where.get((r + way, c + 1))]
+            if None not in pair:
+                corners.append([i, *pair])
+    return np.array(corners, dtype=np.int64).reshape(-1, 3)
+
+
+def between_spots(array_rc: np.ndarray, centres_yx: np.ndarray) -> np.ndarray:
+    """Points between every three adjacent spots of a hexagonal lattice: whole px as float64 (n, 2), (row, column).
+
+    Their centroids, with the fraction of a pixel cut off as the original program does.
+    """
+    return np.floor(np.asarray(centres_yx, dtype=np.float64)[lattice_triangles(array_rc)].mean(axis=1) + 1e-9)
+
+
 def _whole(centres_yx: np.ndarray) -> np.ndarray:
     centres = np.asarray(centres_yx, dtype=np.float64).reshape(-1, 2)
     if not np.isfinite(centres).all():

@@ -18,6 +18,7 @@ from napari_deepspace.blocking import drain
 from napari_deepspace.errors import DataError, DeepSpaceError
 from napari_deepspace.events import Event, Failed, Progress, Stopped, to_json
 from napari_deepspace.runs import EVENTS, MODEL, EventLog, new_run_dir
+from napari_deepspace.section import Section
 from napari_deepspace.settings import RunSettings
 
 
@@ -34,17 +35,38 @@ def run_training(settings: RunSettings, out: Path | None, runs: Path, print_even
         ``out`` holds a run already.
     """
     if background:
-        lower_priority()
-        settings = with_a_core_free(settings)
+        settings = in_background(settings)
     if out is not None and ((out / MODEL).exists() or _has_events(out)):
         raise DataError(f"{out} holds a run already and was left as it is. Give another --out, or none for a folder of its own.")
     run_dir = out or new_run_dir(runs, settings.name)
     run_dir.mkdir(parents=True, exist_ok=True)
+    run_logged(_events(settings, run_dir), run_dir, print_events)
+    return run_dir
+
+
+def run_preprocessing(settings: RunSettings, out: Path | None, parent: Path, table: bool, print_events: bool, background: bool) -> Path:
+    """Preprocess as ``settings`` say and return the folder with what was found; failures are written down as by :func:`run_training`."""
+    if background:
+        settings = in_background(settings)
+    folder = out or new_run_dir(parent, settings.name)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def events() -> Generator[Event, None, Path]:
+        sections = yield from read_sections(settings)
+        from napari_deepspace.preprocess_command import preprocess
+
+        return (yield from preprocess(sections, settings, folder, table))
+
+    run_logged(events(), folder, print_events)
+    return folder
+
+
+def run_logged(events: Generator[Event, None, Any], run_dir: Path, print_events: bool) -> Any:
+    """Run a job to its end, with every event in ``run_dir`` and, if asked for, on stdout; failures too, before they are raised."""
     log = EventLog(run_dir)
     previous = signal.signal(signal.SIGTERM, _raise_stop)
     try:
-        events = _told(_events(settings, run_dir), print_events)
-        drain(events, progress=not print_events and sys.stderr.isatty(), log=log)
+        return drain(_told(events, print_events), progress=not print_events and sys.stderr.isatty(), log=log)
     except (_Stop, KeyboardInterrupt):
         log.write(Stopped())
         raise KeyboardInterrupt from None
@@ -58,7 +80,6 @@ def run_training(settings: RunSettings, out: Path | None, runs: Path, print_even
     finally:
         signal.signal(signal.SIGTERM, previous)
         log.close()
-    return run_dir
 
 
 def _has_events(run_dir: Path) -> bool:
@@ -66,8 +87,8 @@ def _has_events(run_dir: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-def _events(settings: RunSettings, run_dir: Path) -> Generator[Event, None, Any]:
-    """Reading, then training; torch is imported while the first event is already shown."""
+def read_sections(settings: RunSettings) -> Generator[Event, None, list[Section]]:
+    """The sections of a run, one after the other."""
     yield Progress("reading", 0, len(settings.sections))
     from napari_deepspace.read import read_settings
 
@@ -75,6 +96,12 @@ def _events(settings: RunSettings, run_dir: Path) -> Generator[Event, None, Any]
     for number, section in enumerate(settings.sections, start=1):
         sections.append(read_settings(section))
         yield Progress("reading", number, len(settings.sections))
+    return sections
+
+
+def _events(settings: RunSettings, run_dir: Path) -> Generator[Event, None, Any]:
+    """Reading, then training; torch is imported while the first event is already shown."""
+    sections = yield from read_sections(settings)
     from napari_deepspace.learn.training import fit
 
     return (yield from fit(sections, settings, run_dir))
@@ -93,6 +120,12 @@ def _told(events: Generator[Event, None, Any], aloud: bool) -> Generator[Event, 
 
 def _raise_stop(number: int, frame: FrameType | None) -> None:
     raise _Stop
+
+
+def in_background(settings: RunSettings) -> RunSettings:
+    """Let windows go first, and leave them a core; call it before torch is imported."""
+    lower_priority()
+    return with_a_core_free(settings)
 
 
 def with_a_core_free(settings: RunSettings) -> RunSettings:

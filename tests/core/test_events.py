@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from napari_deepspace.events import EVENTS, BatchEnded, EpochEnded, Failed, Finished, Started, Stopped, from_json, to_json
+from napari_deepspace.events import EVENTS, BatchEnded, EpochEnded, Failed, Finished, Preprocessed, Started, Stopped, from_json, result_of, to_json
 from napari_deepspace.runs import EventLog, follow, new_run_dir, read_events, write_atomic
 
 
@@ -16,7 +16,20 @@ def test_round_trip():
     epoch = from_json(to_json(EpochEnded(0, 1, 2, 0.5, 0.4, float("nan"), True, 1.0)))
     assert isinstance(epoch, EpochEnded)
     assert math.isnan(epoch.validation_r)
-    assert set(EVENTS) == {"Started", "Progress", "BaselinesScored", "BatchEnded", "EpochEnded", "FoldEnded", "Finished", "Stopped", "Failed"}
+    names = {"Started", "Progress", "Noted", "BaselinesScored", "BatchEnded", "EpochEnded", "FoldEnded"}
+    assert set(EVENTS) == names | {"Finished", "Preprocessed", "Stopped", "Failed"}
+    files = Preprocessed(1.5, {"C3": {"regions": "1-C3.regions.geojson"}})
+    assert from_json(to_json(files)) == files
+
+
+def test_a_generator_of_events_can_be_run_through():
+    """What it returns comes back, and its errors pass."""
+
+    def job():
+        yield Started("run", "quick", (), 0, 0, 0, "cpu")
+        return 7
+
+    assert result_of(job()) == 7
 
 
 def test_newer_fields_are_ignored_and_foreign_lines_refused():

@@ -6,15 +6,19 @@ import json
 import numpy as np
 import pytest
 from scipy import sparse
+from shapely.geometry import box
 
 from napari_deepspace import results
 from napari_deepspace.analyse.evaluate import evaluate, require_scored
 from napari_deepspace.blocking import fit, predict
-from napari_deepspace.errors import ModelError, TrainingError
-from napari_deepspace.events import BaselinesScored, EpochEnded, Finished, FoldEnded, Started
+from napari_deepspace.errors import DataError, ModelError, TrainingError
+from napari_deepspace.events import BaselinesScored, EpochEnded, Finished, FoldEnded, Noted, Progress, Started, result_of
+from napari_deepspace.learn.data import gather, values_fitted_on
 from napari_deepspace.learn.model import load_model
+from napari_deepspace.learn.splits import TEST, TRAINING, VALIDATION
+from napari_deepspace.outlines import FAILED, Outline
 from napari_deepspace.runs import read_events
-from napari_deepspace.settings import PAPER_GENES, run_settings
+from napari_deepspace.settings import NORMALISATIONS, PAPER_GENES, run_settings
 
 GENES = ("ESR1", "COL5A2", "IFI27")  # seen as colour, seen as nuclear size, hidden
 
@@ -65,13 +69,13 @@ def test_run_folder_is_complete_and_events_tell_it_in_order(quick_run):
     """A run leaves settings, events, model, predictions and scores; what an event announces is on disk."""
     folder, _ = quick_run
     events = list(read_events(folder))
-    assert isinstance(events[0], Started)
+    assert isinstance(next(event for event in events if not isinstance(event, Progress)), Started)
     assert [type(event) for event in events if isinstance(event, (BaselinesScored, FoldEnded, Finished))] == [
         BaselinesScored,
         *[FoldEnded] * 5,
         Finished,
     ]
-    assert all((folder / event.map_file).exists() for event in events if isinstance(event, FoldEnded))
+    assert all((folder / event.map_file).exists() for event in events if isinstance(event, (BaselinesScored, FoldEnded)))
     assert all((folder / name).exists() for name in events[-1].predictions)
     assert (folder / "run.yaml").exists()
 
@@ -85,10 +89,14 @@ def test_result_follows_the_contract(quick_run, phantom):
     target = adata.var[results.TARGET].to_numpy()
     assert sorted(adata.var_names[target]) == sorted(PAPER_GENES)
     predicted = np.asarray(adata.layers[results.PREDICTED])
-    assert np.isfinite(predicted[:, target]).all()
+    removed = (adata.obs[results.SOURCE] == "removed").to_numpy()
+    assert np.isfinite(predicted[~removed][:, target]).all()
     assert np.isnan(predicted[:, ~target]).all()
+    assert np.isnan(predicted[removed]).all(), "glass is not predicted"
+    assert adata.obs[results.REASON][removed].str.contains("white tile").all()
+    assert 0 < removed.sum() < 0.15 * adata.n_obs
     assert set(adata.obs[results.SPLIT]) == {"test", "excluded"}
-    assert set(adata.obs[results.SOURCE]) == {"out-of-fold", "imputed"}
+    assert set(adata.obs[results.SOURCE]) == {"out-of-fold", "imputed", "removed"}
     about = adata.uns[results.UNS]
     assert about["research_use_only"]
     assert about["synthetic"]
@@ -172,9 +180,9 @@ def test_network_trains_and_predicts_out_of_fold(network_run, small):
     first, last = (np.load(folder / epochs[number].map_file) for number in (0, -1))
     assert first.shape == (small.adata.n_obs, len(GENES))
     assert np.isnan(first).any()  # the second fold's spots are not predicted yet, and not painted
-    assert np.isfinite(last).all()
     again = predict(load_model(folder), small, progress=False)
     written = results.read_result(next((folder / "predictions").glob("*.h5ad")))
+    np.testing.assert_array_equal(np.isfinite(last).all(axis=1), written.obs[results.SOURCE] != "removed")
     columns = written.var_names.get_indexer(list(GENES))
     np.testing.assert_allclose(again.layers[results.PREDICTED][:, columns], written.layers[results.PREDICTED][:, columns], atol=1e-3)
 
@@ -194,7 +202,11 @@ def test_points_between_spots_are_their_own_file(quick_run, phantom):
     centres = phantom.centres_yx[:20] + phantom.pitch_px / 2
     adata = predict(model, phantom, centres, progress=False)
     assert adata.X is None
-    assert set(adata.obs[results.SOURCE]) == {"between"}
+    white = (adata.obs[results.SOURCE] == "removed").to_numpy()
+    assert set(adata.obs[results.SOURCE][~white]) == {"between"}
+    assert np.isfinite(adata.layers[results.PREDICTED][~white]).all()
+    assert np.isnan(adata.layers[results.PREDICTED][white]).all()
+    assert not white.all()
     np.testing.assert_allclose(adata.obsm["spatial"], centres[:, ::-1])
     with pytest.raises(ModelError, match="no measured values"):
         evaluate(adata)
@@ -202,7 +214,7 @@ def test_points_between_spots_are_their_own_file(quick_run, phantom):
 
 def test_no_spot_left_after_filtering(small, tmp_path):
     """Thresholds that drop every spot are answered with the section's own medians."""
-    with pytest.raises(TrainingError, match=r"no spot is left after filtering \(UMI >= 10000000.*median spot has"):
+    with pytest.raises(TrainingError, match=r"no spot is left after filtering \(UMI < 10000000 alone removes.*median spot has"):
         fit(small, settings(small, filter={"min_umi": 10_000_000}), tmp_path, progress=False)
 
 
@@ -220,3 +232,91 @@ def test_damaged_models_are_refused(quick_run, tmp_path):
     (tmp_path / "model" / "model.json").write_text(json.dumps({**header, "format": 99}))
     with pytest.raises(ModelError, match="newer version"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["sctransform", "pearson", "stnet"])
+def test_other_scales_train_and_are_scored_on_their_own_scale(small, tmp_path, kind):
+    """A run learns, shows and scores values of the scale that was asked for, and says so; the saved model does the same on the section again."""
+    asked = settings(small, normalisation=kind, split={"kind": "blocks", "folds": 2, "block_um": 300})
+    model = fit(small, asked, tmp_path, progress=False)
+    written = results.read_result(next((tmp_path / "predictions").glob("*.h5ad")))
+    again = predict(load_model(tmp_path), small, progress=False)
+    target = written.var[results.TARGET].to_numpy()
+    for layer in (results.PREDICTED, results.MEASURED):
+        np.testing.assert_allclose(again.layers[layer][:, target], written.layers[layer][:, target], atol=2e-3)
+    scores = evaluate(written)
+    assert scores["normalisation"] == written.uns[results.UNS]["unit"] == NORMALISATIONS[kind]
+    assert scores["mean"]["r"] == pytest.approx(evaluate(again, small)["mean"]["r"], abs=2e-3)
+    assert scores["genes"]["ESR1"]["r"] > 0.5
+    assert model.members[0].target.normalisation == kind
+
+
+@pytest.mark.parametrize("kind", NORMALISATIONS)
+def test_nothing_is_fitted_on_test_spots(small, kind):
+    """Counts of a fold's test spots can be changed at will: the targets of its training part, scale and min-max, stay what they were."""
+    asked = settings(small, normalisation=kind, filter={"white_percentile": 100}, split={"kind": "random", "folds": 2})
+    learned_values = []
+    for shuffled in (False, True):
+        data = result_of(gather([small], asked))
+        learned = np.isin(data.split.parts[:, 0], (TRAINING, VALIDATION))
+        if shuffled:
+            counts = small.adata.X.toarray()
+            tested = np.flatnonzero(data.split.parts[:, 0] == TEST)
+            counts[tested] = counts[np.roll(tested, 7)] * 3
+            changed = small.adata.copy()
+            changed.X = sparse.csr_matrix(counts)
+            data.sections = [dataclasses.replace(small, adata=changed)]
+        values = result_of(values_fitted_on(data, learned, kind, float(np.median(data.totals[learned]))))
+        learned_values.append(values[learned])
+    np.testing.assert_array_equal(*learned_values)
+
+
+def test_outlines_keep_spots_from_training_and_prediction(small, tmp_path):
+    """Spots under an exclude outline are neither trained on nor predicted; those of a failed region are predicted, and never trained on."""
+    y, x = np.quantile(small.centres_yx, 0.3, axis=0)
+    bottom, right = small.centres_yx.max(axis=0) + 50
+    excluded, failed = Outline(box(0, 0, x, bottom), "Ignore*"), Outline(box(x + 120, 0, right, y), FAILED)
+    section = dataclasses.replace(small, outlines=[excluded, failed])
+    fit(section, settings(small, split={"kind": "random", "folds": 2}), tmp_path, progress=False)
+    adata = results.read_result(next((tmp_path / "predictions").glob("*.h5ad")))
+    reason = adata.obs[results.REASON].astype(str)
+    gone, imputed = reason.str.contains("exclude outline").to_numpy(), reason.str.contains("failed region").to_numpy()
+    assert gone.sum() > 20
+    assert imputed.sum() > 20
+    predicted = adata[:, "ESR1"].layers[results.PREDICTED].ravel()
+    assert np.isnan(predicted[gone]).all()
+    assert (adata.obs[results.SOURCE][gone] == "removed").all()
+    tissue = imputed & ~reason.str.contains("white").to_numpy()
+    assert np.isfinite(predicted[tissue]).all()
+    assert (adata.obs[results.SOURCE][tissue] == "imputed").all()
+    assert (adata.obs[results.SPLIT][gone | imputed] == "excluded").all()
+
+
+def test_one_cluster_can_be_left_out(small, tmp_path):
+    """Its spots do not train and are imputed; a section without clusters says so."""
+    asked = settings(small, filter={"exclude_cluster": "1"}, split={"kind": "random", "folds": 2})
+    fit(small, asked, tmp_path, progress=False)
+    adata = results.read_result(next((tmp_path / "predictions").glob("*.h5ad")))
+    left_out = adata.obs[results.REASON].astype(str).str.contains("cluster 1").to_numpy()
+    in_tissue = (adata.obs["graphclust"].astype(str) == "1").to_numpy() & adata.obs["in_tissue"].to_numpy(dtype=bool)
+    np.testing.assert_array_equal(left_out, in_tissue)
+    without = small.adata.copy()
+    del without.obs["graphclust"]
+    with pytest.raises(DataError, match="no clusters came with this section"):
+        fit(dataclasses.replace(small, adata=without), asked, tmp_path / "none", progress=False)
+
+
+def test_a_named_gene_that_is_hardly_there_is_warned_about(small, tmp_path):
+    """It is predicted as asked for; the warning names it and its share of spots."""
+    adata = small.adata.copy()
+    counts = adata.X.tolil()
+    rare = adata.var_names.get_loc("IFI27")
+    counts[:, rare] = 0
+    counts[[10, 60], rare] = 3
+    adata.X = counts.tocsr()
+    section = dataclasses.replace(small, adata=adata)
+    model = fit(section, settings(small, split={"kind": "random", "folds": 2}), tmp_path, progress=False)
+    assert "IFI27" in model.genes
+    (note,) = [event.message for event in read_events(tmp_path) if isinstance(event, Noted)]
+    assert "IFI27 (1%)" in note
+    assert "ESR1" not in note

@@ -11,6 +11,8 @@ from anndata import AnnData
 from napari_deepspace import results
 from napari_deepspace.analyse.metrics import chance_r, mean_r, pearson, rmse
 from napari_deepspace.errors import ModelError
+from napari_deepspace.events import result_of
+from napari_deepspace.preprocess.normalise import normalised
 from napari_deepspace.section import Section, spot_fingerprints
 
 
@@ -53,7 +55,7 @@ def evaluate(result: AnnData | Path | str, section: Section | None = None) -> di
         "run": str(about.get("run", "")),
         "split": _split_words(about, parts, scored),
         "panel": str(about.get("panel", "")),
-        "normalisation": str(about.get("normalisation", "")),
+        "normalisation": str(about.get("unit", "")),
         "training_sections": [str(name) for name in about.get("training_sections", [])],
         "n_spots": n,
         "training_spots_left_out": int(np.isin(parts, ("training", "validation", "guard")).sum() + (seen_again & (parts == "test")).sum()),
@@ -79,8 +81,6 @@ def _measured(adata: AnnData, section: Section | None, genes: list[str], columns
     """Measured values (n, n_genes) on the scale of the predictions, and which spots the section's counts show to be training spots."""
     again = np.zeros(adata.n_obs, dtype=bool)
     if section is not None:
-        from napari_deepspace.preprocess.normalise import log_per_depth
-
         counts = section.require_counts()
         row = counts.obs_names.get_indexer(adata.obs_names)
         if (row < 0).all():
@@ -89,11 +89,13 @@ def _measured(adata: AnnData, section: Section | None, genes: list[str], columns
         held_out = adata.obs[results.FOLD].to_numpy() >= 0
         again[row >= 0] = known[row[row >= 0]]
         again &= ~held_out
-        gene = counts.var_names.get_indexer(genes)
-        values = log_per_depth(counts.X, float(adata.uns[results.UNS]["target_sum"])).tocsc()
+        about = adata.uns[results.UNS]
+        passed = np.isin(np.arange(counts.n_obs), row[adata.obs[results.REASON].astype(str).to_numpy() == ""])
+        fit_on = passed if passed.sum() >= 10 else np.ones(counts.n_obs, dtype=bool)
+        kind, target_sum = str(about.get("normalisation")), float(about["target_sum"])
+        values = result_of(normalised(counts, genes, kind, fit_on, target_sum=target_sum, of=section.library_id))
         measured = np.full((adata.n_obs, len(genes)), np.nan, dtype=np.float32)
-        dense = values[:, gene[gene >= 0]].toarray()
-        measured[np.ix_(row >= 0, gene >= 0)] = dense[row[row >= 0]]
+        measured[row >= 0] = values[row[row >= 0]]
         return measured, again
     if results.MEASURED not in adata.layers:
         raise ModelError(

@@ -13,6 +13,7 @@ import psutil
 import torch
 import torch.nn.functional as F
 
+from napari_deepspace.events import result_of
 from napari_deepspace.learn.data import gather, tile_side_px
 from napari_deepspace.learn.features import tile_features
 from napari_deepspace.learn.networks import augment, build_network, choose_device, to_input
@@ -61,7 +62,9 @@ def estimate(sections: Sequence[Section], settings: RunSettings) -> dict[str, An
 
 
 def _estimate_one(label: str, sections: Sequence[Section], settings: RunSettings) -> Cost:
-    data = gather(sections, settings)
+    # the trial stays short: it neither looks for white tiles nor computes clusters
+    counts_only = settings.filter.model_copy(update={"white_percentile": 100, "exclude_cluster": None})
+    data = result_of(gather(sections, settings.model_copy(update={"filter": counts_only})))
     n = len(data.section_of)
     section = sections[0]
     some = section.centres_yx[np.linspace(0, section.adata.n_obs - 1, min(TRIAL_TILES, section.adata.n_obs)).astype(int)]

@@ -6,15 +6,16 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from napari_deepspace.analyse.baselines import standardise
-from napari_deepspace.errors import TrainingError
+from napari_deepspace.errors import DataError, TrainingError
 from napari_deepspace.events import Event, Progress
 from napari_deepspace.learn.features import tile_features
 from napari_deepspace.learn.splits import Split, make_split
-from napari_deepspace.learn.targets import choose_genes, gene_counts
-from napari_deepspace.preprocess.filters import filter_spots
+from napari_deepspace.learn.targets import choose_genes
+from napari_deepspace.preprocess.filters import SpotFilter
+from napari_deepspace.preprocess.normalise import normalised
+from napari_deepspace.preprocess.prepare import prepare, tile_side_um
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NetworkSettings, RunSettings
 from napari_deepspace.tiles import iter_tiles, tile_radius_px
@@ -24,17 +25,13 @@ BATCH = 64
 
 @dataclass
 class TrainingData:
-    """All spots of all sections, one section after another.
-
-    ``counts`` float32 (n, n_genes), ``totals`` (n,) UMI over all genes, ``filters`` one table per section, ``section_of`` int (n,).
-    """
+    """All spots of all sections, one section after another. ``totals`` (n,) are UMI over all genes, ``filters`` one verdict per section."""
 
     sections: Sequence[Section]
     genes: tuple[str, ...]
     panel: str
-    counts: np.ndarray
     totals: np.ndarray
-    filters: list[pd.DataFrame]
+    filters: list[SpotFilter]
     centres_um: list[np.ndarray]
     section_of: np.ndarray
     split: Split
@@ -44,20 +41,25 @@ class TrainingData:
     @property
     def keep(self) -> np.ndarray:
         """bool (n,): spots that passed the filter."""
-        return np.concatenate([table["keep"].to_numpy() for table in self.filters])
+        return np.concatenate([verdict.keep for verdict in self.filters])
+
+    @property
+    def predictable(self) -> np.ndarray:
+        """bool (n,): spots whose tile shows tissue."""
+        return np.concatenate([verdict.predictable for verdict in self.filters])
 
     def rows(self, number: int) -> np.ndarray:
         """Rows of one section, in its own order."""
         return np.flatnonzero(self.section_of == number)
 
 
-def gather(sections: Sequence[Section], settings: RunSettings) -> TrainingData:
+def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Event, None, TrainingData]:
     """Filter spots, choose genes, split.
 
     Raises
     ------
     DataError
-        A section lacks counts or its slide.
+        A section lacks counts, its slide, or clusters that are asked for.
     SettingsError
         An unknown gene.
     TrainingError
@@ -69,31 +71,53 @@ def gather(sections: Sequence[Section], settings: RunSettings) -> TrainingData:
     if len({section.platform.name for section in sections}) > 1:
         found = ", ".join(f"{section.library_id}: {section.platform.name}" for section in sections)
         raise TrainingError(f"Sections of different platforms cannot be trained together ({found}). Train one model a platform.")
-    filters = [filter_spots(adata, settings.filter) for adata in adatas]
-    for section, table in zip(sections, filters, strict=True):
-        if not table["keep"].any():
-            raise TrainingError(
-                f"{section.library_id}: no spot is left after filtering (UMI >= {settings.filter.min_umi}, genes >= {settings.filter.min_genes}; "
-                f"the median spot has {table['umi'].median():.0f} UMI and {table['n_genes'].median():.0f} genes). Lower the thresholds."
-            )
-    genes, panel = choose_genes(adatas, [table["keep"].to_numpy() for table in filters], settings.genes)
-    counted = [gene_counts(adata, genes) for adata in adatas]
-    tile_um = sections[0].platform.spot_diameter_um * (1 + settings.tile.extra_percent / 100)
+    filters = [prepared.filter for prepared in (yield from prepare(sections, settings))]
+    for section, verdict in zip(sections, filters, strict=True):
+        if not verdict.keep.any():
+            raise TrainingError(_nothing_left(section, verdict))
+    keep = [verdict.keep for verdict in filters]
+    genes, panel = choose_genes(adatas, keep, settings.genes)
+    tile_um = tile_side_um(sections[0], settings.tile)
     centres_um = [section.centres_yx * section.mpp for section in sections]
-    split = make_split(centres_um, [table["keep"].to_numpy() for table in filters], settings.split, tile_um, sections[0].platform.pitch_um)
     return TrainingData(
         sections=sections,
         genes=genes,
         panel=panel,
-        counts=np.concatenate([counts for counts, _ in counted]),
-        totals=np.concatenate([totals for _, totals in counted]),
+        totals=np.concatenate([verdict.spots["umi"].to_numpy() for verdict in filters]).astype(np.float64),
         filters=filters,
         centres_um=centres_um,
         section_of=np.repeat(np.arange(len(sections)), [adata.n_obs for adata in adatas]),
-        split=split,
+        split=make_split(centres_um, keep, settings.split, tile_um, sections[0].platform.pitch_um),
         tile_um=tile_um,
         tile_px=tile_side_px(settings, tile_um),
     )
+
+
+def _nothing_left(section: Section, verdict: SpotFilter) -> str:
+    most = max(verdict.counts().items(), key=lambda item: item[1])
+    umi, genes = verdict.spots["umi"].median(), verdict.spots["n_genes"].median()
+    return (
+        f"{section.library_id}: no spot is left after filtering ({verdict.words[most[0]]} alone removes {most[1]} of {len(verdict.spots)}; "
+        f"the median spot has {umi:.0f} UMI and {genes:.0f} genes). Lower the thresholds."
+    )
+
+
+def values_fitted_on(data: TrainingData, fit_on: np.ndarray, kind: str, target_sum: float) -> Generator[Event, None, np.ndarray]:
+    """Values of the panel at every spot, float32 (n, n_genes), on a scale fitted section by section to the spots of ``fit_on`` (bool, n) alone.
+
+    Raises
+    ------
+    TrainingError
+        Too few spots of a section to fit the scale to.
+    """
+    parts = []
+    for number, section in enumerate(data.sections):
+        try:
+            values = yield from normalised(section.adata, data.genes, kind, fit_on[data.rows(number)], target_sum=target_sum, of=section.library_id)
+        except DataError as error:
+            raise TrainingError(f"{error}") from error
+        parts.append(values)
+    return np.concatenate(parts)
 
 
 def tile_side_px(settings: RunSettings, tile_um: float) -> int:

@@ -17,10 +17,11 @@ from napari_deepspace.learn.data import mean_rgb, section_features, section_tile
 from napari_deepspace.learn.model import TrainedModel, network_outputs
 from napari_deepspace.learn.networks import choose_device
 from napari_deepspace.learn.splits import PART_NAMES, TRAINING, VALIDATION
-from napari_deepspace.learn.targets import UNIT, change_depth, gene_counts, log_values
-from napari_deepspace.preprocess.filters import filter_spots
+from napari_deepspace.preprocess.filters import WITHOUT_TILE, SpotFilter
+from napari_deepspace.preprocess.normalise import normalised
+from napari_deepspace.preprocess.prepare import prepare_section, white_points
 from napari_deepspace.section import Section, spot_fingerprints
-from napari_deepspace.settings import NetworkSettings
+from napari_deepspace.settings import NORMALISATIONS, NetworkSettings
 
 
 def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None = None, run: str = "") -> Generator[Event, None, AnnData]:
@@ -37,20 +38,30 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
     """
     at_spots = centres_yx is None
     centres = section.centres_yx if centres_yx is None else np.asarray(centres_yx, dtype=np.float64)
+    section.require_slide()
+    judged = yield from prepare_section(section, model.settings.filter.model_copy(update={"exclude_cluster": None}), model.tile_um)
+    white = ~judged.filter.predictable if at_spots else (yield from white_points(section, judged, centres, model.tile_um))
     outputs, rgb = yield from _outputs(model, section, centres, at_spots)
-    spots = (
-        spot_table(section, model, None if section.adata.n_vars == 0 else filter_spots(section.adata, model.settings.filter))
-        if at_spots
-        else _points(len(centres))
-    )
+    spots = spot_table(section, model, judged.filter) if at_spots else _points(white)
     fold = spots[results.FOLD].to_numpy()
     predicted = _combine(model, outputs, fold)
     by_rgb = _combine(model, [predict_mean_rgb(member.rgb, rgb) for member in model.members], fold)
+    predicted[white] = by_rgb[white] = np.nan
     columns = {"predicted": predicted, "mean RGB": by_rgb}
     if at_spots:
+        if section.adata.n_vars:
+            kind, depth = model.settings.normalisation, model.target_sum
+            columns["measured"] = yield from normalised(
+                section.adata, model.genes, kind, _fit_on(judged.filter), target_sum=depth, of=section.library_id
+            )
         return build_result(section, model, columns, spots, run)
     layers = {results.PREDICTED: predicted, results.BASELINES["mean RGB"]: by_rgb}
     return results.result_at_points(section, model.genes, layers, spots, about(model, run), centres_yx=centres)
+
+
+def _fit_on(verdict: SpotFilter) -> np.ndarray:
+    """Spots that the scale of the measured values is fitted to: those that stay, or all with counts where hardly any does."""
+    return verdict.keep if verdict.keep.sum() >= 10 else verdict.spots["umi"].to_numpy() > 0
 
 
 def _outputs(
@@ -80,17 +91,14 @@ def _outputs(
 
 def _combine(model: TrainedModel, outputs: list[np.ndarray], fold: np.ndarray) -> np.ndarray:
     """Each row from the member of its ``fold``, or the members' mean where that is -1; on the shown scale."""
-    shown = [
-        change_depth(member.target.unscale(output), member.target.target_sum, model.target_sum)
-        for member, output in zip(model.members, outputs, strict=True)
-    ]
+    shown = [member.target.shown(output, model.target_sum) for member, output in zip(model.members, outputs, strict=True)]
     combined = np.asarray(np.mean(shown, axis=0, dtype=np.float32))
     for number, values in enumerate(shown):
         combined[fold == number] = values[fold == number]
     return combined
 
 
-def spot_table(section: Section, model: TrainedModel, filters: pd.DataFrame | None) -> pd.DataFrame:
+def spot_table(section: Section, model: TrainedModel, verdict: SpotFilter) -> pd.DataFrame:
     """The ``deepspace_*`` columns of ``obs``: which part each spot was to the model whose value is shown, and where the value comes from."""
     n = section.adata.n_obs
     fold, part = _recognise(section, model)
@@ -99,14 +107,16 @@ def spot_table(section: Section, model: TrainedModel, filters: pd.DataFrame | No
     split[seen] = np.array(PART_NAMES, dtype=object)[part[seen]]
     source = np.where(np.isin(split, ("training", "validation", "guard")), "training", "out-of-fold").astype(object)
     reason = np.full(n, "", dtype=object)
-    if filters is None:
+    if section.adata.n_vars == 0:
         split[~seen] = "none"
         source[~seen] = "imputed"
+        reason[~verdict.predictable] = verdict.reasons_of(WITHOUT_TILE)[~verdict.predictable]
     else:
-        dropped = ~filters["keep"].to_numpy()
-        reason = filters["reason"].to_numpy().astype(object)
+        dropped = ~verdict.keep
+        reason = verdict.reasons
         split[dropped] = "excluded"
         source[dropped] = "imputed"
+    source[~verdict.predictable] = "removed"
     return pd.DataFrame(
         {
             results.SPLIT: pd.Categorical(split, [*PART_NAMES, "none"]),
@@ -118,13 +128,14 @@ def spot_table(section: Section, model: TrainedModel, filters: pd.DataFrame | No
     )
 
 
-def _points(n: int) -> pd.DataFrame:
+def _points(white: np.ndarray) -> pd.DataFrame:
+    n = len(white)
     return pd.DataFrame(
         {
             results.SPLIT: pd.Categorical(["none"] * n, [*PART_NAMES, "none"]),
-            results.SOURCE: pd.Categorical(["between"] * n, results.SOURCES),
+            results.SOURCE: pd.Categorical(np.where(white, "removed", "between"), results.SOURCES),
             results.FOLD: np.full(n, -1),
-            results.REASON: "",
+            results.REASON: np.where(white, "white tile or exclude outline", ""),
         },
         index=[f"point{i}" for i in range(n)],
     )
@@ -155,13 +166,9 @@ def _recognise(section: Section, model: TrainedModel) -> tuple[np.ndarray, np.nd
 
 
 def build_result(section: Section, model: TrainedModel, columns: dict[str, np.ndarray], spots: pd.DataFrame, run: str) -> AnnData:
-    """The result of a section with ``columns`` "predicted", "mean RGB" and perhaps "interpolation", each (n_spots, n_genes)."""
-    layers = {results.PREDICTED: columns["predicted"]}
-    layers |= {layer: columns[name] for name, layer in results.BASELINES.items() if name in columns}
-    if section.adata.n_vars:
-        counts, totals = gene_counts(section.adata, model.genes)
-        layers[results.MEASURED] = log_values(counts, totals, model.target_sum)
-    return results.result_at_spots(section, model.genes, layers, spots, about(model, run))
+    """The result of a section with ``columns`` "predicted", "mean RGB" and perhaps "interpolation" and "measured", each (n_spots, n_genes)."""
+    slots = {"predicted": results.PREDICTED, "measured": results.MEASURED} | results.BASELINES
+    return results.result_at_spots(section, model.genes, {slots[name]: values for name, values in columns.items()}, spots, about(model, run))
 
 
 def about(model: TrainedModel, run: str) -> dict[str, Any]:
@@ -173,8 +180,8 @@ def about(model: TrainedModel, run: str) -> dict[str, Any]:
         "run": run or model.settings.name,
         "split": model.split,
         "panel": model.panel,
-        "normalisation": UNIT,
-        "unit": UNIT,
+        "normalisation": model.settings.normalisation,
+        "unit": NORMALISATIONS[model.settings.normalisation],
         "target_sum": model.target_sum,
         "tile_um": model.tile_um,
         "training_sections": np.array([seen.library_id for seen in model.seen], dtype=object),

@@ -145,7 +145,7 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> TrainedMo
     members = []
     for number, target_sum in enumerate(header["member_target_sums"]):
         mine = {key.removeprefix(f"{number}/"): value for key, value in arrays.items() if key.startswith(f"{number}/")}
-        member = Member(GeneTarget(genes, float(target_sum), mine["low"], mine["high"]), mine["rgb"])
+        member = Member(GeneTarget(genes, settings.normalisation, float(target_sum), mine["low"], mine["high"]), mine["rgb"])
         if isinstance(settings.model, NetworkSettings):
             network = build_network(settings.model.backbone, len(genes))
             network.load_state_dict(

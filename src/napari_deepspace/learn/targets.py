@@ -9,20 +9,19 @@ import numpy as np
 from anndata import AnnData
 
 from napari_deepspace.errors import SettingsError
-from napari_deepspace.preprocess.normalise import spot_totals
+from napari_deepspace.preprocess.normalise import NEVER_NEGATIVE
 from napari_deepspace.settings import GeneSettings
-
-UNIT = "log1p(counts per median depth)"
 
 
 @dataclass(frozen=True)
 class GeneTarget:
-    """Genes with the depth and the min-max scaling fitted on one training part.
+    """Genes with the min-max scaling fitted on one training part.
 
-    ``low`` and ``high`` are float32 (n_genes,); values are log1p(count / spot total * target_sum).
+    ``low`` and ``high`` are float32 (n_genes,), in the unit of ``normalisation``; ``target_sum`` is the depth that the values of ``log`` count per.
     """
 
     genes: tuple[str, ...]
+    normalisation: str
     target_sum: float
     low: np.ndarray
     high: np.ndarray
@@ -32,44 +31,34 @@ class GeneTarget:
         return ((values - self.low) / (self.high - self.low)).astype(np.float32)
 
     def unscale(self, scaled: np.ndarray) -> np.ndarray:
-        """Back from 0..1; never below 0, since a logarithm of 1 + count is not."""
-        return np.maximum(scaled * (self.high - self.low) + self.low, 0).astype(np.float32)
+        """Back from 0..1; never below 0 where the unit is a logarithm of 1 + count."""
+        values = scaled * (self.high - self.low) + self.low
+        return (np.maximum(values, 0) if self.normalisation in NEVER_NEGATIVE else values).astype(np.float32)
+
+    def shown(self, scaled: np.ndarray, target_sum: float) -> np.ndarray:
+        """Back from 0..1, as values of ``log`` per the depth ``target_sum``; on other scales there is no depth to change."""
+        values = self.unscale(scaled)
+        return change_depth(values, self.target_sum, target_sum) if self.normalisation == "log" else values
 
 
-def fit_target(counts: np.ndarray, totals: np.ndarray, genes: Sequence[str]) -> GeneTarget:
-    """Depth and min-max scaling of one training part: ``counts`` (n, n_genes), ``totals`` (n,) UMI over all genes of the matrix."""
-    target_sum = float(np.median(totals))
-    values = log_values(counts, totals, target_sum)
+def fit_target(values: np.ndarray, genes: Sequence[str], normalisation: str, target_sum: float) -> GeneTarget:
+    """Min-max scaling of one training part: ``values`` (n, n_genes) of its spots alone."""
     low, high = values.min(axis=0), values.max(axis=0)
     high = np.where(high > low, high, low + 1)  # a gene that is constant in the training part stays constant
-    return GeneTarget(tuple(genes), target_sum, low, high)
-
-
-def log_values(counts: np.ndarray, totals: np.ndarray, target_sum: float) -> np.ndarray:
-    """log1p(count / total * target_sum), float32 (n, n_genes)."""
-    return np.log1p(counts / np.maximum(totals, 1)[:, None] * target_sum).astype(np.float32)
+    return GeneTarget(tuple(genes), normalisation, target_sum, low.astype(np.float32), high.astype(np.float32))
 
 
 def change_depth(values: np.ndarray, old_sum: float, new_sum: float) -> np.ndarray:
-    """The same expression counted per another depth."""
+    """log1p(counts per ``old_sum``) as log1p(counts per ``new_sum``)."""
     return np.log1p(np.expm1(values) * (new_sum / old_sum)).astype(np.float32)
-
-
-def gene_counts(adata: AnnData, genes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Counts of ``genes``, float32 (n_spots, n_genes) with NaN for a gene the matrix lacks, and every spot's total over all genes."""
-    columns = adata.var_names.get_indexer(list(genes))
-    found = columns >= 0
-    counts = np.full((adata.n_obs, len(columns)), np.nan, dtype=np.float32)
-    if found.any():
-        counts[:, found] = adata.X.tocsc()[:, columns[found]].toarray()
-    return counts, spot_totals(adata.X)
 
 
 def choose_genes(adatas: Sequence[AnnData], keep: Sequence[np.ndarray], settings: GeneSettings) -> tuple[tuple[str, ...], str]:
     """The genes to predict and the rule in words.
 
-    Named genes must be in every section. Without names: the ``top`` genes of highest mean count among those detected in at least
-    ``min_detected`` of the spots of every section (``keep`` bool (n_spots,) per section).
+    Named genes must be in every section; one detected in fewer spots is taken all the same (see :func:`seldom_detected`). Without names: the
+    ``top`` genes of highest mean count among those detected in at least ``min_detected`` of the spots of every section (``keep`` bool
+    (n_spots,) per section).
 
     Raises
     ------
@@ -104,3 +93,12 @@ def _named_genes(adatas: Sequence[AnnData], names: Sequence[str]) -> tuple[tuple
             hint = f"Did you mean {', '.join(near[:5])}?" if near else f"Its names look like {', '.join(map(str, adata.var_names[:3]))}."
             raise SettingsError(f"Unknown gene: {', '.join(missing[:5])} is not among the {adata.n_vars} genes of the section. {hint}")
     return names, f"{len(names)} named genes"
+
+
+def seldom_detected(adatas: Sequence[AnnData], keep: Sequence[np.ndarray], genes: Sequence[str], least: float) -> dict[str, float]:
+    """Those of ``genes`` detected in less than ``least`` of the spots of some section, with the smallest such share."""
+    smallest = np.ones(len(genes))
+    for adata, kept in zip(adatas, keep, strict=True):
+        share = np.asarray((adata.X[np.flatnonzero(kept)][:, adata.var_names.get_indexer(list(genes))] > 0).mean(axis=0)).ravel()
+        smallest = np.minimum(smallest, share)
+    return {gene: float(share) for gene, share in zip(genes, smallest, strict=True) if share < least}

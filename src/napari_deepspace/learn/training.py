@@ -15,18 +15,18 @@ import torch
 from napari_deepspace.analyse.baselines import fit_mean_rgb, interpolate, predict_mean_rgb
 from napari_deepspace.analyse.evaluate import evaluate
 from napari_deepspace.analyse.metrics import mean_r, pearson
-from napari_deepspace.events import BaselinesScored, Event, Finished, FoldEnded, Started
-from napari_deepspace.learn.data import TrainingData, gather, mean_rgb, section_features, section_tiles, standardised
+from napari_deepspace.events import BaselinesScored, Event, Finished, FoldEnded, Noted, Started
+from napari_deepspace.learn.data import TrainingData, gather, mean_rgb, section_features, section_tiles, standardised, values_fitted_on
 from napari_deepspace.learn.model import Member, SeenSpots, TrainedModel, network_outputs
 from napari_deepspace.learn.networks import choose_device
 from napari_deepspace.learn.optimise import train_network
 from napari_deepspace.learn.ridge import fit_ridge
 from napari_deepspace.learn.splits import PART_NAMES, TEST, TRAINING, VALIDATION
-from napari_deepspace.learn.targets import GeneTarget, change_depth, fit_target, log_values
+from napari_deepspace.learn.targets import GeneTarget, fit_target, seldom_detected
 from napari_deepspace.results import write_result
-from napari_deepspace.runs import MAPS, METRICS, PREDICTIONS, SETTINGS, write_atomic, write_json
+from napari_deepspace.runs import MAPS, METRICS, PREDICTIONS, SETTINGS, safe_name, write_atomic, write_json
 from napari_deepspace.section import Section, spot_fingerprints
-from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings, dump_yaml
+from napari_deepspace.settings import NORMALISATIONS, NetworkSettings, QuickSettings, RunSettings, dump_yaml
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> Ge
     Raises
     ------
     DataError, SettingsError, TrainingError
-        Before the first event, if the sections or settings cannot be used; TrainingError later if the loss is not finite or memory ends.
+        Before ``Started``, if the sections or settings cannot be used; TrainingError later if the loss is not finite or memory ends.
     """
     began = time.perf_counter()
     run_dir = Path(run_dir)
@@ -47,18 +47,21 @@ def fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> Ge
     threads = settings.threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
     settings = settings.model_copy(update={"threads": threads})
-    data = gather(sections, settings)
+    data = yield from gather(sections, settings)
     network = settings.model if isinstance(settings.model, NetworkSettings) else None
     device, reason = choose_device(network.device) if network else (torch.device("cpu"), "Quick needs no GPU")
     write_atomic(run_dir / SETTINGS, dump_yaml(settings))
     yield Started(
         settings.name, network.backbone if network else "quick", data.genes, int(data.keep.sum()), data.split.n_folds,
-        network.epochs if network else 0, str(device), reason, data.split.words, os.getpid(),
+        network.epochs if network else 0, str(device), reason, data.split.words, NORMALISATIONS[settings.normalisation], os.getpid(),
     )  # fmt: skip
+    yield from _warn_of_seldom_detected(data, settings)
     inputs, rgb = yield from _inputs(data, network)
-    target_sum = float(np.median(data.totals[data.keep]))  # the unit of what is shown; nothing is learned from it
-    state = _State(data, settings, inputs, rgb, target_sum, device, run_dir)
-    yield _baselines(state)
+    # the scale of what is shown and scored; nothing is learned from it
+    target_sum = float(np.median(data.totals[data.keep]))
+    measured = yield from values_fitted_on(data, data.keep, settings.normalisation, target_sum)
+    state = _State(data, settings, inputs, rgb, measured, target_sum, device, run_dir)
+    yield from _baselines(state)
     for fold in range(data.split.n_folds):
         yield from _fold(state, fold)
     model = _model(state)
@@ -75,18 +78,19 @@ class _State:
         settings: RunSettings,
         inputs: np.ndarray,
         rgb: np.ndarray,
+        measured: np.ndarray,
         target_sum: float,
         device: torch.device,
         run_dir: Path,
     ):
         self.data, self.settings, self.inputs, self.rgb = data, settings, inputs, rgb
-        self.target_sum, self.device, self.run_dir = target_sum, device, run_dir
-        shape = data.counts.shape
-        self.measured = log_values(data.counts, data.totals, target_sum)
+        self.measured, self.target_sum, self.device, self.run_dir = measured, target_sum, device, run_dir
+        shape = measured.shape
         self.predicted = np.full(shape, np.nan, dtype=np.float32)
         self.by_rgb = np.full(shape, np.nan, dtype=np.float32)
         self.by_neighbours = np.full(shape, np.nan, dtype=np.float32)
         self.targets: list[GeneTarget] = []
+        self.scaled: list[np.ndarray] = []  #: per fold: the target's values of its own training part, float32 (n_learned, n_genes)
         self.rgb_fits: list[np.ndarray] = []
         self.members: list[Member] = []
 
@@ -94,12 +98,12 @@ class _State:
         return np.isin(self.data.split.parts[:, fold], (TRAINING, VALIDATION))
 
     def tested(self, fold: int) -> np.ndarray:
-        """Spots this fold's member never saw, those that failed the filter included; every spot where nothing is held out."""
+        """Spots with a tile that this fold's member never saw, those that failed the filter included; every one where nothing is held out."""
         home = self.data.split.home
-        return home == fold if (home >= 0).any() else np.ones(len(home), dtype=bool)
+        return self.data.predictable & ((home == fold) if (home >= 0).any() else True)
 
     def write_map(self, predicted: np.ndarray, name: str) -> str:
-        """Save the first section's out-of-fold predictions for the live map; "" where nothing is held out."""
+        """Save the first section's rows of ``predicted`` for the live map; "" where nothing is held out."""
         if (self.data.split.home < 0).all():
             return ""
         (self.run_dir / MAPS).mkdir(exist_ok=True)
@@ -125,17 +129,32 @@ def _inputs(data: TrainingData, network: NetworkSettings | None) -> Generator[Ev
     return np.concatenate(inputs), np.concatenate(colours)
 
 
-def _baselines(state: _State) -> BaselinesScored:
+def _warn_of_seldom_detected(data: TrainingData, settings: RunSettings) -> Generator[Event, None, None]:
+    """Named genes are never dropped; the user hears which of them are hardly there."""
+    keep = [verdict.keep for verdict in data.filters]
+    seldom = seldom_detected([section.adata for section in data.sections], keep, data.genes, settings.genes.min_detected)
+    if seldom:
+        found = ", ".join(f"{gene} ({share:.0%})" for gene, share in sorted(seldom.items(), key=lambda item: item[1]))
+        yield Noted(
+            f"Detected in fewer than {settings.genes.min_detected:.0%} of the spots: {found}. They are predicted as asked, but hardly can be: "
+            "there is little to learn from."
+        )
+
+
+def _baselines(state: _State) -> Generator[Event, None, None]:
     """Fit every fold's target and the simple ways, and score them on the spots the model will be scored on."""
-    data = state.data
+    data, kind = state.data, state.settings.normalisation
     for fold in range(data.split.n_folds):
         learned, tested = state.learned_on(fold), state.tested(fold)
-        target = fit_target(data.counts[learned], data.totals[learned], data.genes)
-        scaled = target.scale(log_values(data.counts[learned], data.totals[learned], target.target_sum))
+        target_sum = float(np.median(data.totals[learned]))
+        values = (yield from values_fitted_on(data, learned, kind, target_sum))[learned]
+        target = fit_target(values, data.genes, kind, target_sum)
+        scaled = target.scale(values)
         coefficients = fit_mean_rgb(state.rgb[learned], scaled)
         state.targets.append(target)
+        state.scaled.append(scaled)
         state.rgb_fits.append(coefficients)
-        state.by_rgb[tested] = _shown(target, predict_mean_rgb(coefficients, state.rgb[tested]), state.target_sum)
+        state.by_rgb[tested] = target.shown(predict_mean_rgb(coefficients, state.rgb[tested]), state.target_sum)
         if (data.split.home >= 0).any():
             _interpolate_fold(state, learned, tested)
     scored = _scored(data)
@@ -143,7 +162,8 @@ def _baselines(state: _State) -> BaselinesScored:
         "mean RGB": pearson(state.measured[scored], state.by_rgb[scored]),
         "interpolation": pearson(state.measured[scored], state.by_neighbours[scored]),
     }
-    return BaselinesScored({name: mean_r(values) if scored.any() else float("nan") for name, values in r.items()}, int(scored.sum()))
+    mean = {name: mean_r(values) if scored.any() else float("nan") for name, values in r.items()}
+    yield BaselinesScored(mean, int(scored.sum()), state.write_map(state.measured, "measured"))
 
 
 def _interpolate_fold(state: _State, learned: np.ndarray, tested: np.ndarray) -> None:
@@ -161,27 +181,25 @@ def _scored(data: TrainingData) -> np.ndarray:
     return (data.split.parts == TEST).any(axis=1)
 
 
-def _shown(target: GeneTarget, scaled: np.ndarray, target_sum: float) -> np.ndarray:
-    return change_depth(target.unscale(scaled), target.target_sum, target_sum)
-
-
 def _fold(state: _State, fold: int) -> Generator[Event, None, None]:
     """Train one member and predict the spots it never saw."""
     data, settings, target = state.data, state.settings, state.targets[fold]
     learned, tested = state.learned_on(fold), state.tested(fold)
-    scaled = target.scale(log_values(data.counts, data.totals, target.target_sum))
     member = Member(target, state.rgb_fits[fold].astype(np.float32))
     if isinstance(settings.model, QuickSettings):
-        member.ridge = fit_ridge(state.inputs[learned], scaled[learned], data.split.groups[learned], settings.model.components, settings.model.alphas)
+        quick, groups = settings.model, data.split.groups[learned]
+        member.ridge = fit_ridge(state.inputs[learned], state.scaled[fold], groups, quick.components, quick.alphas)
         outputs = member.ridge.predict(state.inputs[tested])
     else:
         parts = data.split.parts[:, fold]
+        scaled = np.zeros(state.measured.shape, dtype=np.float32)  # rows of other parts are never read
+        scaled[learned] = state.scaled[fold]
 
         def live_map(network: torch.nn.Module, epoch: int) -> str:
             if (data.split.home < 0).all():
                 return ""
             so_far = state.predicted.copy()
-            so_far[tested] = _shown(target, network_outputs(network, state.inputs[tested], state.device), state.target_sum)
+            so_far[tested] = target.shown(network_outputs(network, state.inputs[tested], state.device), state.target_sum)
             return state.write_map(so_far, f"fold{fold + 1}-epoch{epoch}")
 
         member.network = yield from train_network(
@@ -189,7 +207,7 @@ def _fold(state: _State, fold: int) -> Generator[Event, None, None]:
         )
         outputs = network_outputs(member.network, state.inputs[tested], state.device)
         member.network.cpu()
-    state.predicted[tested] = _shown(target, outputs, state.target_sum)
+    state.predicted[tested] = target.shown(outputs, state.target_sum)
     state.members.append(member)
     scored = data.split.parts[:, fold] == TEST
     r = mean_r(pearson(state.measured[scored], state.predicted[scored])) if scored.any() else float("nan")
@@ -230,8 +248,9 @@ def _finish(state: _State, model: TrainedModel, began: float) -> Generator[Event
         rows = data.rows(number)
         spots = spot_table(section, model, data.filters[number])
         columns = {"predicted": state.predicted[rows], "mean RGB": state.by_rgb[rows], "interpolation": state.by_neighbours[rows]}
+        columns["measured"] = state.measured[rows]
         adata = build_result(section, model, columns, spots, run=state.run_dir.name)
-        file = f"{PREDICTIONS}/{number + 1}-{_safe(section.library_id)}.h5ad"
+        file = f"{PREDICTIONS}/{number + 1}-{safe_name(section.library_id)}.h5ad"
         write_result(adata, state.run_dir / file)
         files.append(file)
         scores[section.library_id] = evaluate(adata)
@@ -246,7 +265,3 @@ def _finish(state: _State, model: TrainedModel, began: float) -> Generator[Event
     )
     log.info("run %s: parts %s", state.run_dir.name, dict(zip(PART_NAMES, np.bincount(data.split.parts[:, 0], minlength=5).tolist(), strict=True)))
     yield Finished(overall, int(scored.sum()), time.perf_counter() - began, tuple(files), first)
-
-
-def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name) or "section"

@@ -1,33 +1,122 @@
-"""Which spots are good enough to learn from."""
+"""Which spots are good enough to learn from, and why the others are not."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from napari_deepspace.preprocess.white_tiles import MOST_WHITE
 from napari_deepspace.settings import FilterSettings
 
+STEPS = ("in_tissue", "umi", "genes", "mitochondrial", "white", "excluded", "failed", "cluster")
+"""Steps of the filter in their order. The first is judged for every spot, the others for spots in tissue."""
+WITHOUT_TILE = ("white", "excluded")
+"""Steps after which a spot is not predicted either: there is no tissue to look at."""
 
-def filter_spots(adata: AnnData, settings: FilterSettings) -> pd.DataFrame:
-    """Judge every spot by its raw counts in ``adata.X`` (spots x genes).
 
-    Returns
-    -------
-    DataFrame
-        One row a spot, index ``obs_names``: ``umi`` (total count), ``n_genes`` (genes with a count), ``in_tissue``, ``keep``, and ``reason``
-        in words, empty for a spot that is kept: "UMI < 1000; genes < 1000".
+@dataclass(frozen=True)
+class SpotFilter:
+    """The filter's verdict on the spots of a section.
+
+    ``spots`` is what was judged (see :func:`spot_table`); ``removed`` maps a step to bool (n_spots,), the spots it removes by itself;
+    ``words`` maps a step to its reason in words ("UMI < 1000").
+    """
+
+    spots: pd.DataFrame
+    removed: dict[str, np.ndarray]
+    words: dict[str, str]
+
+    @property
+    def keep(self) -> np.ndarray:
+        """bool (n_spots,): no step removes the spot."""
+        return ~np.any(list(self.removed.values()), axis=0)
+
+    @property
+    def predictable(self) -> np.ndarray:
+        """bool (n_spots,): the spot has a tile to predict from, whatever was measured there."""
+        return ~np.any([self.removed[step] for step in WITHOUT_TILE], axis=0)
+
+    @property
+    def first(self) -> np.ndarray:
+        """Index into STEPS of the first step that removes each spot, -1 for a spot that stays: int (n_spots,)."""
+        masks = np.stack([self.removed[step] for step in STEPS], axis=1)
+        return np.where(masks.any(axis=1), masks.argmax(axis=1), -1)
+
+    @property
+    def reasons(self) -> np.ndarray:
+        """Every step that removes a spot, in words: "UMI < 1000; genes < 1000"; empty for a spot that stays. object (n_spots,)."""
+        return self.reasons_of(STEPS)
+
+    def reasons_of(self, steps: tuple[str, ...]) -> np.ndarray:
+        """As :attr:`reasons`, for some of the steps."""
+        reasons = np.full(len(self.spots), "", dtype=object)
+        for step in steps:
+            mask = self.removed[step]
+            reasons[mask] = [f"{before}; {self.words[step]}" if before else self.words[step] for before in reasons[mask]]
+        return reasons
+
+    def counts(self) -> dict[str, int]:
+        """How many spots each step removes by itself."""
+        return {step: int(self.removed[step].sum()) for step in STEPS}
+
+
+def is_mitochondrial(names: pd.Index) -> np.ndarray:
+    """Which genes are of the mitochondrion by their symbol (MT-CO1, mt-Co1): bool (n_genes,). Ensembl ids do not tell."""
+    return np.asarray(names.astype(str).str.casefold().str.startswith("mt-"), dtype=bool)
+
+
+def spot_table(adata: AnnData) -> pd.DataFrame:
+    """What raw counts in ``adata.X`` (spots x genes) say of each spot; one row a spot, index ``obs_names``.
+
+    ``umi`` (total count), ``n_genes`` (genes with a count), ``mitochondrial`` (their share of the UMIs, 0 to 1), ``in_tissue``. Further columns
+    are judged where a caller adds them: ``white`` (share of white pixels of the tile, above MOST_WHITE removed), ``excluded`` and ``failed``
+    (bool: within an outline that says so), ``cluster`` (name, or NaN).
     """
     counts = sparse.csr_matrix(adata.X) if adata.n_vars else sparse.csr_matrix(adata.shape, dtype=np.float32)
     umi = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel().astype(np.int64)
-    n_genes = np.asarray((counts > 0).sum(axis=1)).ravel().astype(np.int64)
+    mitochondrial = np.asarray(counts[:, np.flatnonzero(is_mitochondrial(adata.var_names))].sum(axis=1, dtype=np.float64)).ravel()
     in_tissue = np.asarray(adata.obs["in_tissue"], dtype=bool) if "in_tissue" in adata.obs else np.ones(adata.n_obs, dtype=bool)
-    failed = {
-        "not in tissue": ~in_tissue,
-        f"UMI < {settings.min_umi}": umi < settings.min_umi,
-        f"genes < {settings.min_genes}": n_genes < settings.min_genes,
+    return pd.DataFrame(
+        {
+            "umi": umi,
+            "n_genes": np.asarray((counts > 0).sum(axis=1)).ravel().astype(np.int64),
+            "mitochondrial": mitochondrial / np.maximum(umi, 1),
+            "in_tissue": in_tissue,
+        },
+        index=adata.obs_names,
+    )
+
+
+def filter_spots(spots: pd.DataFrame, settings: FilterSettings) -> SpotFilter:
+    """Judge the rows of a :func:`spot_table`. Thresholds are inclusive: a spot of exactly ``min_umi`` stays. A spot without counts never does."""
+    n = len(spots)
+    tissue = spots["in_tissue"].to_numpy()
+
+    def column(name: str, test: Callable[[pd.Series], pd.Series]) -> np.ndarray:
+        return np.asarray(test(spots[name]), dtype=bool) if name in spots else np.zeros(n, dtype=bool)
+
+    removed = {
+        "umi": spots["umi"].to_numpy() < max(settings.min_umi, 1),
+        "genes": spots["n_genes"].to_numpy() < settings.min_genes,
+        "mitochondrial": spots["mitochondrial"].to_numpy() > settings.max_mitochondrial,
+        "white": column("white", lambda share: share > MOST_WHITE),
+        "excluded": column("excluded", lambda hit: hit),
+        "failed": column("failed", lambda hit: hit),
+        "cluster": column("cluster", lambda name: name.astype(object) == settings.exclude_cluster),
     }
-    reasons = ["; ".join(word for word, bad in zip(failed, row, strict=True) if bad) for row in np.column_stack(list(failed.values()))]
-    table = {"umi": umi, "n_genes": n_genes, "in_tissue": in_tissue, "keep": ~np.any(list(failed.values()), axis=0), "reason": reasons}
-    return pd.DataFrame(table, index=adata.obs_names)
+    words = {
+        "in_tissue": "not in tissue",
+        "umi": f"UMI < {max(settings.min_umi, 1)}",
+        "genes": f"genes < {settings.min_genes}",
+        "mitochondrial": f"mitochondrial > {settings.max_mitochondrial:.0%}",
+        "white": "white tile",
+        "excluded": "exclude outline",
+        "failed": "failed region",
+        "cluster": f"cluster {settings.exclude_cluster}",
+    }
+    return SpotFilter(spots, {"in_tissue": ~tissue} | {step: mask & tissue for step, mask in removed.items()}, words)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_deepspace.errors import DataError, SettingsError
+from napari_deepspace.outlines import read_outlines
 from napari_deepspace.read.files import Spots
 from napari_deepspace.read.images import check_image, find_image
 from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
@@ -28,6 +29,7 @@ def read_section(
     library_id: str | None = None,
     patient: str | None = None,
     block: str | None = None,
+    outlines: str | Path | None = None,
     slide: bool = True,
 ) -> Section:
     """Read one section: a Space Ranger folder (`outs/`, its parent, or loose files with `spatial/`) or a legacy ST folder.
@@ -40,6 +42,8 @@ def read_section(
         "visium", "st", or "auto": from the lattice of the spots.
     library_id, patient, block
         Name of the section (left out: the folder's), patient and tissue block.
+    outlines
+        GeoJSON of regions drawn on the section, see :mod:`napari_deepspace.outlines`.
     slide
         False leaves the image alone: it is neither looked for nor opened.
 
@@ -53,6 +57,7 @@ def read_section(
     if platform not in ("auto", *PLATFORMS):
         raise SettingsError(f"platform {platform!r} is unknown: choose auto, {' or '.join(PLATFORMS)}.")
     path = Path(path)
+    drawn = read_outlines(Path(outlines)) if outlines is not None else []
     spots = _read_spots(path)
     kind, mpp = _scale(spots, platform)
     name = library_id or spots.name
@@ -74,6 +79,7 @@ def read_section(
         path=path,
         image_path=image_path,
         synthetic=any((folder / "SYNTHETIC.txt").is_file() for folder in (spots.folder, spots.folder.parent)),
+        outlines=drawn,
         notes=spots.notes,
     )
 
@@ -87,6 +93,7 @@ def read_settings(settings: SectionSettings) -> Section:
         library_id=settings.library_id,
         patient=settings.patient,
         block=settings.block,
+        outlines=settings.outlines,
     )
 
 
