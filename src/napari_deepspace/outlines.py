@@ -22,7 +22,7 @@ from napari_deepspace.errors import DataError
 from napari_deepspace.runs import write_atomic
 
 EXCLUDE, FAILED, UNCLEAR = "Exclude", "Failed region", "Low, cannot tell"
-COLOURS = {EXCLUDE: (200, 60, 60), FAILED: (255, 140, 0), UNCLEAR: (150, 150, 150)}
+COLOURS = {EXCLUDE: (17, 17, 17), FAILED: (255, 122, 0), UNCLEAR: (110, 110, 110)}
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from napari_deepspace.errors import DataError
+from napari_deepspace.outlines import Outline, write_outlines
 from napari_deepspace.project_format import BACKUP, PROJECT, VERSION, ProjectFile, ProjectSection, View, read_project_file
 from napari_deepspace.runs import write_atomic
 from napari_deepspace.section import PLATFORMS, Section
@@ -202,6 +203,8 @@ def section_settings(project: Project, library_id: str) -> SectionSettings:
     """What :func:`napari_deepspace.read.read_settings` needs to read that section, with absolute paths. Raises DataError for an unknown name."""
     entry = _entry(project, library_id)
     values = entry.model_dump(include={"library_id", "platform", "patient", "block"})
+    drawn = outlines_path(project, library_id)
+    values["outlines"] = drawn if drawn.is_file() else None
     image = None if entry.image is None else resolve(project, entry.image)
     return SectionSettings(path=resolve(project, entry.path), image=image, **values)
 
@@ -228,6 +231,15 @@ def outlines_path(project: Project, library_id: str) -> Path:
     if safe != library_id:
         safe += "-" + hashlib.blake2b(library_id.encode(), digest_size=4).hexdigest()
     return project.folder / OUTLINES / f"{safe}.geojson"
+
+
+def save_outlines(project: Project, library_id: str, outlines: Sequence[Outline]) -> None:
+    """Keep what is drawn on a section, now; without any outline its file goes."""
+    path = outlines_path(project, library_id)
+    if outlines:
+        write_outlines(path, outlines)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def resolve(project: Project, stored: str) -> Path:

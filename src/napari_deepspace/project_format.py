@@ -13,7 +13,7 @@ from napari_deepspace.errors import DataError
 from napari_deepspace.settings import FilterSettings
 
 PROJECT, BACKUP = "project.json", "project.json.bak"
-FORMAT = (1, 0)
+FORMAT = (1, 1)
 """Major and minor number of the format: new optional fields raise the minor, anything that changes a meaning raises the major."""
 
 VERSION = f"{FORMAT[0]}.{FORMAT[1]}"
@@ -45,6 +45,7 @@ class View(_Model):
     gene: str | None = None
     shown: Literal["measured", "predicted", "difference"] = "measured"
     filter: FilterSettings = FilterSettings()
+    normalisation: Literal["log", "sctransform", "pearson", "stnet"] = "log"
     contrast_limits: tuple[FiniteFloat, FiniteFloat] | None = None
     colormap: str | None = None
     centre_yx_um: tuple[FiniteFloat, FiniteFloat] | None = None

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+from shapely.geometry import MultiPolygon, box
 
-from napari_deepspace.layers import HOLLOW, METADATA, colours, limits_of, make_view, measured_values, section_layers, spot_notes
+from napari_deepspace.layers import HOLLOW, METADATA, outlines_layer, section_layers
+from napari_deepspace.outlines import EXCLUDE, Outline
+from napari_deepspace.preprocess.filters import filter_spots
+from napari_deepspace.settings import FilterSettings
+from napari_deepspace.views import REASON_COLOURS, cluster_colour, cluster_view, colours, hex_rgba, limits_of, make_view, removed_view, spot_notes
 
 LUTS = {"value": np.linspace([0, 0, 0, 1], [1, 1, 1, 1], 256), "difference": np.linspace([0, 0, 1, 1], [1, 0, 0, 1], 256)}
 KEEP = np.array([True, True, True, False])
@@ -57,10 +63,35 @@ def test_limits_of_nothing_are_harmless():
     assert colours(np.array([np.nan, 1.0]), (low, high), LUTS["value"])[0, 3] == 0
 
 
-def test_measured_values_are_counts_at_median_depth():
-    """log(1 + count / total x depth); a spot without counts has no value."""
-    values = measured_values(np.array([2, 0, 0]), np.array([10.0, 5.0, 0.0]), 20.0)
-    np.testing.assert_allclose(values, [np.log1p(4), 0, np.nan], rtol=1e-6)
+def test_removed_spots_wear_the_colour_of_the_first_reason():
+    """What a user decided comes before what was measured; spots that stay are faint rings, and the hover keeps the gene's values."""
+    spots = pd.DataFrame({"umi": [10, 1, 1, 9], "n_genes": [3, 1, 1, 0], "mitochondrial": 0.0, "in_tissue": True, "failed": [0, 0, 1, 0]})
+    painted = removed_view(view("measured"), filter_spots(spots, FilterSettings(min_umi=5, min_genes=2)))
+    expected = [np.zeros(4), *(hex_rgba(REASON_COLOURS[step]) for step in ("umi", "failed", "genes"))]
+    np.testing.assert_allclose(painted.face, expected)
+    assert (painted.border[:, 3] > 0).tolist() == [True, False, False, False]
+    assert painted.title == "Removed spots"
+    np.testing.assert_array_equal(painted.measured, view("measured").measured)
+
+
+def test_clusters_wear_their_colours():
+    """One colour a cluster, in the order of their names; removed spots and spots without one are rings."""
+    labels = pd.Series(["b", "a", None, "a"], dtype="category", name="graphclust")
+    painted = cluster_view(view("measured"), labels, KEEP)
+    np.testing.assert_allclose(painted.face[:2], [hex_rgba(cluster_colour(1)), hex_rgba(cluster_colour(0))])
+    assert (painted.face[2:, 3] == 0).all()
+    assert (painted.border[2:, 3] > 0).all()
+
+
+def test_outlines_are_polygons_in_row_and_column(small):
+    """Every part of an outline is a polygon of its own with the outline's id, (row, column), in micrometres."""
+    geometry = MultiPolygon([box(10, 20, 30, 40), box(50, 60, 70, 90)])
+    data, kwargs, kind = outlines_layer(small, [Outline(geometry, EXCLUDE, id="one")], "outlines", "outlines")
+    assert kind == "shapes"
+    assert kwargs["features"]["id"].tolist() == ["one", "one"]
+    assert kwargs["scale"] == (small.mpp, small.mpp)
+    assert [polygon.min(axis=0).tolist() for polygon in data] == [[20, 10], [60, 50]]
+    assert [polygon.max(axis=0).tolist() for polygon in data] == [[40, 30], [90, 70]]
 
 
 def test_the_remark_of_a_removed_spot_says_why():

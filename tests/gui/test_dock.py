@@ -128,9 +128,10 @@ def test_thresholds_remove_spots_live(opened, qtbot):
     section = opened.session.section
     totals = np.asarray(section.adata.X.sum(axis=1)).ravel()
     limit = int(np.median(totals))
-    opened.quality_panel.min_umi.setValue(limit)
+    opened.quality_panel.umi.box.setValue(limit)
     removed = int((totals < limit).sum())
-    assert opened.quality_panel.umi_removes.text() == f"removes {removed:,}"
+    assert opened.quality_panel.umi.removes.text() == f"removes {removed:,}"
+    opened.session.paint = "gene"
     qtbot.waitUntil(lambda: bool(np.all(spots(opened).face_color[totals < limit, 3] == 0)), timeout=5000)
     assert np.all(spots(opened).border_color[totals < limit, 3] > 0)
 

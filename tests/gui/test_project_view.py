@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+from shapely.geometry import box
 from window_tools import painted, spots
 
+from napari_deepspace.outlines import EXCLUDE, Outline
 from napari_deepspace.project import open_project
 
 
@@ -16,24 +18,34 @@ def test_a_project_gives_the_same_window_again(opened, viewer, qtbot, tmp_path, 
     opened.session.gene = "SPARC"
     opened.session.show = "difference"
     opened.session.limits = (-0.5, 0.5)
-    opened.quality_panel.min_umi.setValue(1500)
+    opened.quality_panel.umi.box.setValue(1500)
+    opened.session.paint = "gene"
+    opened.session.normalisation = "stnet"
+    opened.session.outlines = (Outline(box(900, 900, 1200, 1200), EXCLUDE, "fold"),)
     viewer.scene.camera.zoom = 0.5
+    qtbot.waitUntil(lambda: opened.session.colours is not None, timeout=60_000)
     before = opened.session.view(opened._luts)
     opened.save_project(tmp_path / "study")
     assert "Saved" in opened.status.text()
 
     opened.session.gene, opened.session.maps, opened.session.limits = "FN1", None, None
-    opened.quality_panel.min_umi.setValue(0)
+    opened.quality_panel.umi.box.setValue(0)
+    opened.session.normalisation = "log"
     opened.canvas.clear()
     opened.session.loaded = None
     opened.open_project(tmp_path / "study")
     library_id = open_project(tmp_path / "study").file.sections[0].library_id
     qtbot.waitUntil(lambda: opened.session.section is not None and not opened.session.busy, timeout=60_000)
+    qtbot.waitUntil(lambda: opened.session.colours is not None, timeout=60_000)
     qtbot.waitUntil(lambda: painted(opened), timeout=5000)
+    opened.paint()
     after = opened.session.view(opened._luts)
     assert library_id == opened.session.section.library_id
     assert (after.gene, after.show, after.limits) == ("SPARC", "difference", (-0.5, 0.5))
     assert opened.session.filter.min_umi == 1500
+    assert opened.session.normalisation == "stnet"
+    assert [(outline.name, outline.geometry.bounds) for outline in opened.session.outlines] == [("fold", (900, 900, 1200, 1200))]
+    assert opened.canvas.layer("outlines") is not None
     assert viewer.scene.camera.zoom == 0.5
     np.testing.assert_array_equal(after.predicted, before.predicted)
     np.testing.assert_allclose(spots(opened).face_color, before.face, atol=1e-6)

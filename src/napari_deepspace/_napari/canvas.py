@@ -9,8 +9,9 @@ import pandas as pd
 from napari.layers import Layer, Points
 from scipy.spatial import cKDTree
 
-from napari_deepspace.layers import METADATA, LayerTuple, View, slide_layer, spots_layer
+from napari_deepspace.layers import METADATA, LayerTuple, slide_layer, spots_layer
 from napari_deepspace.section import Section
+from napari_deepspace.views import View
 
 SLIDE, SPOTS, SLIDE_2, SPOTS_2 = "slide", "spots", "slide, right", "spots, right"
 
@@ -33,7 +34,7 @@ class Canvas:
             self._add(layer)
         self.viewer.canvas.overlays.scale_bar.visible = True
         self.viewer.reset_view()
-        self._activate()
+        self.activate()
 
     def clear(self) -> None:
         """Take every layer of the dock out of the viewer."""
@@ -100,7 +101,7 @@ class Canvas:
         grid.spacing = 6
         grid.enabled = on
         self.viewer.reset_view()
-        self._activate()
+        self.activate()
 
     def spot_at(self, position: tuple[float, ...]) -> int | None:
         """The spot under a world position (um), or None."""
@@ -113,7 +114,7 @@ class Canvas:
     def _caption(self, view: View, right: View | None) -> None:
         """What the colours are, on the canvas itself: it goes with every screenshot."""
         assert self.section is not None
-        text = f"{view.gene}: {view.caption}" if right is None else f"{view.gene}\nleft: {view.caption}\nright: {right.caption}"
+        text = f"{view.title or view.gene}: {view.caption}" if right is None else f"{view.gene}\nleft: {view.caption}\nright: {right.caption}"
         synthetic = "SYNTHETIC data. " if self.section.synthetic else ""
         overlay = self.viewer.canvas.overlays.text
         overlay.text = f"{text}\n{synthetic}Research use only."
@@ -132,7 +133,7 @@ class Canvas:
         for index, role in enumerate(role for role in (SLIDE, SPOTS, SLIDE_2, SPOTS_2) if self.layer(role) is not None):
             self.viewer.layers.move(self.viewer.layers.index(self.layer(role)), index)
 
-    def _activate(self) -> None:
+    def activate(self) -> None:
         """The spots are the active layer: napari's status bar then names the spot under the cursor."""
         layer = self.layer(SPOTS)
         if layer is not None:

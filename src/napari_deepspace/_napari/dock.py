@@ -13,12 +13,14 @@ from napari.utils.notifications import notification_manager, show_error, show_wa
 from qtpy.QtCore import QEvent, QMimeData, Qt
 from qtpy.QtWidgets import QFrame, QLineEdit, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_deepspace import layers
 from napari_deepspace._napari import style
 from napari_deepspace._napari.canvas import Canvas
+from napari_deepspace._napari.checks import Checks
+from napari_deepspace._napari.clusters_view import GenesDialog
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.loading import Opened, open_section
 from napari_deepspace._napari.look_panel import LookPanel
+from napari_deepspace._napari.outline_layers import OutlineLayers
 from napari_deepspace._napari.project_view import Projects, apply_view, run_of
 from napari_deepspace._napari.quality_panel import QualityPanel
 from napari_deepspace._napari.section_panel import SectionPanel
@@ -27,9 +29,12 @@ from napari_deepspace._napari.train_panel import TrainPanel
 from napari_deepspace._napari.training import Estimates, Training
 from napari_deepspace._napari.widgets import Wrapped, calm_wheel, label, one_shot, restyle
 from napari_deepspace.errors import DeepSpaceError
-from napari_deepspace.layers import hover_text, spot_notes
+from napari_deepspace.outlines import Outline, read_outlines
+from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.project import Project, View
-from napari_deepspace.settings import SectionSettings
+from napari_deepspace.settings import ClusterSettings, RunSettings, SectionSettings
+from napari_deepspace.views import View as SpotsView
+from napari_deepspace.views import hover_text, spot_notes
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +57,13 @@ class DeepSpaceDock(QWidget):
         self.look_panel = LookPanel(self.session)
         self.panels = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel)
         self.training = Training(self.session, self.train_panel, self.say, self.fail)
+        self.checks = Checks(self.session, self.quality_panel, self.run_settings, self.say, self.fail)
+        self.outline_layers = OutlineLayers(self.session, self.canvas)
         self.estimates = Estimates(self.session, self.train_panel, lambda: self.opened)
         self.projects = Projects(self.session, self.section_panel, viewer, self._open, self.say, self.fail)
         self.opened: SectionSettings | None = None  #: how the open section was read
         self.messages: list[str] = []
-        self._painted: layers.View | None = None  #: what the spots show now
+        self._painted: SpotsView | None = None  #: what the spots show now
         self._notes: Any = ()
         self._fresh = False  #: a section was just opened
         self._viewer = viewer
@@ -81,7 +88,7 @@ class DeepSpaceDock(QWidget):
     def reopen(self, **changes: Any) -> None:
         """Read the open section again with another image or platform."""
         if self.opened is not None:
-            self._open(self.opened.model_copy(update=changes))
+            self._open(self.opened.model_copy(update=changes), outlines=self.session.outlines)
 
     def open_project(self, folder: Path, library_id: str | None = None) -> None:
         """Open a project as it was saved, or another of its sections; a file that moved is asked for."""
@@ -93,16 +100,33 @@ class DeepSpaceDock(QWidget):
 
     def start_training(self) -> None:
         """Train with what the panel says."""
-        if self.opened is None:
-            self.fail(DeepSpaceError("There is nothing to train on yet. Open a section first."))
-            return
         try:
-            settings = self.train_panel.settings(self.opened)
+            settings = self.run_settings()
         except DeepSpaceError as error:
             self.fail(error)
             return
         self.estimates.cancel()
         self.training.start(settings)
+
+    def run_settings(self) -> RunSettings:
+        """The run that the panels ask for; raises SettingsError where a field holds something that cannot be used."""
+        if self.opened is None:
+            raise DeepSpaceError("There is nothing to train on yet. Open a section first.")
+        return self.train_panel.settings(self.opened)
+
+    def import_outlines(self, path: Path) -> None:
+        """Add the outlines of a GeoJSON file to those of the section."""
+        try:
+            found = read_outlines(path)
+        except DeepSpaceError as error:
+            self.fail(error)
+            return
+        known = {outline.id for outline in self.session.outlines}
+        new = [outline for outline in found if outline.id not in known]
+        self.session.outlines = (*self.session.outlines, *new)
+        self.session.paint = "removed"
+        acting = sum(outline.excludes for outline in new), sum(outline.failed for outline in new)
+        self.say(f"{len(new)} outlines imported: {acting[0]} exclude tiles, {acting[1]} are failed regions; others are shown only.")
 
     def stop_training(self) -> None:
         """Stop the run; its process is gone within two seconds."""
@@ -136,7 +160,7 @@ class DeepSpaceDock(QWidget):
     def paint(self) -> None:
         """Paint what the session says, now."""
         session = self.session
-        beside = session.side_by_side and session.maps is not None and session.gene in session.maps.genes
+        beside = session.side_by_side and session.paint == "gene" and session.maps is not None and session.gene in session.maps.genes
         view = session.view(self._luts, "measured" if beside else None)
         right = session.view(self._luts, "predicted") if beside else None
         self.look_panel.show_view(view, right, self._luts["difference" if not beside and session.show == "difference" else "value"])
@@ -195,6 +219,13 @@ class DeepSpaceDock(QWidget):
         self.train_panel.start_requested.connect(self.start_training)
         self.train_panel.stop_requested.connect(self.stop_training)
         self.train_panel.message.connect(lambda text: self.say(text, "warning"))
+        q = self.quality_panel
+        q.outlines.drawing.connect(self.outline_layers.draw)
+        q.outlines.imported.connect(self.import_outlines)
+        q.regions.accepted.connect(self.outline_layers.accept)
+        q.regions.rejected.connect(self.outline_layers.reject)
+        q.regions.shown.connect(self.outline_layers.go_to)
+        self.checks.genes_found.connect(self._show_genes)
         events.maps.connect(self._maps_changed)
         for signal in (events.gene, events.show):
             signal.connect(self._forget_limits)
@@ -211,7 +242,7 @@ class DeepSpaceDock(QWidget):
 
         self._hover_callback = hover
         self._viewer.mouse_move_callbacks.append(hover)
-        self.destroyed.connect(partial(_gone, (self.training, self.estimates), self._viewer, hover))
+        self.destroyed.connect(partial(_gone, (self.training, self.estimates, self.checks), self._viewer, hover))
 
     def _scroll_to_wanted(self) -> None:
         content, bar = self.scroller.widget(), self.scroller.verticalScrollBar()
@@ -225,8 +256,11 @@ class DeepSpaceDock(QWidget):
         palette = style.palette(self._viewer.theme)
         self.setStyleSheet(style.style_sheet(palette))
         self.train_panel.run.curves.restyle(palette)
+        self.quality_panel.restyle(palette)
 
-    def _open(self, settings: SectionSettings | None, project: Project | None = None, view: View | None = None) -> None:
+    def _open(
+        self, settings: SectionSettings | None, project: Project | None = None, view: View | None = None, outlines: tuple[Outline, ...] = ()
+    ) -> None:
         if self.session.busy:
             self.fail(DeepSpaceError(f"The dock is busy ({self.session.busy}). Wait for it, or press Stop, then open the section again."))
             return
@@ -236,19 +270,26 @@ class DeepSpaceDock(QWidget):
         start_job(
             partial(open_section, settings, run_dir),
             on_yield=self.say,
-            on_return=partial(self._opened, project=project, view=view, run_dir=run_dir),
+            on_return=partial(self._opened, project=project, view=view, run_dir=run_dir, outlines=outlines),
             on_error=self.fail,
             on_finish=self._loaded,
         )
 
-    def _opened(self, opened: Opened, project: Project | None, view: View | None, run_dir: Path | None) -> None:
+    def _opened(self, opened: Opened, project: Project | None, view: View | None, run_dir: Path | None, outlines: tuple[Outline, ...] = ()) -> None:
         section, session = opened.loaded.section, self.session
         self.canvas.show_section(section, opened.layers)
         session.maps = None
         session.run_dir = None
         session.side_by_side = False
+        session.paint = "gene"
+        session.outlines = session.proposals = ()
+        session.clusters = session.sctransform = None
+        session.filter = session.filter.model_copy(update={"exclude_cluster": None})
+        session.cluster_settings = ClusterSettings()
         self.opened = opened.settings
         session.loaded = opened.loaded
+        session.outlines = outlines or tuple(section.outlines)
+        session.clusters = given_clusters(section.adata)
         self.train_panel.run.reset()
         if section.synthetic and not self.train_panel.chips.names():
             self.train_panel.choose_paper_genes()
@@ -292,6 +333,20 @@ class DeepSpaceDock(QWidget):
         if self.session.show == "measured":
             self.session.show = "predicted"
 
+    def _show_genes(self, table: Any) -> None:
+        section = self.session.section
+        if section is None:
+            return
+        dialog = GenesDialog(table, f"{section.library_id}: genes that tell the clusters apart", bool(section.synthetic), self)
+        dialog.picked.connect(self._show_gene)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.show()
+        self.genes_dialog = dialog
+
+    def _show_gene(self, gene: str) -> None:
+        self.session.paint = "gene"
+        self.session.gene = gene
+
     def _forget_limits(self) -> None:
         self.session.limits = None
 
@@ -305,7 +360,7 @@ class DeepSpaceDock(QWidget):
 
     def shut(self) -> None:
         """Leave no process and no callback behind."""
-        _gone((self.training, self.estimates), self._viewer, self._hover_callback)
+        _gone((self.training, self.estimates, self.checks), self._viewer, self._hover_callback)
 
     def event(self, event: Any) -> bool:
         """Closing the dock takes this widget out of it, without destroying it."""
@@ -349,10 +404,9 @@ def _busiest_gene(by_gene: Any, names: Any) -> str:
     return str(names[int(by_gene.sum(axis=0).argmax())]) if len(names) else ""
 
 
-def _gone(owners: tuple[Training | Estimates, ...], viewer: Any, hover: Any, *_: Any) -> None:
+def _gone(owners: tuple[Training | Estimates | Checks, ...], viewer: Any, hover: Any, *_: Any) -> None:
     """The dock was closed: no process and no callback stays behind."""
     for owner in owners:
-        if owner.child is not None:
-            owner.child.stop_and_wait()
+        owner.shut()
     if hover in viewer.mouse_move_callbacks:
         viewer.mouse_move_callbacks.remove(hover)

@@ -26,7 +26,7 @@ import psutil
 from napari.qt.threading import create_worker
 
 from napari_deepspace.errors import DeepSpaceError, TrainingError
-from napari_deepspace.events import BatchEnded, EpochEnded, Event, Failed, Finished, FoldEnded, Stopped
+from napari_deepspace.events import LAST, BaselinesScored, BatchEnded, EpochEnded, Event, Failed, FoldEnded, Stopped
 from napari_deepspace.runs import LOG, follow
 
 logger = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class Child:
 
 
 def follow_run(child: Child, run_dir: Path) -> Generator[tuple[Event, np.ndarray | None] | None, None, Event]:
-    """Yield ``(event, map)`` of a training in a child process and None at every poll; return its last event.
+    """Yield ``(event, map)`` of a training or preprocessing in a child process and None at every poll; return its last event.
 
     ``map`` is the array an event names, float32 (n_spots, n_genes). Steps that come faster than ten a second are left out.
 
@@ -177,12 +177,12 @@ def follow_run(child: Child, run_dir: Path) -> Generator[tuple[Event, np.ndarray
     """
     shown = 0.0
     for event in follow(run_dir, child.alive):
-        if isinstance(event, (Finished, Stopped, Failed)):
+        if isinstance(event, LAST):
             yield from _ended(child)
-        if isinstance(event, (Finished, Stopped)):
-            return event
         if isinstance(event, Failed):
             raise TrainingError(event.message) if not event.bug else RuntimeError(f"{event.message} ({run_dir / LOG} holds the whole story.)")
+        if isinstance(event, LAST):
+            return event
         if isinstance(event, BatchEnded):
             if time.monotonic() - shown < 0.1:
                 continue
@@ -242,7 +242,7 @@ def last_error(log: Path) -> str:
 
 
 def _map_of(event: Event, run_dir: Path) -> np.ndarray | None:
-    if not isinstance(event, (EpochEnded, FoldEnded)) or not event.map_file:
+    if not isinstance(event, (BaselinesScored, EpochEnded, FoldEnded)) or not event.map_file:
         return None
     try:
         return np.load(run_dir / event.map_file, allow_pickle=False)

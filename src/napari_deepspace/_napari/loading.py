@@ -18,7 +18,7 @@ from anndata.io import read_elem
 from napari_deepspace._napari.session import Loaded
 from napari_deepspace.errors import ModelError
 from napari_deepspace.layers import LayerTuple, Maps, maps_of_result, section_layers
-from napari_deepspace.results import PREDICTED, TARGET, UNS, require_result
+from napari_deepspace.results import MEASURED, PREDICTED, TARGET, UNS, require_result
 from napari_deepspace.runs import METRICS, PREDICTIONS
 from napari_deepspace.section import Section
 from napari_deepspace.settings import SectionSettings
@@ -107,18 +107,22 @@ def read_targets(path: Path) -> AnnData:
     try:
         with h5py.File(path) as file:
             obs, var, uns = (read_elem(file[name]) for name in ("obs", "var", "uns"))
-            layer = file[f"layers/{PREDICTED}"]
             columns = np.flatnonzero(var[TARGET].to_numpy(dtype=bool))
-            values = np.empty((layer.shape[0], len(columns)), dtype=np.float32)
-            for top in range(0, layer.shape[0], _ROWS):
-                values[top : top + _ROWS] = layer[top : top + _ROWS][:, columns]
+            layers = {name: _columns(file[f"layers/{name}"], columns) for name in (PREDICTED, MEASURED) if f"layers/{name}" in file}
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path} holds no predictions that can be read ({type(error).__name__}: {error}). Train again, or open another run."
         ) from error
-    result = AnnData(obs=obs, var=var.iloc[columns], uns=uns, layers={PREDICTED: values})
+    result = AnnData(obs=obs, var=var.iloc[columns], uns=uns, layers=layers)
     require_result(result, str(path))
     return result
+
+
+def _columns(layer: h5py.Dataset, columns: np.ndarray) -> np.ndarray:
+    values = np.empty((layer.shape[0], len(columns)), dtype=np.float32)
+    for top in range(0, layer.shape[0], _ROWS):
+        values[top : top + _ROWS] = layer[top : top + _ROWS][:, columns]
+    return values
 
 
 def _number(value: float | None) -> float:

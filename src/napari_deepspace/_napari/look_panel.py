@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QPushButton, QSlider
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, ColourBar, GeneSearch, Segmented, Wrapped, label, row
 from napari_deepspace.glossary import term
-from napari_deepspace.layers import UNIT, View
+from napari_deepspace.views import View
 
 TIPS = {name: term(name) for name in ("measured", "predicted", "difference")}
 
@@ -63,7 +63,7 @@ class LookPanel(Collapsible):
 
     def _connect(self) -> None:
         s = self._session
-        self.search.picked.connect(lambda name: setattr(s, "gene", name))
+        self.search.picked.connect(self._picked)
         self.toggle.changed.connect(self._toggled)
         self.shared.toggled.connect(lambda on: setattr(s, "shared_limits", on))
         self.spot_size.valueChanged.connect(lambda value: setattr(s, "spot_percent", value))
@@ -94,12 +94,12 @@ class LookPanel(Collapsible):
 
     def show_view(self, view: View | None, right: View | None, lut: np.ndarray) -> None:
         """Say what is painted now: gene, origin, unit, limits; ``right`` is the second map where two stand side by side."""
-        self.bar.setVisible(view is not None)
-        if view is None:
+        self.bar.setVisible(view is not None and not view.title)
+        if view is None or view.title:
             return
         synthetic = " · SYNTHETIC" if self._session.section is not None and self._session.section.synthetic else ""
         caption = view.caption if right is None else f"left: {view.caption}, right: {right.caption}"
-        self.bar.set(f"<b>{view.gene}</b> – {caption}{synthetic}", self._session.maps.unit if self._session.maps else UNIT, view.limits, lut)
+        self.bar.set(f"<b>{view.gene}</b> – {caption}{synthetic}", view.unit, view.limits, lut)
         for box, value in ((self.low, view.limits[0]), (self.high, view.limits[1])):
             box.blockSignals(True)
             box.setValue(value)
@@ -109,8 +109,13 @@ class LookPanel(Collapsible):
         """The line of the spot under the cursor."""
         self.hover.setText(text or "Point at a spot to read its values.")
 
+    def _picked(self, gene: str) -> None:
+        self._session.paint = "gene"
+        self._session.gene = gene
+
     def _toggled(self, key: str) -> None:
         """One map again, and this one."""
+        self._session.paint = "gene"
         self._session.side_by_side = False
         self._session.show = key  # type: ignore[assignment]
 

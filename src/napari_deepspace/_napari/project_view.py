@@ -109,12 +109,15 @@ def stored(folder: Path, session: Session, viewer: Any) -> Project:
         gene=session.gene or None,
         shown=session.show,
         filter=session.filter,
+        normalisation=session.normalisation,
         contrast_limits=session.limits,
         centre_yx_um=(centre[0], centre[1]),
         zoom=float(camera.zoom),
     )
     project = projects.set_view(project, view)
     projects.save_project(project)
+    if session.section is not None:
+        projects.save_outlines(project, session.section.library_id, session.outlines)
     return project
 
 
@@ -124,6 +127,7 @@ def apply_view(view: View, session: Session, viewer: Any) -> None:
     if section is None:
         return
     session.filter = view.filter
+    session.normalisation = view.normalisation
     if view.gene in section.adata.var_names:
         session.gene = str(view.gene)
     predicted = session.maps is not None and session.gene in session.maps.genes

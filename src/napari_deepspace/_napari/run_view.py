@@ -153,7 +153,9 @@ class Curves(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         self.loss_title, self.score_title = label("", "loss"), label("", "r", wrap=True)
-        self.loss, self.score = _plot(92), _plot(120)
+        self.loss, self.score = (small_plot(pg.PlotWidget(), height) for height in (92, 120))
+        for plot in (self.loss, self.score):
+            plot.getAxis("left").setWidth(38)
         for widget in (self.loss_title, self.loss, self.score_title, self.score):
             layout.addWidget(widget)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
@@ -244,13 +246,12 @@ class Curves(QWidget):
         self.score_title.setText(f"Mean r:{curve}  ◆ held-out fold<br>{lines or '&nbsp;'}")
 
 
-def _plot(height: int) -> pg.PlotWidget:
-    plot = pg.PlotWidget()
+def small_plot(plot: pg.PlotWidget, height: int) -> pg.PlotWidget:
+    """A plot to look at: of fixed height, without menu, zoom or wheel."""
     plot.setFixedHeight(height)
     plot.setMouseEnabled(x=False, y=False)
     plot.setMenuEnabled(False)
     plot.hideButtons()
-    plot.getAxis("left").setWidth(38)
     plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     plot.wheelEvent = lambda event: event.ignore()  # the wheel scrolls the dock
     return plot

@@ -8,39 +8,44 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from psygnal import SignalGroupDescriptor
 from scipy import sparse
 
-from napari_deepspace.layers import Maps, Show, View, make_view, measured_values
+from napari_deepspace.events import result_of
+from napari_deepspace.layers import Maps
+from napari_deepspace.outlines import Outline
+from napari_deepspace.preprocess.filters import SpotFilter, filter_spots, spot_table
+from napari_deepspace.preprocess.normalise import Normaliser, fit_normaliser
+from napari_deepspace.preprocess.prepare import judge, mark_outlines
+from napari_deepspace.preprocess.white_tiles import TileColours
 from napari_deepspace.section import Section
-from napari_deepspace.settings import FilterSettings
+from napari_deepspace.settings import NORMALISATIONS, ClusterSettings, FilterSettings, TileSettings
+from napari_deepspace.views import Show, View, cluster_view, make_view, removed_view
+
+Paint = Literal["gene", "removed", "clusters"]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A section with what is computed from its counts once: totals over all genes and detected genes a spot, and counts by gene."""
+    """A section with what is computed from its counts once: the table of its spots, and counts by gene."""
 
     section: Section
-    totals: np.ndarray
-    n_genes: np.ndarray
-    in_tissue: np.ndarray
+    spots: pd.DataFrame  #: as from :func:`napari_deepspace.preprocess.filters.spot_table`
     by_gene: sparse.csc_matrix
 
     @classmethod
     def of(cls, section: Section) -> Loaded:
-        counts = sparse.csr_matrix(section.adata.X) if section.adata.n_vars else sparse.csr_matrix(section.adata.shape, dtype=np.float32)
-        obs = section.adata.obs
-        return cls(
-            section=section,
-            totals=np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel(),
-            n_genes=np.asarray((counts > 0).sum(axis=1)).ravel(),
-            in_tissue=obs["in_tissue"].to_numpy(dtype=bool) if "in_tissue" in obs else np.ones(len(obs), dtype=bool),
-            by_gene=counts.tocsc(),
-        )
+        counts = section.adata.X if section.adata.n_vars else sparse.csr_matrix(section.adata.shape, dtype=np.float32)
+        return cls(section, spot_table(section.adata), sparse.csc_matrix(counts))
+
+    @property
+    def totals(self) -> np.ndarray:
+        """UMI of each spot, float64 (n_spots,)."""
+        return self.spots["umi"].to_numpy(dtype=np.float64)
 
     def counts_of(self, gene: str) -> np.ndarray | None:
         """Raw counts of ``gene``, (n_spots,), or None."""
@@ -50,42 +55,25 @@ class Loaded:
         return self.by_gene[:, names.get_loc(gene)].toarray().ravel()
 
 
-@dataclass(frozen=True)
-class Kept:
-    """The verdict of the spot filter: masks (n_spots,) and the number each threshold removes."""
-
-    keep: np.ndarray
-    by_umi: int
-    by_genes: int
-    outside: int
-    reasons: np.ndarray
-
-    @classmethod
-    def of(cls, loaded: Loaded, settings: FilterSettings) -> Kept:
-        few_umi = loaded.in_tissue & (loaded.totals < settings.min_umi)
-        few_genes = loaded.in_tissue & (loaded.n_genes < settings.min_genes)
-        keep = loaded.in_tissue & ~few_umi & ~few_genes
-        words = pd.DataFrame(
-            {
-                "a": np.where(loaded.in_tissue, "", "not in tissue"),
-                "b": np.where(few_umi, f"UMI < {settings.min_umi}", ""),
-                "c": np.where(few_genes, f"genes < {settings.min_genes}", ""),
-            }
-        )
-        reasons = np.array(["; ".join(w for w in row if w) for row in words.itertuples(index=False)], dtype=object)
-        return cls(keep, int(few_umi.sum()), int(few_genes.sum()), int((~loaded.in_tissue).sum()), reasons)
-
-
 @dataclass
 class Session:
     """One dock's state; every field has an event of its name."""
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor(
-        equality_operators={"loaded": operator.is_, "maps": operator.is_, "filter": operator.eq}
+        equality_operators=dict.fromkeys(("loaded", "maps", "colours", "clusters", "sctransform", "outlines", "proposals"), operator.is_)
     )
 
     loaded: Loaded | None = None
     filter: FilterSettings = field(default_factory=FilterSettings)
+    tile: TileSettings = field(default_factory=TileSettings)
+    colours: TileColours | None = None  #: of the spots' tiles; None: not looked at yet
+    outlines: tuple[Outline, ...] = ()  #: drawn, imported or accepted
+    proposals: tuple[Outline, ...] = ()  #: low regions that wait for the user's word
+    clusters: pd.Series | None = None
+    cluster_settings: ClusterSettings = field(default_factory=ClusterSettings)
+    normalisation: str = "log"
+    sctransform: Normaliser | None = None  #: fitted to the spots that stay; None: not fitted yet
+    paint: Paint = "gene"  #: what the spots' colours mean
     maps: Maps | None = None
     gene: str = ""
     show: Show = "measured"
@@ -104,15 +92,25 @@ class Session:
         return self.loaded.section if self.loaded else None
 
     def __post_init__(self) -> None:
-        self._verdict: tuple[Loaded, FilterSettings, Kept] | None = None
+        self._verdict: tuple[tuple[Any, ...], SpotFilter] | None = None
+        self._scale: tuple[tuple[Any, ...], Normaliser] | None = None
 
-    def kept(self) -> Kept | None:
-        """The filter's verdict on the section's spots."""
+    def kept(self) -> SpotFilter | None:
+        """The filter's verdict on the section's spots; white tiles count from when they have been looked at."""
         if self.loaded is None:
             return None
-        if self._verdict is None or self._verdict[0] is not self.loaded or self._verdict[1] != self.filter:
-            self._verdict = (self.loaded, self.filter, Kept.of(self.loaded, self.filter))
-        return self._verdict[2]
+        key = (self.loaded, self.filter, self.colours, self.outlines, self.clusters)
+        if self._verdict is None or not _same(self._verdict[0], key):
+            self._verdict = (key, self._judge(self.loaded))
+        return self._verdict[1]
+
+    def _judge(self, loaded: Loaded) -> SpotFilter:
+        spots = mark_outlines(loaded.spots, self.outlines, loaded.section)
+        if self.clusters is not None:
+            spots["cluster"] = self.clusters.astype(object).to_numpy()
+        if self.colours is None or len(self.colours.mean_rgb) != len(spots):
+            return filter_spots(spots, self.filter)
+        return judge(spots, self.colours, self.filter).filter
 
     def target_sum(self) -> float:
         """The depth that values refer to: the model's, or the median total of the spots that stay."""
@@ -123,24 +121,61 @@ class Session:
             return 1.0
         return float(np.median(self.loaded.totals[kept.keep])) or 1.0
 
+    def normaliser(self) -> Normaliser | None:
+        """The scale that measured values are shown on: the chosen one, the logarithm while SCTransform is not fitted yet."""
+        kept = self.kept()
+        if self.loaded is None or kept is None:
+            return None
+        if self.normalisation == "sctransform" and self.sctransform is not None:
+            return self.sctransform
+        kind = "log" if self.normalisation == "sctransform" else self.normalisation
+        if not kept.keep.any():
+            return None
+        key = (self.loaded, kept, kind, self.maps)
+        if self._scale is None or not _same(self._scale[0], key):
+            counts = self.loaded.section.adata.X[np.flatnonzero(kept.keep)]
+            self._scale = key, result_of(fit_normaliser(counts, kind, target_sum=self.target_sum()))
+        return self._scale[1]
+
+    def measured(self) -> tuple[np.ndarray, str]:
+        """Measured values of the gene, float32 (n_spots,), NaN where there are none, and their unit: the model's for a gene it predicts."""
+        assert self.loaded is not None
+        nothing = np.full(len(self.loaded.spots), np.nan, dtype=np.float32)
+        own = self.maps.measured_of(self.gene) if self.maps is not None else None
+        if own is not None and self.maps is not None:
+            return own, self.maps.unit
+        counts, normaliser = self.loaded.counts_of(self.gene), self.normaliser()
+        if counts is None or normaliser is None:
+            return nothing, NORMALISATIONS["log"]
+        column = self.loaded.section.adata.var_names.get_indexer([self.gene])
+        return normaliser.values(counts[:, None], self.loaded.totals, column)[:, 0], NORMALISATIONS[normaliser.kind]
+
     def view(self, luts: dict[str, np.ndarray], show: Show | None = None) -> View | None:
         """What is painted now; ``show`` overrides the toggle. None without a section or a gene."""
         kept = self.kept()
         if self.loaded is None or kept is None or not self.gene:
             return None
-        nothing = np.full(len(kept.keep), np.nan, dtype=np.float32)
-        counts = self.loaded.counts_of(self.gene)
-        measured = nothing if counts is None else measured_values(counts, self.loaded.totals, self.target_sum())
+        measured, unit = self.measured()
         predicted = self.maps.of(self.gene) if self.maps else None
-        return make_view(
+        view = make_view(
             self.gene,
             show or self.show,
             measured,
-            nothing if predicted is None else predicted,
+            np.full(len(measured), np.nan, dtype=np.float32) if predicted is None else predicted,
             kept.keep,
             luts,
             shared=self.shared_limits or self.side_by_side,
             limits=self.limits,
             model=self.maps.model if self.maps else "",
             live=bool(self.maps and self.maps.live),
+            unit=unit,
         )
+        if self.paint == "removed":
+            return removed_view(view, kept)
+        if self.paint == "clusters" and self.clusters is not None:
+            return cluster_view(view, self.clusters, kept.keep)
+        return view
+
+
+def _same(old: tuple[Any, ...], new: tuple[Any, ...]) -> bool:
+    return all(a is b for a, b in zip(old, new, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -115,9 +116,11 @@ class TrainPanel(Collapsible):
         self.chips.changed.connect(self._edited)
         for name, form in self.forms.items():
             form.valueChanged.connect(self._network_edited if name == "network" else self._edited)
+        self.forms["tile"].valueChanged.connect(self._tile_edited)
         self._session.events.loaded.connect(self._section_changed)
         self._session.events.busy.connect(self._refresh)
-        self._session.events.filter.connect(lambda *_: self.changed.emit())
+        for signal in (self._session.events.filter, self._session.events.normalisation):
+            signal.connect(lambda *_: self.changed.emit())
 
     def settings(self, section: SectionSettings, name: str = "") -> RunSettings:
         """The run as it is asked for.
@@ -134,6 +137,8 @@ class TrainPanel(Collapsible):
             name=name or ("quick" if quick else model.backbone),
             sections=(section,),
             filter=self._session.filter,
+            clusters=self._session.cluster_settings,
+            normalisation=self._session.normalisation,
             genes=genes,
             tile=self.forms["tile"].value(),
             split=self.forms["split"].value(),
@@ -184,7 +189,10 @@ class TrainPanel(Collapsible):
     def _preset_chosen(self) -> None:
         self.network.setChecked(True)
         if self.preset.currentText() in NETWORKS:
-            self.forms["network"].setValue(NETWORKS[self.preset.currentText()])
+            network = NETWORKS[self.preset.currentText()]
+            self.forms["network"].setValue(network)
+            if network == NetworkSettings():  # the paper's own
+                self._session.normalisation = "sctransform"
 
     def _network_edited(self) -> None:
         try:
@@ -193,6 +201,10 @@ class TrainPanel(Collapsible):
             value = None
         self.preset.setCurrentText(next((name for name, preset in NETWORKS.items() if preset == value), OWN))
         self._edited()
+
+    def _tile_edited(self) -> None:
+        with contextlib.suppress(SettingsError):
+            self._session.tile = self.forms["tile"].value()
 
     def _edited(self) -> None:
         self._refresh()

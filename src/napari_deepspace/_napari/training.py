@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.train_panel import TrainPanel
 from napari_deepspace._napari.widgets import one_shot
 from napari_deepspace.errors import DeepSpaceError
-from napari_deepspace.events import Event, Finished, Started
+from napari_deepspace.events import BaselinesScored, Event, Finished, Noted, Started
 from napari_deepspace.layers import Maps, live_maps
+from napari_deepspace.outlines import Outline, write_outlines
 from napari_deepspace.project import RUNS
 from napari_deepspace.runs import LOG, SETTINGS, new_run_dir, write_atomic
 from napari_deepspace.section import Section
@@ -31,6 +32,7 @@ from napari_deepspace.settings import RunSettings, SectionSettings, dump_yaml
 
 logger = logging.getLogger(__name__)
 Say = Callable[[str, str], None]
+OUTLINES_FILE = "outlines.geojson"  #: in a run's folder
 
 
 def runs_folder(session: Session) -> Path:
@@ -52,6 +54,7 @@ class Training(QObject):
         self._session, self._panel, self._say, self._fail = session, panel, say, fail
         self.child: Child | None = None
         self._started: Started | None = None
+        self._measured: Any = None  #: on the scale of the run that goes on, once it is known
 
     def start(self, settings: RunSettings) -> None:
         """Begin the run that ``settings`` describe. One job at a time: does nothing while another works."""
@@ -59,9 +62,10 @@ class Training(QObject):
         if self._session.busy or section is None:
             return
         run_dir = new_run_dir(runs_folder(self._session), settings.name)
+        settings = with_outlines(settings, self._session.outlines, run_dir)
         write_atomic(run_dir / SETTINGS, dump_yaml(settings))
         self._session.busy = "training"
-        self._started = None
+        self._started = self._measured = None
         self._panel.run.begin("Starting…")
         self.child = Child(["train", str(run_dir / SETTINGS), "--out", str(run_dir), "--background"], run_dir / LOG)
         start_job(
@@ -80,6 +84,11 @@ class Training(QObject):
             self._panel.run.end("Stopping…")
             self.child.stop()
 
+    def shut(self) -> None:
+        """Leave no process behind."""
+        if self.child is not None:
+            self.child.stop_and_wait()
+
     def _event(self, section: Section, item: tuple[Event, Any] | None) -> None:
         if item is None or (self.child is not None and self.child.stopping):
             return
@@ -89,8 +98,12 @@ class Training(QObject):
             self._started = event
             self._panel.show_device(event.device, event.device_reason)
             self._say(f"Training {event.model}: {len(event.genes)} genes, {event.n_spots:,} spots, {event.split}.", "info")
-        if values is not None and self._started is not None and section is self._session.section:
-            maps = live_maps(section, self._started.genes, values, self._started.model)
+        if isinstance(event, Noted):
+            self._say(event.message, "warning")
+        if isinstance(event, BaselinesScored):
+            self._measured = values
+        elif values is not None and self._started is not None and section is self._session.section:
+            maps = live_maps(section, self._started.genes, values, self._started.model, self._started.unit, self._measured)
             if maps is not None:
                 self._session.maps = maps
 
@@ -122,6 +135,15 @@ class Training(QObject):
     def _finished(self) -> None:
         self.child = None
         self._session.busy = ""
+
+
+def with_outlines(settings: RunSettings, outlines: Sequence[Outline], folder: Path) -> RunSettings:
+    """``settings`` of one section with what is drawn on it now, which is written into ``folder``."""
+    path = None
+    if outlines:
+        path = folder / OUTLINES_FILE
+        write_outlines(path, outlines)
+    return settings.model_copy(update={"sections": (settings.sections[0].model_copy(update={"outlines": path}),)})
 
 
 def _run(child: Child, run_dir: Path, section: Section) -> Generator[Any, None, tuple[Event, Maps | None]]:
@@ -161,6 +183,11 @@ class Estimates(QObject):
             self.child.stop()
             self.child = None
             self._panel.say_cost("")
+
+    def shut(self) -> None:
+        """Leave no process behind."""
+        if self.child is not None:
+            self.child.stop_and_wait()
 
     def _ask(self) -> None:
         opened, section = self._opened(), self._session.section

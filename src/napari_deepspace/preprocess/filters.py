@@ -13,8 +13,8 @@ from scipy import sparse
 from napari_deepspace.preprocess.white_tiles import MOST_WHITE
 from napari_deepspace.settings import FilterSettings
 
-STEPS = ("in_tissue", "umi", "genes", "mitochondrial", "white", "excluded", "failed", "cluster")
-"""Steps of the filter in their order. The first is judged for every spot, the others for spots in tissue."""
+STEPS = ("in_tissue", "excluded", "failed", "cluster", "umi", "genes", "mitochondrial", "white")
+"""Steps of the filter in their order: what somebody decided comes before what was measured. Only the first is judged outside the tissue."""
 WITHOUT_TILE = ("white", "excluded")
 """Steps after which a spot is not predicted either: there is no tissue to look at."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from napari_deepspace.events import Event, Progress
-from napari_deepspace.outlines import inside, touched
+from napari_deepspace.outlines import Outline, inside, touched
 from napari_deepspace.preprocess.filters import SpotFilter, filter_spots, spot_table
 from napari_deepspace.preprocess.white_tiles import NO_FILTER, TileColours, tile_colours, white_threshold
 from napari_deepspace.section import Section
@@ -64,10 +64,16 @@ def prepare_section(section: Section, settings: FilterSettings, tile_um: float) 
 
 def spots_of(section: Section) -> pd.DataFrame:
     """The table of :func:`spot_table` with what the section's outlines say of each spot."""
-    spots = spot_table(section.adata)
-    spots["excluded"] = touched([o for o in section.outlines if o.excludes], section.centres_yx, section.spot_diameter_px / 2)
-    spots["failed"] = inside([o for o in section.outlines if o.failed], section.centres_yx)
-    return spots
+    return mark_outlines(spot_table(section.adata), section.outlines, section)
+
+
+def mark_outlines(spots: pd.DataFrame, outlines: Sequence[Outline], section: Section) -> pd.DataFrame:
+    """``spots`` with what ``outlines`` on ``section`` say of each: a spot is excluded if one touches it, and failed if its centre lies inside."""
+    centres = section.centres_yx
+    return spots.assign(
+        excluded=touched([o for o in outlines if o.excludes], centres, section.spot_diameter_px / 2),
+        failed=inside([o for o in outlines if o.failed], centres),
+    )
 
 
 def judge(spots: pd.DataFrame, colours: TileColours, settings: FilterSettings) -> Prepared:

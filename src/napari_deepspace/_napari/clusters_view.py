@@ -1,0 +1,205 @@
+"""Clusters in the quality panel: their legend, the one that is left out, and the table of genes that tell them apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
+from qtpy.QtWidgets import QComboBox, QDialog, QGridLayout, QHeaderView, QLineEdit, QPushButton, QTableView, QVBoxLayout, QWidget
+
+from napari_deepspace._napari.session import Session
+from napari_deepspace._napari.steps import Step, Swatch
+from napari_deepspace._napari.widgets import Collapsible, label, row
+from napari_deepspace.glossary import term
+from napari_deepspace.views import cluster_colour
+
+TITLES = {
+    "cluster": "cluster",
+    "gene": "gene",
+    "log2_fold_change": "log2 change",
+    "p": "p",
+    "p_adjusted": "adjusted p",
+    "detected_in": "seen in it",
+    "detected_elsewhere": "seen elsewhere",
+    "score": "score",
+}
+
+
+TIPS = {
+    "log2_fold_change": "Logarithm to base 2 of how many times higher the mean is in the cluster than in all other spots.",
+    "p_adjusted": "p after Benjamini and Hochberg, within the cluster.",
+    "detected_in": "Share of the cluster's spots in which the gene was counted.",
+    "detected_elsewhere": "Share of all other spots in which the gene was counted.",
+    "score": "Of the rank sum test: the higher, the more the gene stands out.",
+}
+SOURCES = {"graphclust": "Space Ranger's (graphclust)", "cluster": "those of the section's folder", "leiden": "computed here (Leiden)"}
+
+
+class ClustersView(Collapsible):
+    """Writes the cluster to leave out into the filter; asks for clusters and for differential genes."""
+
+    compute_wanted = Signal()
+    genes_wanted = Signal()
+
+    def __init__(self, session: Session):
+        super().__init__("Clusters", level=2, open_=False)
+        self._session = session
+        self.step = Step("cluster", "Leave out", "cluster")
+        self.leave_out = QComboBox()
+        self.leave_out.setToolTip("The spots of one cluster that shall not train; they are predicted all the same.")
+        self.leave_out.setMinimumContentsLength(6)
+        self.step.top.insertWidget(2, self.leave_out)
+        self.compute, self.genes = QPushButton("Compute clusters"), QPushButton("Differential genes…")
+        self.compute.setToolTip("From the spots that stay: principal components, neighbours, Leiden.")
+        self.genes.setToolTip(term("differential genes"))
+        self.source = label("", "cluster", wrap=True, dim=True)
+        self.legend = QGridLayout()
+        self.legend.setHorizontalSpacing(6)
+        self.legend.setVerticalSpacing(2)
+        self.content.addWidget(self.source)
+        self.content.addLayout(self.legend)
+        self.content.addWidget(self.step)
+        self.content.addLayout(row(self.compute, self.genes, 1))
+        self.compute.clicked.connect(self.compute_wanted.emit)
+        self.genes.clicked.connect(self.genes_wanted.emit)
+        self.leave_out.activated.connect(lambda _: self._choose())
+        for name in ("loaded", "clusters", "filter", "busy"):
+            getattr(session.events, name).connect(self._refresh)
+        session.events.clusters.connect(self._fill)
+        session.events.loaded.connect(self._fill)
+        self._fill()
+
+    def _choose(self) -> None:
+        s = self._session
+        s.filter = s.filter.model_copy(update={"exclude_cluster": self.leave_out.currentData()})
+
+    def _fill(self, *_: Any) -> None:
+        """Other clusters: a new legend and new names to choose from."""
+        labels = self._session.clusters
+        while self.legend.count():
+            item = self.legend.takeAt(0)
+            widget = item.widget() if item is not None else None
+            if widget is not None:
+                widget.hide()
+                widget.deleteLater()
+        self.leave_out.clear()
+        self.leave_out.addItem("none", None)
+        if labels is not None:
+            sizes = labels.value_counts()
+            for number, name in enumerate(labels.cat.categories):
+                line, column = divmod(number, 3)
+                self.legend.addWidget(Swatch(cluster_colour(number)), line, 2 * column)
+                self.legend.addWidget(label(f"{name}  ({sizes[name]:,})"), line, 2 * column + 1)
+                self.leave_out.addItem(str(name), str(name))
+            self.legend.setColumnStretch(5, 1)
+        self._refresh()
+
+    def _refresh(self, *_: Any) -> None:
+        s = self._session
+        kept = s.kept()
+        has = s.clusters is not None
+        named = "None came with this section." if s.clusters is None else f"{len(s.clusters.cat.categories)}: {SOURCES[str(s.clusters.name)]}"
+        self.source.setText(named)
+        self.leave_out.setCurrentIndex(max(0, self.leave_out.findData(s.filter.exclude_cluster)))
+        self.leave_out.setEnabled(has and s.busy != "training")
+        if kept is not None:
+            self.step.say(int(kept.removed["cluster"].sum()))
+        self.step.setVisible(has)
+        self.genes.setEnabled(has and not s.busy)
+        self.compute.setEnabled(not s.busy and s.section is not None)
+
+
+class Table(QAbstractTableModel):
+    """A pandas table as Qt sees it; sorting and filtering are pandas' own, so that 100,000 rows take milliseconds."""
+
+    def __init__(self, frame: pd.DataFrame):
+        super().__init__()
+        self._whole = frame
+        self.rows = frame
+        self._order: tuple[int, bool] | None = None
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        return len(self.rows)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
+        return self._whole.shape[1]
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        if role == Qt.ItemDataRole.DisplayRole:
+            value = self.rows.iat[index.row(), index.column()]
+            return _words(value, str(self._whole.columns[index.column()]))
+        if role == Qt.ItemDataRole.TextAlignmentRole and index.column() > 1:
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        return None
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        column = str(self._whole.columns[section]) if orientation == Qt.Orientation.Horizontal else ""
+        if role == Qt.ItemDataRole.DisplayRole:
+            return TITLES.get(column, column)
+        return TIPS.get(column) if role == Qt.ItemDataRole.ToolTipRole else None
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        self._order = (column, order == Qt.SortOrder.AscendingOrder)
+        self._show(self.rows)
+
+    def filter(self, cluster: str | None, text: str) -> None:
+        """Rows of one cluster (None: of all) whose gene's name holds ``text``."""
+        rows = self._whole if cluster is None else self._whole[self._whole["cluster"] == cluster]
+        if text.strip():
+            rows = rows[rows["gene"].str.contains(text.strip(), case=False, regex=False)]
+        self._show(rows)
+
+    def _show(self, rows: pd.DataFrame) -> None:
+        self.beginResetModel()
+        if self._order is not None:
+            column, ascending = self._order
+            rows = rows.sort_values(rows.columns[column], ascending=ascending, kind="stable")
+        self.rows = rows
+        self.endResetModel()
+
+
+class GenesDialog(QDialog):
+    """Differential genes of the clusters as a sortable table; a double click shows the gene on the slide."""
+
+    picked = Signal(str)
+
+    def __init__(self, frame: pd.DataFrame, title: str, synthetic: bool, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.setWindowTitle(title)
+        self.resize(760, 520)
+        self.model = Table(frame)
+        self.table = QTableView()
+        self.table.setModel(self.model)
+        self.table.setSortingEnabled(True)
+        self.table.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
+        header = self.table.horizontalHeader()
+        if header is not None:
+            header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+            header.setSortIndicator(list(frame.columns).index("score"), Qt.SortOrder.DescendingOrder)
+        self.cluster, self.search = QComboBox(), QLineEdit()
+        self.cluster.addItem("all clusters", None)
+        for name in dict.fromkeys(frame["cluster"]):
+            self.cluster.addItem(f"cluster {name}", name)
+        self.search.setPlaceholderText("Search a gene…")
+        words = "Spots of one section are neighbours, not independent samples: p is smaller than it should be. Research use only."
+        note = label(f"SYNTHETIC data. {words}" if synthetic else words, wrap=True, dim=True)
+        layout = QVBoxLayout(self)
+        layout.addLayout(row(self.cluster, self.search))
+        layout.addWidget(self.table)
+        layout.addWidget(note)
+        self.cluster.currentIndexChanged.connect(self._filter)
+        self.search.textChanged.connect(self._filter)
+        self.table.doubleClicked.connect(lambda index: self.picked.emit(str(self.model.rows["gene"].iat[index.row()])))
+
+    def _filter(self, *_: Any) -> None:
+        self.model.filter(self.cluster.currentData(), self.search.text())
+
+
+def _words(value: Any, column: str) -> str:
+    if isinstance(value, (float, np.floating)):
+        if column.startswith("detected"):
+            return f"{value:.0%}"
+        return f"{value:.2e}" if column.startswith("p") and value < 0.001 else f"{value:.3f}"
+    return str(value)
