@@ -1,6 +1,6 @@
 """her2st C2 + C4 -> C3 on the command line, from RUN.yaml: the table of docs/results.md.
 
-Usage: python benchmarks/her2st.py [quick|network ...]
+Usage: python benchmarks/her2st.py [quick|network[:key=value,...] ...], for example quick:normalisation=sctransform
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ def main(names: list[str]) -> None:
     print("|---|---|---|---|---|---|---|---|")
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
+            kind, _, changes = name.partition(":")
+            options = [word for change in changes.split(",") if change for word in ("--set", change)]
             began = time.perf_counter()
-            command("train", str(HERE / "runs" / f"her2st_{name}.yaml"), "--out", f"{folder}/run")
+            command("train", str(HERE / "runs" / f"her2st_{kind}.yaml"), "--out", f"{folder}/run", *options)
             seconds = time.perf_counter() - began
             command("predict", f"{folder}/run", str(C3), "--out", f"{folder}/c3.h5ad")
             scores = json.loads(command("evaluate", f"{folder}/c3.h5ad", "--json"))

@@ -21,6 +21,7 @@ PUBLIC = [
     "make_phantom",
     "open_slide",
     "predict",
+    "preprocess_section",
     "read_section",
 ]
 

@@ -21,6 +21,7 @@ _WHERE = {
     "make_phantom": "phantom",
     "open_slide": "slide",
     "predict": "blocking",
+    "preprocess_section": "blocking",
     "read_section": "read",
 }
 __all__ = [  # noqa: PLE0604

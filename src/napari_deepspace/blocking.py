@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -11,10 +12,10 @@ import numpy as np
 from anndata import AnnData
 from tqdm.auto import tqdm
 
-from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Event, FoldEnded, Progress
+from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Event, FoldEnded, Noted, Progress
 from napari_deepspace.runs import EventLog
 from napari_deepspace.section import Section
-from napari_deepspace.settings import RunSettings
+from napari_deepspace.settings import RunSettings, SectionSettings
 
 if TYPE_CHECKING:
     from napari_deepspace.learn.model import TrainedModel
@@ -48,6 +49,17 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
     return drain(inference.predict(model, section, centres_yx), progress)
 
 
+def preprocess_section(section: Section, settings: RunSettings | None = None, progress: bool = True) -> AnnData:
+    """The section's AnnData with its spots judged, its clusters and its counts normalised, see ``docs/preprocessing.md``; X stays raw counts.
+
+    ``settings`` may be those of a run; left out: the usual ones. Raises what :func:`napari_deepspace.preprocess_command.preprocess` raises.
+    """
+    from napari_deepspace import preprocess_command
+
+    settings = settings or RunSettings(sections=(SectionSettings(path=section.path or Path()),))
+    return drain(preprocess_command.preprocessed(section, settings), progress)
+
+
 def drain(events: Generator[Event, None, T], progress: bool = True, log: EventLog | None = None) -> T:
     """Run a generator of events to its end behind a progress bar; return what it returns."""
     with tqdm(disable=not progress, unit="") as bar:
@@ -63,6 +75,8 @@ def drain(events: Generator[Event, None, T], progress: bool = True, log: EventLo
 
 def _show(bar: tqdm, event: Event) -> None:
     match event:
+        case Noted(message):
+            bar.write(f"note: {message}", file=sys.stderr)
         case Progress(stage, done, total):
             bar.set_description(stage, refresh=False)
             bar.total, bar.n = total, done

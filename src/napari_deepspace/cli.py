@@ -138,6 +138,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="result file, .h5ad")],
     image: Image = None,
     platform: PlatformName = "auto",
+    outlines: Annotated[Path | None, typer.Option(help="GeoJSON: tiles under Exclude and Ignore* outlines are not predicted")] = None,
 ) -> None:
     """Predict at the spots of any section with a finished run; writes OUT.h5ad."""
     from napari_deepspace.blocking import drain
@@ -149,7 +150,8 @@ def predict(
     if out.suffix != ".h5ad":
         raise SettingsError(f"--out {out}: the result is an .h5ad file; give a name that ends in .h5ad.")
     model = load_model(run_dir)
-    adata = drain(inference.predict(model, read_section(section, image, platform=platform), run=run_dir.resolve().name), sys.stderr.isatty())
+    to_predict = read_section(section, image, platform=platform, outlines=outlines)
+    adata = drain(inference.predict(model, to_predict, run=run_dir.resolve().name), sys.stderr.isatty())
     write_result(adata, out)
     sources = ", ".join(f"{count} {name}" for name, count in adata.obs[SOURCE].value_counts().items() if count)
     print(f"{out}: {len(model.genes)} genes at {adata.n_obs} spots ({sources}). Predicted from the image, not measured. Research use only.")

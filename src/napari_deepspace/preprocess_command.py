@@ -44,12 +44,7 @@ def preprocess(sections: Sequence[Section], settings: RunSettings, folder: Path,
         A section lacks counts, or what was asked for cannot be computed from it.
     """
     began = time.perf_counter()
-    without_cluster = settings.filter.model_copy(update={"exclude_cluster": None})
-    judged = []
-    for section in sections:
-        section.require_counts()
-        judged.append((yield from prepare_section(section, without_cluster, tile_side_um(section, settings.tile))))
-    judged = yield from _with_clusters(sections, judged, settings)
+    judged = yield from _judged(sections, settings)
     write_atomic(folder / SETTINGS, dump_yaml(settings))
     files = {}
     for number, (section, prepared) in enumerate(zip(sections, judged, strict=True), start=1):
@@ -57,6 +52,12 @@ def preprocess(sections: Sequence[Section], settings: RunSettings, folder: Path,
         files[section.library_id] = yield from _write_section(section, prepared, settings, folder, stem, table)
     yield Preprocessed(time.perf_counter() - began, files)
     return folder
+
+
+def preprocessed(section: Section, settings: RunSettings) -> Generator[Event, None, AnnData]:
+    """One section's spots judged, its clusters and its normalised counts as one AnnData; raises what :func:`preprocess` raises."""
+    (prepared,) = yield from _judged([section], settings)
+    return (yield from normalised_table(section, prepared, settings))
 
 
 def regions_of(section: Section, settings: RunSettings, prepared: Prepared | None = None) -> Generator[Event, None, list[LowRegion]]:
@@ -93,12 +94,17 @@ def region_outlines(regions: Sequence[LowRegion]) -> list[Outline]:
     ]
 
 
-def _with_clusters(sections: Sequence[Section], judged: list[Prepared], settings: RunSettings) -> Generator[Event, None, list[Prepared]]:
-    source = settings.clusters.source
-    if source == "none" and settings.filter.exclude_cluster is None:
-        return judged
-    if source == "file" and settings.filter.exclude_cluster is None and any(given_clusters(section.adata) is None for section in sections):
-        return judged
+def _judged(sections: Sequence[Section], settings: RunSettings) -> Generator[Event, None, list[Prepared]]:
+    """Every section's spots, judged, with their clusters where there are any or they are to be computed."""
+    without_cluster = settings.filter.model_copy(update={"exclude_cluster": None})
+    judged = []
+    for section in sections:
+        section.require_counts()
+        judged.append((yield from prepare_section(section, without_cluster, tile_side_um(section, settings.tile))))
+    if settings.filter.exclude_cluster is None:
+        lacking = any(given_clusters(section.adata) is None for section in sections)
+        if settings.clusters.source == "none" or (settings.clusters.source == "file" and lacking):
+            return judged
     keep = [one.filter.keep for one in judged]
     labels = yield from find_clusters([s.adata for s in sections], keep, settings.clusters, [s.library_id for s in sections])
     return [with_clusters(one, series, settings.filter) for one, series in zip(judged, labels, strict=True)]

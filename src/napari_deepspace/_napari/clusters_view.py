@@ -21,8 +21,8 @@ TITLES = {
     "log2_fold_change": "log2 change",
     "p": "p",
     "p_adjusted": "adjusted p",
-    "detected_in": "seen in it",
-    "detected_elsewhere": "seen elsewhere",
+    "detected_in": "in cluster",
+    "detected_elsewhere": "elsewhere",
     "score": "score",
 }
 

@@ -127,9 +127,12 @@ def story(viewer: Any, dock: DeepSpaceDock, output: Path | None) -> Generator[Wa
     shot("01-loaded")
 
     dock.show_part(dock.quality_panel)
-    dock.say("2. Quality: spots with too few UMIs or genes neither train nor score. They are hollow: fat, necrosis, failed permeabilisation.")
+    session.paint = "removed"
+    yield lambda: session.colours is not None, 120
+    dock.say("2. Quality: spots with too few UMIs or genes, or on glass, neither train nor score. Here: fat, necrosis, failed permeabilisation.")
     yield pause(reading)
     shot("02-quality")
+    session.paint = "gene"
 
     dock.show_part(train)
     dock.say("3. Before anything starts: what each choice costs on this computer, from a trial of a few seconds.")

@@ -64,7 +64,7 @@ def count_box() -> QSpinBox:
     box = QSpinBox()
     box.setRange(0, 10_000_000)
     box.setSingleStep(100)
-    box.setFixedWidth(120)
+    box.setObjectName("threshold")  # its width is the style sheet's
     return box
 
 
@@ -73,5 +73,5 @@ def percent_box() -> QDoubleSpinBox:
     box = QDoubleSpinBox()
     box.setRange(0, 100)
     box.setDecimals(1)
-    box.setFixedWidth(120)
+    box.setObjectName("threshold")  # its width is the style sheet's
     return box

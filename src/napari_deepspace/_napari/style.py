@@ -56,6 +56,7 @@ def style_sheet(p: Palette) -> str:
     QToolButton#advancedHeader {{ border: none; padding: 2px 0; color: {p.dim}; background: transparent; }}
     QPushButton#main {{ background: {p.accent}; color: {"#10131a" if p.dark else "#ffffff"}; font-weight: bold; padding: 5px 12px; }}
     QPushButton#main:disabled {{ background: {p.line}; color: {p.dim}; }}
+    QAbstractSpinBox#threshold {{ min-width: 92px; max-width: 92px; }}
     QPushButton#segment {{ padding: 4px 2px; border-radius: 2px; }}
     QPushButton#segment:checked {{ background: {p.accent}; color: {"#10131a" if p.dark else "#ffffff"}; }}
     QPushButton#segment:disabled {{ color: {p.dim}; background: {p.raised}; }}

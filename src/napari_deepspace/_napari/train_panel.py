@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QPushButton, QRadioButton, QVBoxLayout
 
@@ -120,7 +121,7 @@ class TrainPanel(Collapsible):
         self._session.events.loaded.connect(self._section_changed)
         self._session.events.busy.connect(self._refresh)
         for signal in (self._session.events.filter, self._session.events.normalisation):
-            signal.connect(lambda *_: self.changed.emit())
+            signal.connect(self._edited)
 
     def settings(self, section: SectionSettings, name: str = "") -> RunSettings:
         """The run as it is asked for.
@@ -178,6 +179,17 @@ class TrainPanel(Collapsible):
         where = f"{section.library_id} has no gene" if section else "Open a section first; there is no gene"
         self.message.emit(f"{where} whose name holds “{text}”. Check the spelling: names are those of the section's own table.")
 
+    def _seldom(self) -> str:
+        """Which of the chosen genes are hardly there: they are predicted all the same."""
+        loaded, kept = self._session.loaded, self._session.kept()
+        if loaded is None or kept is None or not kept.keep.any():
+            return ""
+        least, names = self.forms["genes"].value().min_detected, self.chips.names()
+        columns = loaded.by_gene[:, loaded.section.adata.var_names.get_indexer(list(names))]
+        share = np.asarray((columns[np.flatnonzero(kept.keep)] > 0).mean(axis=0)).ravel()
+        seldom = [f"{name} ({s:.0%})" for name, s in zip(names, share, strict=True) if s < least]
+        return f" Seen in fewer than {least:.0%} of the spots, so there is little to learn from: {', '.join(seldom)}." if seldom else ""
+
     def _section_changed(self) -> None:
         section = self._session.section
         names = [] if section is None else [str(name) for name in section.adata.var_names]
@@ -220,6 +232,7 @@ class TrainPanel(Collapsible):
         self.chips.setVisible(chosen > 0)
         top = self.forms["genes"].fields["top"].value()  # type: ignore[attr-defined]
         self.cost.setVisible(bool(self.cost.text()))
-        self.genes_text.setText(f"{chosen} genes are predicted." if chosen else f"None named: the {top} genes of highest mean are predicted.")
+        named = f"{chosen} genes are predicted.{self._seldom()}"
+        self.genes_text.setText(named if chosen else f"None named: the {top} genes of highest mean are predicted.")
         network = self.network.isChecked()
         self.preset.setEnabled(network)
