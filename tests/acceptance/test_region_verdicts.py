@@ -34,7 +34,8 @@ def test_the_failed_region_of_each_seed(seed):
     found = regions(read_section(folder))
     (technical,) = [region for region in found if region.verdict == "technical"]
     iou = technical.outline.intersection(truth["failed"]).area / technical.outline.union(truth["failed"]).area
-    print(f"\nseed {seed}: IoU {iou:.3f}; unlike: technical {technical.unlike:.2f}, others {[round(r.unlike, 2) for r in found if r is not technical]}")
+    others = [round(region.unlike, 2) for region in found if region is not technical]
+    print(f"\nseed {seed}: IoU {iou:.3f}; unlike: technical {technical.unlike:.2f}, others {others}")
     assert iou >= 0.8
     assert not technical.outline.intersects(truth["fat"])
     assert not technical.outline.intersects(truth["necrosis"])
