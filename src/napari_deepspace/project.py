@@ -4,6 +4,7 @@
 ``project.json``      format, name, sections (paths and hashes), runs, view; the state before the last save is
                       ``project.json.bak``
 ``outlines/``         ``<library_id>.geojson``: regions drawn on a section, full-resolution px, written with the first one
+``clusters/``         ``<library_id>.csv``: clusters that were computed of a section
 ``transforms.json``   how sections lie over one another, written with the first transform
 ``runs/``             one folder a run, see :mod:`napari_deepspace.runs`
 ====================  =================================================================================================
@@ -24,6 +25,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
+
 from napari_deepspace.errors import DataError
 from napari_deepspace.outlines import Outline, write_outlines
 from napari_deepspace.project_format import BACKUP, PROJECT, VERSION, ProjectFile, ProjectSection, View, read_project_file
@@ -32,7 +35,7 @@ from napari_deepspace.section import PLATFORMS, Section
 from napari_deepspace.settings import SectionSettings
 from napari_deepspace.slide import open_slide
 
-OUTLINES, TRANSFORMS, RUNS = "outlines", "transforms.json", "runs"
+OUTLINES, CLUSTERS, TRANSFORMS, RUNS = "outlines", "clusters", "transforms.json", "runs"
 
 Kind = Literal["counts", "image"]
 _HASHED_BYTES = 2**20
@@ -203,8 +206,9 @@ def section_settings(project: Project, library_id: str) -> SectionSettings:
     """What :func:`napari_deepspace.read.read_settings` needs to read that section, with absolute paths. Raises DataError for an unknown name."""
     entry = _entry(project, library_id)
     values = entry.model_dump(include={"library_id", "platform", "patient", "block"})
-    drawn = outlines_path(project, library_id)
-    values["outlines"] = drawn if drawn.is_file() else None
+    for kind, of in (("outlines", outlines_path), ("clusters", clusters_path)):
+        path = of(project, library_id)
+        values[kind] = path if path.is_file() else None
     image = None if entry.image is None else resolve(project, entry.image)
     return SectionSettings(path=resolve(project, entry.path), image=image, **values)
 
@@ -226,11 +230,19 @@ def set_view(project: Project, view: View) -> Project:
 
 
 def outlines_path(project: Project, library_id: str) -> Path:
-    """Where the outlines of a section are kept; characters that a file name cannot hold are replaced, and names stay distinct."""
+    """Where the outlines of a section are kept."""
+    return project.folder / OUTLINES / f"{_file_stem(library_id)}.geojson"
+
+
+def clusters_path(project: Project, library_id: str) -> Path:
+    """Where computed clusters of a section are kept."""
+    return project.folder / CLUSTERS / f"{_file_stem(library_id)}.csv"
+
+
+def _file_stem(library_id: str) -> str:
+    """``library_id`` without characters that a file name cannot hold; different names stay different."""
     safe = re.sub(r"[^\w.-]", "-", library_id).strip(".")
-    if safe != library_id:
-        safe += "-" + hashlib.blake2b(library_id.encode(), digest_size=4).hexdigest()
-    return project.folder / OUTLINES / f"{safe}.geojson"
+    return safe if safe == library_id else safe + "-" + hashlib.blake2b(library_id.encode(), digest_size=4).hexdigest()
 
 
 def save_outlines(project: Project, library_id: str, outlines: Sequence[Outline]) -> None:
@@ -238,6 +250,15 @@ def save_outlines(project: Project, library_id: str, outlines: Sequence[Outline]
     path = outlines_path(project, library_id)
     if outlines:
         write_outlines(path, outlines)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def save_clusters(project: Project, library_id: str, clusters: pd.Series | None) -> None:
+    """Keep the clusters that were computed of a section, now; None: there are none, and their file goes."""
+    path = clusters_path(project, library_id)
+    if clusters is not None:
+        write_atomic(path, clusters.rename("cluster").to_csv(index_label="barcode"))
     else:
         path.unlink(missing_ok=True)
 

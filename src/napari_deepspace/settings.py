@@ -46,6 +46,7 @@ class SectionSettings(_Settings):
     outlines: Path | None = Field(
         None, description="GeoJSON as of QuPath: outlines of class Exclude or Ignore* take their tiles out, those of class Failed region are imputed"
     )
+    clusters: Path | None = Field(None, description="CSV with the columns barcode and cluster; taken in place of those that came with the section")
 
 
 class FilterSettings(_Settings):
@@ -64,7 +65,7 @@ class ClusterSettings(_Settings):
     """Groups of spots with similar expression."""
 
     source: Literal["none", "file", "computed"] = Field(
-        "file", description="file: Space Ranger's, or those that came with the section; computed: PCA, neighbours, Leiden; none"
+        "file", description="file: sections[].clusters, Space Ranger's, or those of the section's folder; computed: PCA, neighbours, Leiden; none"
     )
     joint: bool = Field(False, description="compute them over all sections together, not section by section")
     algorithm: Literal["sknetwork", "igraph"] = Field("sknetwork", description="Leiden of scikit-network, or scanpy's by igraph (extra [leiden])")
@@ -182,7 +183,7 @@ def load_run_settings(path: Path, overrides: tuple[str, ...] = ()) -> RunSetting
         set_value(values, override)
     base = Path(path).resolve().parent
     for section in values.get("sections") or []:
-        for key in ("path", "image", "outlines"):
+        for key in ("path", "image", "outlines", "clusters"):
             if isinstance(section, dict) and section.get(key):
                 section[key] = base / str(section[key])
     return run_settings(values, str(path))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from section_folders import HEIGHT, PITCH_PX, WIDTH, counts_of, lattice, write_h5, write_mtx, write_outs, write_st
 
 from napari_deepspace.errors import DataError, SettingsError
+from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.read import read_section, read_settings
 from napari_deepspace.section import Section
 from napari_deepspace.settings import SectionSettings
@@ -293,3 +294,18 @@ class TestRealSections:
         """Visium HD, which cannot be read yet, is refused by that name."""
         with pytest.raises(DataError, match="Visium HD"):
             read_section(data_dir / "visium_small_v1_and_hd" / "visium_hd" / "binned_outputs" / "square_008um")
+
+
+def test_clusters_of_a_file(outs, tmp_path):
+    """A CSV that the user names brings clusters, in Space Ranger's layout or in that of `preprocess`; they come before any other."""
+    barcodes = read_section(outs).adata.obs_names
+    path = tmp_path / "clusters.csv"
+    for header in ("Barcode,Cluster", "barcode,leiden"):
+        path.write_text(header + "\n" + "".join(f"{barcode},{number % 3 + 1}\n" for number, barcode in enumerate(barcodes[:-1])), encoding="utf-8")
+        section = read_settings(SectionSettings(path=outs, clusters=path))
+        assert section.adata.obs["given_cluster"].astype(str).tolist() == [*(str(number % 3 + 1) for number in range(len(barcodes) - 1)), "nan"]
+        assert given_clusters(section.adata).name == "given_cluster"
+    for text, words in (("a,b\n1,2\n", "no columns barcode and cluster"), ("barcode,cluster\nX,1\n", "none of its barcodes")):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match=words):
+            read_section(outs, clusters=path)

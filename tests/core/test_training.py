@@ -11,7 +11,7 @@ from shapely.geometry import box
 from napari_deepspace import results
 from napari_deepspace.analyse.evaluate import evaluate, require_scored
 from napari_deepspace.blocking import fit, predict
-from napari_deepspace.errors import DataError, ModelError, TrainingError
+from napari_deepspace.errors import DataError, ModelError, SettingsError, TrainingError
 from napari_deepspace.events import BaselinesScored, EpochEnded, Finished, FoldEnded, Noted, Progress, Started, result_of
 from napari_deepspace.learn.data import gather, values_fitted_on
 from napari_deepspace.learn.model import load_model
@@ -300,6 +300,8 @@ def test_one_cluster_can_be_left_out(small, tmp_path):
     left_out = adata.obs[results.REASON].astype(str).str.contains("cluster 1").to_numpy()
     in_tissue = (adata.obs["graphclust"].astype(str) == "1").to_numpy() & adata.obs["in_tissue"].to_numpy(dtype=bool)
     np.testing.assert_array_equal(left_out, in_tissue)
+    with pytest.raises(SettingsError, match=r"no cluster '9' to leave out.*found 1, 2, 3, 4"):
+        fit(small, settings(small, filter={"exclude_cluster": "9"}), tmp_path / "none", progress=False)
     without = small.adata.copy()
     del without.obs["graphclust"]
     with pytest.raises(DataError, match="no clusters came with this section"):

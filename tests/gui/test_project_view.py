@@ -21,10 +21,13 @@ def test_a_project_gives_the_same_window_again(opened, viewer, qtbot, tmp_path, 
     opened.quality_panel.umi.box.setValue(1500)
     opened.session.paint = "gene"
     opened.session.normalisation = "stnet"
+    opened.session.clusters = opened.session.clusters.cat.rename_categories({"1": "9"}).rename("leiden")
+    opened.session.filter = opened.session.filter.model_copy(update={"exclude_cluster": "9"})
     opened.session.outlines = (Outline(box(900, 900, 1200, 1200), EXCLUDE, "fold"),)
     viewer.scene.camera.zoom = 0.5
     qtbot.waitUntil(lambda: opened.session.colours is not None, timeout=60_000)
-    before = opened.session.view(opened._luts)
+    before, reasons = opened.session.view(opened._luts), opened.session.kept().reasons
+    assert "cluster 9" in set(reasons)
     opened.save_project(tmp_path / "study")
     assert "Saved" in opened.status.text()
 
@@ -46,6 +49,8 @@ def test_a_project_gives_the_same_window_again(opened, viewer, qtbot, tmp_path, 
     assert opened.session.normalisation == "stnet"
     assert [(outline.name, outline.geometry.bounds) for outline in opened.session.outlines] == [("fold", (900, 900, 1200, 1200))]
     assert opened.canvas.layer("outlines") is not None
+    assert opened.session.filter.exclude_cluster == "9"
+    np.testing.assert_array_equal(opened.session.kept().reasons, reasons)
     assert viewer.scene.camera.zoom == 0.5
     np.testing.assert_array_equal(after.predicted, before.predicted)
     np.testing.assert_allclose(spots(opened).face_color, before.face, atol=1e-6)

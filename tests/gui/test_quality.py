@@ -13,10 +13,12 @@ from qtpy.QtWidgets import QApplication
 from shapely.geometry import Polygon, box
 from window_tools import spots
 
+from napari_deepspace._napari.training import with_what_is_shown
 from napari_deepspace.events import result_of
 from napari_deepspace.outlines import EXCLUDE, FAILED, Outline, write_outlines
 from napari_deepspace.preprocess.normalise import fit_normaliser
-from napari_deepspace.preprocess.prepare import prepare_section
+from napari_deepspace.preprocess.prepare import prepare, prepare_section
+from napari_deepspace.read import read_settings
 from napari_deepspace.settings import FilterSettings
 from napari_deepspace.views import REASON_COLOURS, cluster_colour, hex_rgba
 
@@ -188,8 +190,9 @@ def points(centres_yx):
     return [Point(*centre) for centre in centres_yx]  # the truth is in (row, column) too
 
 
-def test_clusters_are_shown_computed_and_left_out(checked, qtbot):
-    """Space Ranger's are there at once; computed ones take their place; one can be left out; the genes that differ come as a sortable table."""
+def test_clusters_are_shown_computed_and_left_out(checked, qtbot, tmp_path):
+    """Space Ranger's are there at once; computed ones take their place; one can be left out, and a run leaves out the very spots that were shown;
+    the genes that differ come as a sortable table."""
     panel, session = checked.quality_panel, checked.session
     assert session.clusters.name == "graphclust"
     panel.show_on_slide.buttons["clusters"].click()
@@ -205,6 +208,17 @@ def test_clusters_are_shown_computed_and_left_out(checked, qtbot):
     panel.clusters.compute.click()
     qtbot.waitUntil(lambda: session.clusters.name == "leiden" and not session.busy, timeout=180_000)
     assert session.clusters[~session.kept().keep].isna().all()
+    panel.clusters.leave_out.setCurrentIndex(1)
+    panel.clusters.leave_out.activated.emit(1)
+    left_out = session.kept().removed["cluster"].copy()
+    panel.umi.box.setValue(0)  # on other spots the clusters would come out otherwise
+    settings = with_what_is_shown(checked.run_settings(), session, tmp_path)
+    trained = result_of(prepare([read_settings(settings.sections[0])], settings))[0].filter
+    np.testing.assert_array_equal(trained.removed["cluster"], left_out)
+    np.testing.assert_array_equal(trained.reasons, session.kept().reasons)
+    panel.umi.box.setValue(1000)
+    panel.clusters.leave_out.setCurrentIndex(0)
+    panel.clusters.leave_out.activated.emit(0)
     panel.clusters.genes.click()
     qtbot.waitUntil(lambda: getattr(checked, "genes_dialog", None) is not None and not session.busy, timeout=180_000)
     dialog = checked.genes_dialog

@@ -19,11 +19,12 @@ from qtpy.QtCore import QObject, Signal
 from napari_deepspace._napari.jobs import Child, follow_run, start_job
 from napari_deepspace._napari.quality_panel import QualityPanel
 from napari_deepspace._napari.session import Session
-from napari_deepspace._napari.training import Say, with_outlines
+from napari_deepspace._napari.training import Say, with_what_is_shown
 from napari_deepspace._napari.widgets import one_shot
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.events import Preprocessed, Progress
 from napari_deepspace.outlines import read_outlines
+from napari_deepspace.preprocess.clusters import COMPUTED
 from napari_deepspace.preprocess.normalise import Normaliser, fit_normaliser
 from napari_deepspace.preprocess.prepare import tile_side_um
 from napari_deepspace.preprocess.white_tiles import TileColours, tile_colours
@@ -34,7 +35,6 @@ from napari_deepspace.tiles import tile_radius_px
 
 logger = logging.getLogger(__name__)
 
-COMPUTED = "leiden"
 Heard = Callable[[Any], None]
 
 
@@ -151,12 +151,11 @@ class Checks(QObject):
 
     def compute_clusters(self) -> None:
         """Compute clusters of the spots that stay; they become ``session.clusters``."""
-        computed = self._session.cluster_settings.model_copy(update={"source": "computed"})
-        self._find({"failed_regions": False, "clusters": computed}, partial(self._show_clusters, computed))
+        self._find({"failed_regions": False, "clusters": ClusterSettings(source="computed")}, self._show_clusters)
 
     def find_genes(self) -> None:
         """Find the genes that tell the clusters apart; ``genes_found`` hands on the table."""
-        self._find({"failed_regions": False, "clusters": self._session.cluster_settings}, self._show_genes)
+        self._find({"failed_regions": False, "clusters": ClusterSettings(source="file")}, self._show_genes)
 
     def stop(self) -> None:
         """End the child process, if one works."""
@@ -174,7 +173,7 @@ class Checks(QObject):
             self._fail(error)
             return
         without_cluster = settings.filter.model_copy(update={"exclude_cluster": None})
-        settings = with_outlines(settings.model_copy(update={"filter": without_cluster}), self._session.outlines, folder)
+        settings = with_what_is_shown(settings.model_copy(update={"filter": without_cluster}), self._session, folder)
         write_atomic(folder / SETTINGS, dump_yaml(settings))
         self._session.busy = "checking"
         self._panel.regions.progress("Starting…", None)
@@ -215,11 +214,10 @@ class Checks(QObject):
         found = "1 region of few UMIs" if len(regions) == 1 else f"{len(regions)} regions of few UMIs"
         self._say(f"{found}, {technical or 'none'} of them probably technical. Nothing changes until you accept one.", "info")
 
-    def _show_clusters(self, settings: ClusterSettings, files: dict[str, Path]) -> None:
+    def _show_clusters(self, files: dict[str, Path]) -> None:
         table = pd.read_csv(files["spots"], index_col="barcode", dtype={COMPUTED: str}, usecols=["barcode", COMPUTED])
         labels = table[COMPUTED].reindex(self._session.section.adata.obs_names) if self._session.section is not None else table[COMPUTED]
         names = sorted(labels.dropna().unique(), key=int)
-        self._session.cluster_settings = settings
         self._session.clusters = labels.astype(pd.CategoricalDtype(names))
         self._session.paint = "clusters"
         self._say(f"{len(names)} clusters.", "info")

@@ -34,7 +34,12 @@ TIPS = {
     "detected_elsewhere": "Share of all other spots in which the gene was counted.",
     "score": "Of the rank sum test: the higher, the more the gene stands out.",
 }
-SOURCES = {"graphclust": "Space Ranger's (graphclust)", "cluster": "those of the section's folder", "leiden": "computed here (Leiden)"}
+SOURCES = {
+    "graphclust": "Space Ranger's (graphclust)",
+    "cluster": "those of the section's folder",
+    "leiden": "computed here (Leiden)",
+    "given_cluster": "those of a file",
+}
 
 
 class ClustersView(Collapsible):

@@ -32,7 +32,7 @@ from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.outlines import Outline, read_outlines
 from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.project import Project, View
-from napari_deepspace.settings import ClusterSettings, RunSettings, SectionSettings
+from napari_deepspace.settings import RunSettings, SectionSettings
 from napari_deepspace.views import View as SpotsView
 from napari_deepspace.views import hover_text, spot_notes
 
@@ -284,8 +284,8 @@ class DeepSpaceDock(QWidget):
         session.paint = "gene"
         session.outlines = session.proposals = ()
         session.clusters = session.sctransform = None
+        self.quality_panel.outlines.draw.setChecked(False)
         session.filter = session.filter.model_copy(update={"exclude_cluster": None})
-        session.cluster_settings = ClusterSettings()
         self.opened = opened.settings
         session.loaded = opened.loaded
         session.outlines = outlines or tuple(section.outlines)

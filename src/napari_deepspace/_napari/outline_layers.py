@@ -27,12 +27,13 @@ class OutlineLayers:
 
     def __init__(self, session: Session, canvas: Canvas):
         self._session, self._canvas = session, canvas
-        self._listening = True
+        self._listening, self._drawing = True, False
         session.events.outlines.connect(lambda: self._show(OUTLINES))
         session.events.proposals.connect(lambda: self._show(PROPOSALS))
 
     def draw(self, on: bool) -> None:
         """Let the mouse draw exclude outlines, or let it move the camera again."""
+        self._drawing = on
         if self._session.section is None:
             return
         if on:
@@ -86,6 +87,8 @@ class OutlineLayers:
         if outlines and self._session.section is not None:
             self._add(role, outlines)
             self._canvas.activate()
+        if self._drawing:
+            self.draw(True)
 
     def _add(self, role: str, outlines: Iterable[Outline]) -> Shapes:
         section = self._session.section

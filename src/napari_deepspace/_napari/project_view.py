@@ -118,6 +118,7 @@ def stored(folder: Path, session: Session, viewer: Any) -> Project:
     projects.save_project(project)
     if session.section is not None:
         projects.save_outlines(project, session.section.library_id, session.outlines)
+        projects.save_clusters(project, session.section.library_id, session.own_clusters())
     return project
 
 

@@ -18,12 +18,13 @@ from scipy import sparse
 from napari_deepspace.events import result_of
 from napari_deepspace.layers import Maps
 from napari_deepspace.outlines import Outline
+from napari_deepspace.preprocess.clusters import COMPUTED, GIVEN
 from napari_deepspace.preprocess.filters import SpotFilter, filter_spots, spot_table
 from napari_deepspace.preprocess.normalise import Normaliser, fit_normaliser
 from napari_deepspace.preprocess.prepare import judge, mark_outlines
 from napari_deepspace.preprocess.white_tiles import TileColours
 from napari_deepspace.section import Section
-from napari_deepspace.settings import NORMALISATIONS, ClusterSettings, FilterSettings, TileSettings
+from napari_deepspace.settings import NORMALISATIONS, FilterSettings, TileSettings
 from napari_deepspace.views import Show, View, cluster_view, make_view, removed_view
 
 Paint = Literal["gene", "removed", "clusters"]
@@ -70,7 +71,6 @@ class Session:
     outlines: tuple[Outline, ...] = ()  #: drawn, imported or accepted
     proposals: tuple[Outline, ...] = ()  #: low regions that wait for the user's word
     clusters: pd.Series | None = None
-    cluster_settings: ClusterSettings = field(default_factory=ClusterSettings)
     normalisation: str = "log"
     sctransform: Normaliser | None = None  #: fitted to the spots that stay; None: not fitted yet
     paint: Paint = "gene"  #: what the spots' colours mean
@@ -111,6 +111,10 @@ class Session:
         if self.colours is None or len(self.colours.mean_rgb) != len(spots):
             return filter_spots(spots, self.filter)
         return judge(spots, self.colours, self.filter).filter
+
+    def own_clusters(self) -> pd.Series | None:
+        """The clusters, where they did not come with the section's own folder."""
+        return self.clusters if self.clusters is not None and self.clusters.name in (COMPUTED, GIVEN[0]) else None
 
     def target_sum(self) -> float:
         """The depth that values refer to: the model's, or the median total of the spots that stay."""

@@ -138,7 +138,6 @@ class TrainPanel(Collapsible):
             name=name or ("quick" if quick else model.backbone),
             sections=(section,),
             filter=self._session.filter,
-            clusters=self._session.cluster_settings,
             normalisation=self._session.normalisation,
             genes=genes,
             tile=self.forms["tile"].value(),

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from napari_deepspace._napari.widgets import one_shot
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.events import BaselinesScored, Event, Finished, Noted, Started
 from napari_deepspace.layers import Maps, live_maps
-from napari_deepspace.outlines import Outline, write_outlines
+from napari_deepspace.outlines import write_outlines
 from napari_deepspace.project import RUNS
 from napari_deepspace.runs import LOG, SETTINGS, new_run_dir, write_atomic
 from napari_deepspace.section import Section
@@ -32,7 +32,7 @@ from napari_deepspace.settings import RunSettings, SectionSettings, dump_yaml
 
 logger = logging.getLogger(__name__)
 Say = Callable[[str, str], None]
-OUTLINES_FILE = "outlines.geojson"  #: in a run's folder
+OUTLINES_FILE, CLUSTERS_FILE = "outlines.geojson", "clusters.csv"  #: in a run's folder
 
 
 def runs_folder(session: Session) -> Path:
@@ -62,7 +62,7 @@ class Training(QObject):
         if self._session.busy or section is None:
             return
         run_dir = new_run_dir(runs_folder(self._session), settings.name)
-        settings = with_outlines(settings, self._session.outlines, run_dir)
+        settings = with_what_is_shown(settings, self._session, run_dir)
         write_atomic(run_dir / SETTINGS, dump_yaml(settings))
         self._session.busy = "training"
         self._started = self._measured = None
@@ -137,13 +137,21 @@ class Training(QObject):
         self._session.busy = ""
 
 
-def with_outlines(settings: RunSettings, outlines: Sequence[Outline], folder: Path) -> RunSettings:
-    """``settings`` of one section with what is drawn on it now, which is written into ``folder``."""
-    path = None
-    if outlines:
-        path = folder / OUTLINES_FILE
-        write_outlines(path, outlines)
-    return settings.model_copy(update={"sections": (settings.sections[0].model_copy(update={"outlines": path}),)})
+def with_what_is_shown(settings: RunSettings, session: Session, folder: Path) -> RunSettings:
+    """``settings`` of one section with its outlines and clusters as they are now, which are written into ``folder``.
+
+    Clusters that were computed are handed on, not computed again: on other spots they would come out with other names.
+    """
+    outlines = clusters = None
+    if session.outlines:
+        outlines = folder / OUTLINES_FILE
+        write_outlines(outlines, session.outlines)
+    own = session.own_clusters()
+    if own is not None:
+        clusters = folder / CLUSTERS_FILE
+        write_atomic(clusters, own.rename("cluster").to_csv(index_label="barcode"))
+    section = settings.sections[0].model_copy(update={"outlines": outlines, "clusters": clusters})
+    return settings.model_copy(update={"sections": (section,)})
 
 
 def _run(child: Child, run_dir: Path, section: Section) -> Generator[Any, None, tuple[Event, Maps | None]]:

@@ -13,15 +13,15 @@ from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.events import Event, Progress
 from napari_deepspace.settings import ClusterSettings
 
-GIVEN = ("graphclust", "cluster")
-"""Columns of ``obs`` in which readers leave the clusters that came with a section."""
+GIVEN = ("given_cluster", "graphclust", "cluster")
+"""Columns of ``obs`` in which readers leave clusters: those the user named a file of, Space Ranger's, those of a legacy ST folder."""
 COMPUTED = "leiden"
 VARIABLE_GENES = 2000
 COLUMNS = ("cluster", "gene", "log2_fold_change", "p", "p_adjusted", "detected_in", "detected_elsewhere", "score")
 
 
 def given_clusters(adata: AnnData) -> pd.Series | None:
-    """The clusters that came with a section: Space Ranger's graph-based ones, or those of a legacy ST folder."""
+    """The clusters that came with a section, the first kind of GIVEN that is there."""
     name = next((name for name in GIVEN if name in adata.obs), None)
     return None if name is None else adata.obs[name]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from napari_deepspace.errors import SettingsError
 from napari_deepspace.events import Event, Progress
 from napari_deepspace.outlines import Outline, inside, touched
 from napari_deepspace.preprocess.filters import SpotFilter, filter_spots, spot_table
@@ -39,6 +40,8 @@ def prepare(sections: Sequence[Section], settings: RunSettings) -> Generator[Eve
     ------
     DataError
         A section has no clusters though one is to be left out, or its slide is damaged.
+    SettingsError
+        There is no cluster of the name that is to be left out.
     """
     without_cluster = settings.filter.model_copy(update={"exclude_cluster": None})
     prepared = []
@@ -50,6 +53,11 @@ def prepare(sections: Sequence[Section], settings: RunSettings) -> Generator[Eve
 
     keep = [one.filter.keep for one in prepared]
     labels = yield from find_clusters([s.adata for s in sections], keep, settings.clusters, [s.library_id for s in sections])
+    known = sorted({str(name) for series in labels for name in series.cat.categories})
+    if settings.filter.exclude_cluster not in known:
+        raise SettingsError(
+            f"There is no cluster {settings.filter.exclude_cluster!r} to leave out (filter.exclude_cluster); found {', '.join(known)}."
+        )
     return [with_clusters(one, series, settings.filter) for one, series in zip(prepared, labels, strict=True)]
 
 

@@ -12,7 +12,7 @@ from napari_deepspace.outlines import read_outlines
 from napari_deepspace.read.files import Spots
 from napari_deepspace.read.images import check_image, find_image
 from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
-from napari_deepspace.read.spaceranger import find_outs, read_spaceranger
+from napari_deepspace.read.spaceranger import add_given_clusters, find_outs, read_spaceranger
 from napari_deepspace.section import PLATFORMS, Platform, Section, lattice_step_px
 from napari_deepspace.settings import SectionSettings
 from napari_deepspace.slide import Slide, image_size, open_slide
@@ -30,6 +30,7 @@ def read_section(
     patient: str | None = None,
     block: str | None = None,
     outlines: str | Path | None = None,
+    clusters: str | Path | None = None,
     slide: bool = True,
 ) -> Section:
     """Read one section: a Space Ranger folder (`outs/`, its parent, or loose files with `spatial/`) or a legacy ST folder.
@@ -44,6 +45,8 @@ def read_section(
         Name of the section (left out: the folder's), patient and tissue block.
     outlines
         GeoJSON of regions drawn on the section, see :mod:`napari_deepspace.outlines`.
+    clusters
+        CSV with the columns barcode and cluster, which come as ``obs["given_cluster"]``.
     slide
         False leaves the image alone: it is neither looked for nor opened.
 
@@ -59,6 +62,8 @@ def read_section(
     path = Path(path)
     drawn = read_outlines(Path(outlines)) if outlines is not None else []
     spots = _read_spots(path)
+    if clusters is not None:
+        add_given_clusters(spots.adata, Path(clusters))
     kind, mpp = _scale(spots, platform)
     name = library_id or spots.name
     spots.adata.uns["spatial"] = {name: _scverse(spots, PLATFORMS[kind], mpp)}
@@ -94,6 +99,7 @@ def read_settings(settings: SectionSettings) -> Section:
         patient=settings.patient,
         block=settings.block,
         outlines=settings.outlines,
+        clusters=settings.clusters,
     )
 
 

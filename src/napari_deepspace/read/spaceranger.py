@@ -16,6 +16,8 @@ from napari_deepspace.read.files import Spots, first_existing, numbers, read_tab
 from napari_deepspace.read.matrix import Counts, find_matrix, read_matrix
 
 COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
+CLUSTER_COLUMNS = ("cluster", "leiden", "given_cluster", "graphclust")
+"""Headers, in any case of letters, under which a file may keep its clusters; the last three are those of ``napari-deepspace preprocess``."""
 _CLUSTERS = ("gene_expression_graphclust", "graphclust")
 
 
@@ -161,6 +163,19 @@ def _add_clusters(adata: AnnData, outs: Path) -> None:
         raise DataError(f"{path} has no columns Barcode and Cluster. Take the file as Space Ranger wrote it, or remove it.")
     labels = table.drop_duplicates("Barcode").set_index("Barcode")["Cluster"]
     adata.obs["graphclust"] = cluster_labels(labels.reindex(adata.obs_names))
+
+
+def add_given_clusters(adata: AnnData, path: Path) -> None:
+    """Clusters from a file that the user names, as ``obs["given_cluster"]``: any CSV with the columns barcode and one of CLUSTER_COLUMNS."""
+    table = read_table(path, "a table of clusters", ",")
+    names = {str(column).strip().casefold(): column for column in table.columns}
+    column = next((names[name] for name in CLUSTER_COLUMNS if name in names), None)
+    if "barcode" not in names or column is None:
+        raise DataError(f"{path} has no columns barcode and cluster (found {', '.join(map(str, table.columns[:6]))}). Name them so in its first row.")
+    labels = table.drop_duplicates(names["barcode"]).set_index(names["barcode"])[column].reindex(adata.obs_names)
+    if labels.isna().all():
+        raise DataError(f"{path}: none of its barcodes is a spot of this section. Take the clusters of this section.")
+    adata.obs["given_cluster"] = cluster_labels(labels)
 
 
 def cluster_labels(labels: pd.Series) -> pd.Series:
