@@ -13,7 +13,8 @@ from anndata import AnnData
 from scipy import sparse
 
 from napari_deepspace import __version__
-from napari_deepspace.events import Event, Preprocessed
+from napari_deepspace.errors import DataError
+from napari_deepspace.events import Event, Noted, Preprocessed
 from napari_deepspace.outlines import FAILED, UNCLEAR, Outline, write_outlines
 from napari_deepspace.preprocess.clusters import COMPUTED, GIVEN, differential_genes, find_clusters, given_clusters
 from napari_deepspace.preprocess.failed_regions import LowRegion, low_regions
@@ -128,7 +129,9 @@ def _write_section(
     if prepared.clusters is not None and prepared.clusters[keep].nunique() > 1:
         markers = differential_genes(section.adata, prepared.clusters, keep)
         write_atomic(name(MARKERS), markers.to_csv(index=False))
-    if table:
+    if table and not keep.any():
+        yield Noted(prepared.filter.nothing_left(section.library_id) + " No .h5ad was written.")
+    elif table:
         adata = yield from normalised_table(section, prepared, settings)
         write_result(adata, name(TABLE))
     return files
@@ -163,12 +166,16 @@ def normalised_table(section: Section, prepared: Prepared, settings: RunSettings
     The scale is fitted to the spots that stay, and applied to all spots with counts.
     """
     adata, keep, kind = section.adata.copy(), prepared.filter.keep, settings.normalisation
+    if not keep.any():
+        raise DataError(prepared.filter.nothing_left(section.library_id))
     for column, values in spot_columns(prepared).items():
         adata.obs[column] = values
     detected = np.asarray((adata.X[np.flatnonzero(keep)] > 0).sum(axis=0)).ravel()
     passes = detected >= settings.genes.min_detected * max(keep.sum(), 1)
     adata.var["n_cells_by_counts"], adata.var["deepspace_detected_enough"] = detected, passes
-    normaliser = yield from fit_normaliser(adata.X[np.flatnonzero(keep)], kind, threads=settings.threads, of=section.library_id)
+    named = np.flatnonzero(adata.var_names.isin(settings.genes.names))
+    kept = adata.X[np.flatnonzero(keep)]
+    normaliser = yield from fit_normaliser(kept, kind, always=named, threads=settings.threads, of=section.library_id)
     if normaliser.sctransform is not None:
         yield from _add_sctransform(adata, normaliser.sctransform, keep, settings.threads, section.library_id)
     elif kind == "log":

@@ -41,6 +41,11 @@ def test_spots_outside_the_tissue_count_for_no_other_step():
     assert verdict.counts() == {step: 2 if step == "in_tissue" else 0 for step in STEPS}
 
 
+def test_spots_outside_the_tissue_are_not_predicted():
+    """There is glass."""
+    assert filter_spots(spot_table(counted([[1], [1]], [False, True])), ANY).predictable.tolist() == [False, True]
+
+
 def test_stored_zeros_are_no_genes():
     """A zero that the matrix stores explicitly is no detected gene."""
     counts = sparse.csr_matrix((np.array([0.0, 3.0], dtype=np.float32), np.array([0, 1]), np.array([0, 2])), shape=(1, 3))

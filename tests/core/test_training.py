@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import anndata
 import numpy as np
 import pytest
 from scipy import sparse
@@ -322,3 +323,30 @@ def test_a_named_gene_that_is_hardly_there_is_warned_about(small, tmp_path):
     (note,) = [event.message for event in read_events(tmp_path) if isinstance(event, Noted)]
     assert "IFI27 (1%)" in note
     assert "ESR1" not in note
+
+
+def test_spots_beside_the_tissue_change_nothing(small, tmp_path):
+    """A raw matrix brings spots on glass along: they are not predicted, and the others get the very predictions that they get without them."""
+    asked = settings(small, split={"kind": "random", "folds": 2})
+    model = fit(small, asked, tmp_path, progress=False)
+    alone = predict(model, small, progress=False)
+    outside = small.adata[:30].copy()
+    outside.obs_names = [f"outside-{name}" for name in outside.obs_names]
+    outside.obs["in_tissue"] = False
+    outside.obsm["spatial"] = np.random.default_rng(0).uniform(20, 200, (30, 2))
+    outside.X = sparse.csr_matrix(np.ones(outside.shape, dtype=np.float32))
+    raw = dataclasses.replace(small, adata=anndata.concat([small.adata, outside], merge="same", uns_merge="same"))
+    both = predict(model, raw, progress=False)
+    assert (both.obs[results.SOURCE][-30:] == "removed").all()
+    assert np.isnan(both.layers[results.PREDICTED][-30:]).all()
+    target = alone.var[results.TARGET].to_numpy()
+    np.testing.assert_allclose(both.layers[results.PREDICTED][:-30, target], alone.layers[results.PREDICTED][:, target], atol=1e-5)
+
+
+def test_a_result_is_scored_alike_with_and_without_its_counts(quick_run, phantom):
+    """Predicted without counts and scored with them afterwards: the filter of the run decides which spots count, and glass is not among them."""
+    _, model = quick_run
+    bare = dataclasses.replace(phantom, adata=phantom.adata[:, :0].copy(), slide=phantom.slide)
+    with_counts, without = evaluate(predict(model, phantom, progress=False)), evaluate(predict(model, bare, progress=False), phantom)
+    assert without["n_spots"] == with_counts["n_spots"]
+    assert without["mean"]["r"] == pytest.approx(with_counts["mean"]["r"], abs=1e-3)

@@ -15,7 +15,7 @@ from window_tools import spots
 
 from napari_deepspace._napari.training import with_what_is_shown
 from napari_deepspace.events import result_of
-from napari_deepspace.outlines import EXCLUDE, FAILED, Outline, write_outlines
+from napari_deepspace.outlines import EXCLUDE, FAILED, UNCLEAR, Outline, write_outlines
 from napari_deepspace.preprocess.normalise import fit_normaliser
 from napari_deepspace.preprocess.prepare import prepare, prepare_section
 from napari_deepspace.read import read_settings
@@ -124,6 +124,71 @@ def test_an_outline_drawn_in_napari_excludes_its_spots(checked, viewer):
     assert viewer.layers.selection.active is spots(checked)
 
 
+def test_new_shapes_are_new_outlines(checked, viewer):
+    """Whatever napari's tools, copies and selections do: a new shape is an outline of its own, of the layer's class, and no other one is lost."""
+    session, section = checked.session, checked.session.section
+    y, x = np.median(section.centres_yx, axis=0)
+
+    def square(dy: float) -> np.ndarray:
+        return np.array([[y + dy, x], [y + dy, x + 200], [y + dy + 200, x + 200], [y + dy + 200, x]])
+
+    session.outlines = (Outline(box(x - 1000, y - 1000, x - 800, y - 800), FAILED),)
+    layer = checked.canvas.layer("outlines")
+    layer.mode = "select"
+    layer.selected_data = {0}
+    layer.add(square(0), shape_type="polygon")
+    layer.add(square(300), shape_type="ellipse")
+    layer.add(square(600), shape_type="path")
+    assert [outline.classification for outline in session.outlines] == [FAILED, EXCLUDE, EXCLUDE], "a path is no outline"
+    assert session.outlines[2].geometry.area == pytest.approx(np.pi * 100**2, rel=0.01)
+    assert len({outline.id for outline in session.outlines}) == 3
+    viewer.layers.remove(layer)
+    assert len(session.outlines) == 3, "a layer taken away by hand takes no outline with it"
+    checked.quality_panel.outlines.draw.click()
+    checked.canvas.layer("outlines").add(square(900), shape_type="polygon")
+    assert len(session.outlines) == 4
+    checked.canvas.layer("outlines").data = []
+    assert session.outlines == ()
+    session.proposals = (Outline(box(0, 0, 300, 300), FAILED),)
+    checked.canvas.layer("proposals").add(square(0), shape_type="polygon")
+    assert [outline.classification for outline in session.proposals] == [FAILED, UNCLEAR]
+
+
+def test_outlines_of_an_open_project_are_kept_as_they_change(checked, qtbot, tmp_path):
+    """Without Save: after another section was opened, or the same one read again, they are there; deleted ones stay deleted."""
+    session, study = checked.session, tmp_path / "study"
+    checked.save_project(study)
+    name, corner = session.section.library_id, session.section.centres_yx.min(axis=0)
+
+    def opened_again() -> None:
+        qtbot.waitUntil(lambda: not session.busy, timeout=60_000)
+
+    session.outlines = (Outline(box(corner[1], corner[0], corner[1] + 500, corner[0] + 500), EXCLUDE),)
+    checked.projects.open(study, name)
+    opened_again()
+    assert len(session.outlines) == 1
+    session.outlines = ()
+    checked.reopen(platform="visium")
+    opened_again()
+    assert checked.status.property("level") != "error"
+    assert session.outlines == ()
+    checked.projects.open(study, name)
+    opened_again()
+    assert session.outlines == ()
+
+
+def test_a_spot_excluded_since_the_run_shows_no_prediction(checked, small_run):
+    """An exclude outline acts on what is shown at once, not only on the next run."""
+    session = checked.session
+    session.run_dir, session.maps = small_run(session.section)
+    session.gene, session.show = "SPARC", "predicted"
+    y, x = np.median(session.section.centres_yx, axis=0)
+    session.outlines = (Outline(box(x - 400, y - 400, x + 400, y + 400), EXCLUDE),)
+    excluded = session.kept().removed["excluded"]
+    assert (faces(checked)[excluded, 3] == 0).all()
+    assert np.isnan(session.view(checked._luts).predicted[excluded]).all()
+
+
 def test_outlines_from_qupath(checked, tmp_path):
     """Imported outlines act by their class; the same file twice adds nothing, and a damaged one is said."""
     section = checked.session.section
@@ -141,6 +206,7 @@ def test_outlines_from_qupath(checked, tmp_path):
     layer = checked.canvas.layer("outlines")
     layer.data = [layer.data[0] + 5, *layer.data[1:]]
     assert not checked.session.kept().removed["excluded"][middle].any(), "also after its outline was moved"
+    assert checked.session.outlines[0].geometry.area == pytest.approx(hole.area)
     path.write_text("{")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_deepspace._napari.dock.show_error", lambda text: None)

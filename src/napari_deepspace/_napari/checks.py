@@ -108,6 +108,7 @@ class Checks(QObject):
             self._panel.say_scale("")
 
         def failed(error: Exception) -> None:
+            self._session.sctransform = None
             self._panel.say_scale(f"Shown as a logarithm: {error}" if isinstance(error, DeepSpaceError) else "")
             if not isinstance(error, DeepSpaceError):
                 self._fail(error)
@@ -138,6 +139,8 @@ class Checks(QObject):
 
     def shut(self) -> None:
         """Leave no thread and no process behind."""
+        for timer in (self._tiles_soon, self._scale_soon):
+            timer.timeout.disconnect()
         for kind in list(self._workers):
             self._quit(kind)
         if self.child is not None:
@@ -218,6 +221,7 @@ class Checks(QObject):
         table = pd.read_csv(files["spots"], index_col="barcode", dtype={COMPUTED: str}, usecols=["barcode", COMPUTED])
         labels = table[COMPUTED].reindex(self._session.section.adata.obs_names) if self._session.section is not None else table[COMPUTED]
         names = sorted(labels.dropna().unique(), key=int)
+        self._session.filter = self._session.filter.model_copy(update={"exclude_cluster": None})  # another one has that name now
         self._session.clusters = labels.astype(pd.CategoricalDtype(names))
         self._session.paint = "clusters"
         self._say(f"{len(names)} clusters.", "info")

@@ -39,6 +39,7 @@ from napari_deepspace.views import hover_text, spot_notes
 logger = logging.getLogger(__name__)
 
 RESEARCH = "Research use only."
+Drawn = tuple[tuple[Outline, ...], Any]  #: outlines and clusters of a section that is only read again
 WIDTH = 372
 
 
@@ -88,7 +89,7 @@ class DeepSpaceDock(QWidget):
     def reopen(self, **changes: Any) -> None:
         """Read the open section again with another image or platform."""
         if self.opened is not None:
-            self._open(self.opened.model_copy(update=changes), outlines=self.session.outlines)
+            self._open(self.opened.model_copy(update=changes), drawn=(self.session.outlines, self.session.clusters))
 
     def open_project(self, folder: Path, library_id: str | None = None) -> None:
         """Open a project as it was saved, or another of its sections; a file that moved is asked for."""
@@ -229,6 +230,8 @@ class DeepSpaceDock(QWidget):
         events.maps.connect(self._maps_changed)
         for signal in (events.gene, events.show):
             signal.connect(self._forget_limits)
+        for signal in (events.outlines, events.clusters):
+            signal.connect(self.projects.keep_drawn)
         events.connect(self._paint_later)  # whatever changed
         self._paint_soon.timeout.connect(self.paint)
         self._scroll_soon.timeout.connect(self._scroll_to_wanted)
@@ -258,9 +261,7 @@ class DeepSpaceDock(QWidget):
         self.train_panel.run.curves.restyle(palette)
         self.quality_panel.restyle(palette)
 
-    def _open(
-        self, settings: SectionSettings | None, project: Project | None = None, view: View | None = None, outlines: tuple[Outline, ...] = ()
-    ) -> None:
+    def _open(self, settings: SectionSettings | None, project: Project | None = None, view: View | None = None, drawn: Drawn | None = None) -> None:
         if self.session.busy:
             self.fail(DeepSpaceError(f"The dock is busy ({self.session.busy}). Wait for it, or press Stop, then open the section again."))
             return
@@ -270,12 +271,12 @@ class DeepSpaceDock(QWidget):
         start_job(
             partial(open_section, settings, run_dir),
             on_yield=self.say,
-            on_return=partial(self._opened, project=project, view=view, run_dir=run_dir, outlines=outlines),
+            on_return=partial(self._opened, project=project, view=view, run_dir=run_dir, drawn=drawn),
             on_error=self.fail,
             on_finish=self._loaded,
         )
 
-    def _opened(self, opened: Opened, project: Project | None, view: View | None, run_dir: Path | None, outlines: tuple[Outline, ...] = ()) -> None:
+    def _opened(self, opened: Opened, project: Project | None, view: View | None, run_dir: Path | None, drawn: Drawn | None = None) -> None:
         section, session = opened.loaded.section, self.session
         self.canvas.show_section(section, opened.layers)
         session.maps = None
@@ -286,10 +287,9 @@ class DeepSpaceDock(QWidget):
         session.clusters = session.sctransform = None
         self.quality_panel.outlines.draw.setChecked(False)
         session.filter = session.filter.model_copy(update={"exclude_cluster": None})
-        self.opened = opened.settings
+        self.opened = opened.settings.model_copy(update={"outlines": None, "clusters": None})  # the session holds them from now on
         session.loaded = opened.loaded
-        session.outlines = outlines or tuple(section.outlines)
-        session.clusters = given_clusters(section.adata)
+        session.outlines, session.clusters = drawn or (tuple(section.outlines), given_clusters(section.adata))
         self.train_panel.run.reset()
         if section.synthetic and not self.train_panel.chips.names():
             self.train_panel.choose_paper_genes()

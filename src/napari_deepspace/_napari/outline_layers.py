@@ -15,10 +15,12 @@ from shapely.geometry import MultiPolygon, Point, Polygon
 from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.session import Session
 from napari_deepspace.layers import outlines_layer
-from napari_deepspace.outlines import EXCLUDE, FAILED, Outline
+from napari_deepspace.outlines import EXCLUDE, FAILED, UNCLEAR, Outline
 
 OUTLINES, PROPOSALS = "outlines", "proposals"
 NAMES = {OUTLINES: "outlines", PROPOSALS: "proposed regions"}
+NEW = {OUTLINES: EXCLUDE, PROPOSALS: UNCLEAR}
+"""The class of what is drawn new in each layer."""
 _ENDED = ("added", "removed", "changed")  # napari also tells the beginning of each
 
 
@@ -30,6 +32,7 @@ class OutlineLayers:
         self._listening, self._drawing = True, False
         session.events.outlines.connect(lambda: self._show(OUTLINES))
         session.events.proposals.connect(lambda: self._show(PROPOSALS))
+        session.events.busy.connect(self._lock)
 
     def draw(self, on: bool) -> None:
         """Let the mouse draw exclude outlines, or let it move the camera again."""
@@ -37,8 +40,7 @@ class OutlineLayers:
         if self._session.section is None:
             return
         if on:
-            layer = self._canvas.layer(OUTLINES) or self._add(OUTLINES, ())
-            layer.feature_defaults = {"id": "", "class": EXCLUDE}
+            layer = self._canvas.layer(OUTLINES) or self._add(OUTLINES, self._session.outlines)
             colour = outlines_layer(self._session.section, [Outline(shapely.box(0, 0, 1, 1), EXCLUDE)], OUTLINES, "")[1]
             layer.current_edge_color, layer.current_face_color = colour["edge_color"][0], colour["face_color"][0]
             layer.current_edge_width = colour["edge_width"]
@@ -77,6 +79,13 @@ class OutlineLayers:
         camera.center = (0.0, (y0 + y1) / 2, (x0 + x1) / 2)
         camera.zoom = min(height / (y1 - y0), width / (x1 - x0)) / 3
 
+    def _lock(self, busy: str) -> None:
+        """What a run works with is not changed under its hands."""
+        for role in NAMES:
+            layer = self._canvas.layer(role)
+            if layer is not None:
+                layer.editable = busy != "training"
+
     def _show(self, role: str) -> None:
         if not self._listening:
             return
@@ -95,7 +104,9 @@ class OutlineLayers:
         assert section is not None
         data, kwargs, _ = outlines_layer(section, tuple(outlines), role, NAMES[role])
         layer = Shapes(data or None, ndim=2, **kwargs) if data else Shapes(ndim=2, **_without_shapes(kwargs))
+        layer.feature_defaults = {"id": "", "class": NEW[role]}
         self._canvas.viewer.add_layer(layer)
+        layer.editable = self._session.busy != "training"
         layer.events.data.connect(lambda event: self._edited(layer, role, event))
         return layer
 
@@ -104,39 +115,57 @@ class OutlineLayers:
             return
         self._listening = False
         try:
-            setattr(self._session, role, outlines_of(layer, getattr(self._session, role)))
+            setattr(self._session, role, outlines_of(layer, getattr(self._session, role), NEW[role]))
         finally:
             self._listening = True
 
 
-def outlines_of(layer: Shapes, before: tuple[Outline, ...]) -> tuple[Outline, ...]:
-    """What is drawn in ``layer``, px (x, y). Shapes of one id are parts of one outline; holes that it had before stay; lines are no outlines.
+def outlines_of(layer: Shapes, before: tuple[Outline, ...], new: str) -> tuple[Outline, ...]:
+    """What is drawn in ``layer``, px (x, y). Shapes of one id are parts of one outline; lines are no outlines.
 
-    A shape without an id is new and gets one, in the layer too.
+    A shape is new, and gets an id of its own in the layer too, if it has none, one that nobody knows, or one of which there were fewer parts
+    before: napari gives a new shape the features of the one that was selected last. Its class is ``new``.
     """
     ids = [str(value) if isinstance(value, str) else "" for value in layer.features["id"]] if layer.nshapes else []
-    classes = [str(value) for value in layer.features["class"]] if layer.nshapes else []
+    old = {outline.id: outline for outline in before}
     parts: dict[str, list[Polygon | MultiPolygon]] = {}
-    fresh: dict[str, Outline] = {}
+    found: dict[str, Outline] = {}
     for number, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
         area = _area(np.asarray(vertices)[:, -2:], kind)
         if area is None:
             continue
-        if not ids[number]:
-            made = Outline(area, classes[number] or EXCLUDE)
-            ids[number], fresh[made.id] = made.id, made
-        parts.setdefault(ids[number], []).append(area)
-    if fresh:
+        outline = old.get(ids[number])
+        if outline is None or len(parts.get(outline.id, ())) == len(shapely.get_parts(outline.geometry)):
+            outline = Outline(area, new)
+            ids[number] = outline.id
+        found[outline.id] = outline
+        parts.setdefault(outline.id, []).append(area)
+    if layer.nshapes and ids != list(layer.features["id"]):
         layer.features["id"] = ids
-    return tuple(_merged(_by_id(before, one) or fresh[one], areas) for one, areas in parts.items() if one in fresh or _by_id(before, one))
+    return tuple(_changed(found[one], areas) for one, areas in parts.items())
 
 
-def _merged(outline: Outline, areas: list[Polygon | MultiPolygon]) -> Outline:
-    geometry = shapely.union_all(areas)
-    holes = [Polygon(ring) for part in shapely.get_parts(outline.geometry) for ring in part.interiors]
-    if holes:
-        geometry = geometry.difference(shapely.union_all(holes))
+def _changed(outline: Outline, areas: list[Polygon | MultiPolygon]) -> Outline:
+    """``outline`` with its parts where they lie now. A part that was moved as a whole takes its holes with it; else holes stay where they were."""
+    old = shapely.get_parts(outline.geometry)
+    moved = [_moved(part, area) for part, area in zip(old, areas, strict=False)]
+    if len(moved) == len(old) == len(areas) and all(part is not None for part in moved):
+        geometry = shapely.union_all(moved)
+    else:
+        holes = [Polygon(ring) for part in old for ring in part.interiors]
+        geometry = shapely.union_all(areas).difference(shapely.union_all(holes)) if holes else shapely.union_all(areas)
     return outline if geometry.equals(outline.geometry) or geometry.is_empty else replace(outline, geometry=geometry)
+
+
+def _moved(part: Polygon, area: Polygon | MultiPolygon) -> Polygon | None:
+    """``part`` with its holes at the place of ``area``, if that is its outer line moved as a whole."""
+    if not isinstance(area, Polygon):
+        return None
+    before, after = np.asarray(part.exterior.coords), np.asarray(area.exterior.coords)
+    if before.shape != after.shape:
+        return None
+    shift = after - before
+    return affinity.translate(part, *shift[0]) if np.allclose(shift, shift[0], atol=1e-6) else None
 
 
 def _area(vertices_yx: np.ndarray, kind: str) -> Polygon | MultiPolygon | None:

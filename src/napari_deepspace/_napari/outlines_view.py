@@ -130,7 +130,7 @@ class RegionsView(QWidget):
         no.setToolTip("Leave these spots to the thresholds.")
         for button, signal in ((show, self.shown), (yes, self.accepted), (no, self.rejected)):
             button.clicked.connect(lambda _=False, signal=signal: signal.emit(outline.id))
-            button.setEnabled(self._session.busy != "training")
+            button.setEnabled(signal is self.shown or not self._session.busy)
         yes.setVisible(not accepted)
         layout = QVBoxLayout(card)
         layout.setContentsMargins(18, 0, 0, 4)

@@ -13,6 +13,7 @@ from napari_deepspace._napari.section_panel import IMAGES, SectionPanel
 from napari_deepspace._napari.session import Session
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.project import MissingFile, Project, View
+from napari_deepspace.project_format import PROJECT, read_project_file
 
 
 class Projects:
@@ -59,6 +60,19 @@ class Projects:
             self._fail(error)
             return
         self._say(f"Saved in {folder}.")
+
+    def keep_drawn(self, *_: Any) -> None:
+        """Outlines and computed clusters of a section of the open project are kept as they change, without *Save*."""
+        s = self._session
+        if s.project is None or s.section is None or s.busy == "loading":
+            return
+        try:
+            project = Project(s.project, read_project_file(s.project / PROJECT))
+            if s.section.library_id in {section.library_id for section in project.file.sections}:
+                projects.save_outlines(project, s.section.library_id, s.outlines)
+                projects.save_clusters(project, s.section.library_id, s.own_clusters())
+        except (DeepSpaceError, OSError) as error:
+            self._say(f"The outlines could not be kept in {s.project} ({error}).", "warning")
 
     def show(self, project: Project) -> None:
         """Say in the panel which project is open."""

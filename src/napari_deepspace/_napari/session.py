@@ -157,10 +157,12 @@ class Session:
     def view(self, luts: dict[str, np.ndarray], show: Show | None = None) -> View | None:
         """What is painted now; ``show`` overrides the toggle. None without a section or a gene."""
         kept = self.kept()
-        if self.loaded is None or kept is None or not self.gene:
+        if self.loaded is None or kept is None or not (self.gene or self.paint == "clusters"):
             return None
         measured, unit = self.measured()
         predicted = self.maps.of(self.gene) if self.maps else None
+        if predicted is not None:
+            predicted = np.where(kept.predictable, predicted, np.nan).astype(np.float32)  # excluded since the run, or on glass
         view = make_view(
             self.gene,
             show or self.show,
@@ -177,7 +179,8 @@ class Session:
         if self.paint == "removed":
             return removed_view(view, kept)
         if self.paint == "clusters" and self.clusters is not None:
-            return cluster_view(view, self.clusters, kept.keep)
+            counted = self.loaded.section.adata.n_vars > 0
+            return cluster_view(view, self.clusters, kept.keep if counted else np.ones(len(measured), dtype=bool))
         return view
 
 

@@ -12,8 +12,10 @@ from napari_deepspace import results
 from napari_deepspace.analyse.metrics import chance_r, mean_r, pearson, rmse
 from napari_deepspace.errors import ModelError
 from napari_deepspace.events import result_of
+from napari_deepspace.preprocess.filters import filter_spots, spot_table
 from napari_deepspace.preprocess.normalise import normalised
 from napari_deepspace.section import Section, spot_fingerprints
+from napari_deepspace.settings import NORMALISATIONS, FilterSettings
 
 
 def evaluate(result: AnnData | Path | str, section: Section | None = None) -> dict[str, Any]:
@@ -38,7 +40,8 @@ def evaluate(result: AnnData | Path | str, section: Section | None = None) -> di
     columns = adata.var_names.get_indexer(genes)
     measured, seen_again = _measured(adata, section, genes, columns)
     parts = adata.obs[results.SPLIT].astype(str).to_numpy()
-    scored = np.isin(parts, ("test", "none")) & np.isfinite(measured).any(axis=1) & ~seen_again
+    predicted = np.isfinite(np.asarray(adata.layers[results.PREDICTED])[:, columns]).any(axis=1)
+    scored = np.isin(parts, ("test", "none")) & np.isfinite(measured).any(axis=1) & predicted & ~seen_again
     n = int(scored.sum())
     fold = adata.obs[results.FOLD].to_numpy()
     shown = {"r": np.asarray(adata.layers[results.PREDICTED])[:, columns]}
@@ -90,12 +93,15 @@ def _measured(adata: AnnData, section: Section | None, genes: list[str], columns
         again[row >= 0] = known[row[row >= 0]]
         again &= ~held_out
         about = adata.uns[results.UNS]
-        passed = np.isin(np.arange(counts.n_obs), row[adata.obs[results.REASON].astype(str).to_numpy() == ""])
-        fit_on = passed if passed.sum() >= 10 else np.ones(counts.n_obs, dtype=bool)
+        verdict = filter_spots(spot_table(counts), FilterSettings.model_validate_json(str(about.get("filter") or "{}")))
+        kept = np.isin(np.arange(counts.n_obs), row[adata.obs[results.REASON].astype(str).to_numpy() == ""]) & verdict.keep
+        fit_on = kept if kept.sum() >= 10 else np.ones(counts.n_obs, dtype=bool)
         kind, target_sum = str(about.get("normalisation")), float(about["target_sum"])
+        kind = kind if kind in NORMALISATIONS else "log"  # older results say the unit there
         values = result_of(normalised(counts, genes, kind, fit_on, target_sum=target_sum, of=section.library_id))
         measured = np.full((adata.n_obs, len(genes)), np.nan, dtype=np.float32)
-        measured[row >= 0] = values[row[row >= 0]]
+        here = (row >= 0) & verdict.keep[row]
+        measured[here] = values[row[here]]
         return measured, again
     if results.MEASURED not in adata.layers:
         raise ModelError(

@@ -74,7 +74,7 @@ def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Even
     filters = [prepared.filter for prepared in (yield from prepare(sections, settings))]
     for section, verdict in zip(sections, filters, strict=True):
         if not verdict.keep.any():
-            raise TrainingError(_nothing_left(section, verdict))
+            raise TrainingError(verdict.nothing_left(section.library_id))
     keep = [verdict.keep for verdict in filters]
     genes, panel = choose_genes(adatas, keep, settings.genes)
     tile_um = tile_side_um(sections[0], settings.tile)
@@ -93,16 +93,9 @@ def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Even
     )
 
 
-def _nothing_left(section: Section, verdict: SpotFilter) -> str:
-    most = max(verdict.counts().items(), key=lambda item: item[1])
-    umi, genes = verdict.spots["umi"].median(), verdict.spots["n_genes"].median()
-    return (
-        f"{section.library_id}: no spot is left after filtering ({verdict.words[most[0]]} alone removes {most[1]} of {len(verdict.spots)}; "
-        f"the median spot has {umi:.0f} UMI and {genes:.0f} genes). Lower the thresholds."
-    )
-
-
-def values_fitted_on(data: TrainingData, fit_on: np.ndarray, kind: str, target_sum: float) -> Generator[Event, None, np.ndarray]:
+def values_fitted_on(
+    data: TrainingData, fit_on: np.ndarray, kind: str, target_sum: float, threads: int | None = None
+) -> Generator[Event, None, np.ndarray]:
     """Values of the panel at every spot, float32 (n, n_genes), on a scale fitted section by section to the spots of ``fit_on`` (bool, n) alone.
 
     Raises
@@ -113,7 +106,8 @@ def values_fitted_on(data: TrainingData, fit_on: np.ndarray, kind: str, target_s
     parts = []
     for number, section in enumerate(data.sections):
         try:
-            values = yield from normalised(section.adata, data.genes, kind, fit_on[data.rows(number)], target_sum=target_sum, of=section.library_id)
+            rows, of = data.rows(number), section.library_id
+            values = yield from normalised(section.adata, data.genes, kind, fit_on[rows], target_sum=target_sum, threads=threads, of=of)
         except DataError as error:
             raise TrainingError(f"{error}") from error
         parts.append(values)
@@ -153,8 +147,22 @@ def section_features(section: Section, centres_yx: np.ndarray, tile_um: float, t
     return features
 
 
+def section_looks(
+    section: Section, centres_yx: np.ndarray, tile_um: float, tile_px: int, network: bool
+) -> Generator[Event, None, tuple[np.ndarray, np.ndarray]]:
+    """What a model looks at around ``centres_yx`` (n, 2): tiles for a network, else Quick's features; and the mean colour, float64 (n, 3).
+
+    Features and colours are not standardised.
+    """
+    if network:
+        tiles = yield from section_tiles(section, centres_yx, tile_um, tile_px)
+        return tiles, mean_rgb(tiles)
+    features = yield from section_features(section, centres_yx, tile_um, tile_px)
+    return features, features[:, :3].astype(np.float64)
+
+
 def standardised(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """z-scores by the section's own spots (images only, no counts): evens out stain and scanner between sections."""
+    """z-scores by the section's own spots on tissue (images only, no counts): evens out stain and scanner between sections."""
     return np.clip(standardise(features, reference), -6, 6)
 
 

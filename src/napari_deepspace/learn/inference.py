@@ -12,8 +12,9 @@ from scipy.spatial import cKDTree
 
 from napari_deepspace import results
 from napari_deepspace.analyse.baselines import predict_mean_rgb
-from napari_deepspace.events import Event
-from napari_deepspace.learn.data import mean_rgb, section_features, section_tiles, standardised
+from napari_deepspace.errors import DataError
+from napari_deepspace.events import Event, Noted
+from napari_deepspace.learn.data import section_looks, standardised
 from napari_deepspace.learn.model import TrainedModel, network_outputs
 from napari_deepspace.learn.networks import choose_device
 from napari_deepspace.learn.splits import PART_NAMES, TRAINING, VALIDATION
@@ -34,29 +35,40 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
     Raises
     ------
     DataError
-        The section has no slide.
+        The section has no slide, or none of its spots lies on tissue.
     """
     at_spots = centres_yx is None
     centres = section.centres_yx if centres_yx is None else np.asarray(centres_yx, dtype=np.float64)
     section.require_slide()
     judged = yield from prepare_section(section, model.settings.filter.model_copy(update={"exclude_cluster": None}), model.tile_um)
+    if not judged.filter.predictable.any():
+        raise DataError(f"{section.library_id}: no spot lies on tissue, every tile is white or excluded. Raise filter.white_percentile.")
     white = ~judged.filter.predictable if at_spots else (yield from white_points(section, judged, centres, model.tile_um))
-    outputs, rgb = yield from _outputs(model, section, centres, at_spots)
     spots = spot_table(section, model, judged.filter) if at_spots else _points(white)
-    fold = spots[results.FOLD].to_numpy()
-    predicted = _combine(model, outputs, fold)
-    by_rgb = _combine(model, [predict_mean_rgb(member.rgb, rgb) for member in model.members], fold)
-    predicted[white] = by_rgb[white] = np.nan
+    reference = None if at_spots else section.centres_yx[judged.filter.predictable]
+    predicted, by_rgb = (np.full((len(centres), len(model.genes)), np.nan, dtype=np.float32) for _ in range(2))
+    if not white.all():
+        outputs, rgb = yield from _outputs(model, section, centres[~white], reference)
+        fold = spots[results.FOLD].to_numpy()[~white]
+        predicted[~white] = _combine(model, outputs, fold)
+        by_rgb[~white] = _combine(model, [predict_mean_rgb(member.rgb, rgb) for member in model.members], fold)
     columns = {"predicted": predicted, "mean RGB": by_rgb}
     if at_spots:
         if section.adata.n_vars:
-            kind, depth = model.settings.normalisation, model.target_sum
-            columns["measured"] = yield from normalised(
-                section.adata, model.genes, kind, _fit_on(judged.filter), target_sum=depth, of=section.library_id
-            )
+            yield from _add_measured(columns, model, section, judged.filter)
         return build_result(section, model, columns, spots, run)
     layers = {results.PREDICTED: predicted, results.BASELINES["mean RGB"]: by_rgb}
     return results.result_at_points(section, model.genes, layers, spots, about(model, run), centres_yx=centres)
+
+
+def _add_measured(columns: dict[str, np.ndarray], model: TrainedModel, section: Section, verdict: SpotFilter) -> Generator[Event, None, None]:
+    """Measured values on the model's scale; left out, with a word, where the section's counts do not suffice for that scale."""
+    try:
+        columns["measured"] = yield from normalised(
+            section.adata, model.genes, model.settings.normalisation, _fit_on(verdict), target_sum=model.target_sum, of=section.library_id
+        )
+    except DataError as error:
+        yield Noted(f"The measured values are left out of the result: {error}")
 
 
 def _fit_on(verdict: SpotFilter) -> np.ndarray:
@@ -65,28 +77,24 @@ def _fit_on(verdict: SpotFilter) -> np.ndarray:
 
 
 def _outputs(
-    model: TrainedModel, section: Section, centres: np.ndarray, at_spots: bool
+    model: TrainedModel, section: Section, centres: np.ndarray, reference: np.ndarray | None
 ) -> Generator[Event, None, tuple[list[np.ndarray], np.ndarray]]:
-    """Scaled outputs of every member, each (n, n_genes), and the standardised mean colour (n, 3)."""
-    if isinstance(model.settings.model, NetworkSettings):
-        device, _ = choose_device("auto")
-        tiles = yield from section_tiles(section, centres, model.tile_um, model.tile_px)
-        raw = mean_rgb(tiles)
-        reference = raw
-        if not at_spots:
-            reference = mean_rgb((yield from section_tiles(section, section.centres_yx, model.tile_um, model.tile_px)))
-        outputs = []
-        for member in model.members:
-            assert member.network is not None
-            outputs.append(network_outputs(member.network.to(device), tiles, device))
-            member.network.cpu()
-        return outputs, standardised(raw, reference)
-    features = yield from section_features(section, centres, model.tile_um, model.tile_px)
-    reference = features
-    if not at_spots:
-        reference = yield from section_features(section, section.centres_yx, model.tile_um, model.tile_px)
-    inputs = standardised(features, reference)
-    return [member.ridge.predict(inputs) for member in model.members if member.ridge is not None], standardised(features[:, :3], reference[:, :3])
+    """Scaled outputs of every member, each (n, n_genes), and the mean colour (n, 3), standardised by the tiles at ``reference`` (None: their own)."""
+    network = isinstance(model.settings.model, NetworkSettings)
+    looks, rgb = yield from section_looks(section, centres, model.tile_um, model.tile_px, network)
+    by, by_colour = looks, rgb
+    if reference is not None:
+        by, by_colour = yield from section_looks(section, reference, model.tile_um, model.tile_px, network)
+    if not network:
+        inputs = standardised(looks, by)
+        return [member.ridge.predict(inputs) for member in model.members if member.ridge is not None], standardised(rgb, by_colour)
+    device, _ = choose_device("auto")
+    outputs = []
+    for member in model.members:
+        assert member.network is not None
+        outputs.append(network_outputs(member.network.to(device), looks, device))
+        member.network.cpu()
+    return outputs, standardised(rgb, by_colour)
 
 
 def _combine(model: TrainedModel, outputs: list[np.ndarray], fold: np.ndarray) -> np.ndarray:
@@ -181,6 +189,7 @@ def about(model: TrainedModel, run: str) -> dict[str, Any]:
         "split": model.split,
         "panel": model.panel,
         "normalisation": model.settings.normalisation,
+        "filter": model.settings.filter.model_dump_json(exclude={"exclude_cluster"}),
         "unit": NORMALISATIONS[model.settings.normalisation],
         "target_sum": model.target_sum,
         "tile_um": model.tile_um,

@@ -16,7 +16,7 @@ from napari_deepspace.analyse.baselines import fit_mean_rgb, interpolate, predic
 from napari_deepspace.analyse.evaluate import evaluate
 from napari_deepspace.analyse.metrics import mean_r, pearson
 from napari_deepspace.events import BaselinesScored, Event, Finished, FoldEnded, Noted, Started
-from napari_deepspace.learn.data import TrainingData, gather, mean_rgb, section_features, section_tiles, standardised, values_fitted_on
+from napari_deepspace.learn.data import TrainingData, gather, section_looks, standardised, values_fitted_on
 from napari_deepspace.learn.model import Member, SeenSpots, TrainedModel, network_outputs
 from napari_deepspace.learn.networks import choose_device
 from napari_deepspace.learn.optimise import train_network
@@ -59,7 +59,7 @@ def fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> Ge
     inputs, rgb = yield from _inputs(data, network)
     # the scale of what is shown and scored; nothing is learned from it
     target_sum = float(np.median(data.totals[data.keep]))
-    measured = yield from values_fitted_on(data, data.keep, settings.normalisation, target_sum)
+    measured = yield from values_fitted_on(data, data.keep, settings.normalisation, target_sum, threads)
     state = _State(data, settings, inputs, rgb, measured, target_sum, device, run_dir)
     yield from _baselines(state)
     for fold in range(data.split.n_folds):
@@ -114,19 +114,20 @@ class _State:
 
 
 def _inputs(data: TrainingData, network: NetworkSettings | None) -> Generator[Event, None, tuple[np.ndarray, np.ndarray]]:
-    """The model's input per spot (tiles, or standardised features) and the standardised mean colour, all sections."""
+    """The model's input per spot (tiles, or standardised features) and the standardised mean colour, all sections; 0 where there is no tissue."""
     inputs, colours = [], []
-    for section in data.sections:
-        if network is not None:
-            tiles = yield from section_tiles(section, section.centres_yx, data.tile_um, data.tile_px)
-            inputs.append(tiles)
-            raw_rgb = mean_rgb(tiles)
-        else:
-            features = yield from section_features(section, section.centres_yx, data.tile_um, data.tile_px)
-            inputs.append(standardised(features, features))
-            raw_rgb = features[:, :3].astype(np.float64)
-        colours.append(standardised(raw_rgb, raw_rgb))
+    for section, verdict in zip(data.sections, data.filters, strict=True):
+        rows = np.flatnonzero(verdict.predictable)
+        looks, rgb = yield from section_looks(section, section.centres_yx[rows], data.tile_um, data.tile_px, network is not None)
+        inputs.append(_at_rows(looks if network is not None else standardised(looks, looks), rows, section.adata.n_obs))
+        colours.append(_at_rows(standardised(rgb, rgb), rows, section.adata.n_obs))
     return np.concatenate(inputs), np.concatenate(colours)
+
+
+def _at_rows(values: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
+    out = np.zeros((n, *values.shape[1:]), dtype=values.dtype)
+    out[rows] = values
+    return out
 
 
 def _warn_of_seldom_detected(data: TrainingData, settings: RunSettings) -> Generator[Event, None, None]:
@@ -147,7 +148,7 @@ def _baselines(state: _State) -> Generator[Event, None, None]:
     for fold in range(data.split.n_folds):
         learned, tested = state.learned_on(fold), state.tested(fold)
         target_sum = float(np.median(data.totals[learned]))
-        values = (yield from values_fitted_on(data, learned, kind, target_sum))[learned]
+        values = (yield from values_fitted_on(data, learned, kind, target_sum, state.settings.threads))[learned]
         target = fit_target(values, data.genes, kind, target_sum)
         scaled = target.scale(values)
         coefficients = fit_mean_rgb(state.rgb[learned], scaled)

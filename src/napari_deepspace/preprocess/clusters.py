@@ -37,7 +37,11 @@ def find_clusters(
     ------
     DataError
         Clusters that should have come with a section are not there.
+    SettingsError
+        No clusters are asked for.
     """
+    if settings.source == "none":
+        raise SettingsError("Clusters are needed, but clusters.source is none. Set it to file or computed.")
     if settings.source == "file":
         given = [given_clusters(adata) for adata in adatas]
         lacking = [name for name, one in zip(names, given, strict=True) if one is None]

@@ -15,7 +15,7 @@ from napari_deepspace.settings import FilterSettings
 
 STEPS = ("in_tissue", "excluded", "failed", "cluster", "umi", "genes", "mitochondrial", "white")
 """Steps of the filter in their order: what somebody decided comes before what was measured. Only the first is judged outside the tissue."""
-WITHOUT_TILE = ("white", "excluded")
+WITHOUT_TILE = ("in_tissue", "excluded", "white")
 """Steps after which a spot is not predicted either: there is no tissue to look at."""
 
 
@@ -59,6 +59,15 @@ class SpotFilter:
             mask = self.removed[step]
             reasons[mask] = [f"{before}; {self.words[step]}" if before else self.words[step] for before in reasons[mask]]
         return reasons
+
+    def nothing_left(self, name: str) -> str:
+        """What to say where no spot of the section ``name`` stays."""
+        step, most = max(self.counts().items(), key=lambda item: item[1])
+        umi, genes = self.spots["umi"].median(), self.spots["n_genes"].median()
+        return (
+            f"{name}: no spot is left after filtering ({self.words[step]} alone removes {most} of {len(self.spots)}; "
+            f"the median spot has {umi:.0f} UMI and {genes:.0f} genes). Lower the thresholds."
+        )
 
     def counts(self) -> dict[str, int]:
         """How many spots each step removes by itself."""
