@@ -89,8 +89,8 @@ def network(dock, epochs=3):
     from napari_deepspace.settings import run_settings
 
     model = {"kind": "network", "backbone": "resnet18", "weights": "scratch", "tile_px": 64, "epochs": epochs}
-    genes = {"names": dock.train_panel.settings(dock.opened).genes.names}
-    return run_settings({"sections": [dock.opened.model_dump()], "genes": genes, "split": {"folds": 2}, "model": model, "name": "bench"})
+    genes = {"names": dock.train_panel.settings(dock.opened).gene_rule.names}
+    return run_settings({"sections": [dock.opened.model_dump()], "target": genes, "split": {"folds": 2}, "model": model, "name": "bench"})
 
 
 def test_window_stays_smooth_while_training(opened):

@@ -178,7 +178,7 @@ def test_the_core_trains_without_napari_and_qt(phantom_dir, tmp_path):
     network = dict(kind="network", backbone="mobilenet_v3_small", weights="scratch", tile_px=32, epochs=1)
     for number, model in enumerate([dict(kind="quick"), network]):
         split = dict(kind="random", folds=2)
-        settings = run_settings(dict(sections=[dict(path={str(phantom_dir)!r})], genes=dict(names=["ESR1"]), model=model, split=split))
+        settings = run_settings(dict(sections=[dict(path={str(phantom_dir)!r})], target=dict(names=["ESR1"]), model=model, split=split))
         trained = fit(section, settings, f"{tmp_path}/{{number}}", progress=False)
         print(evaluate(predict(trained, section, progress=False))["n_spots"])
     print(sorted(set({GUI!r}) & set(sys.modules)))

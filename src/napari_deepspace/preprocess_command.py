@@ -171,9 +171,9 @@ def normalised_table(section: Section, prepared: Prepared, settings: RunSettings
     for column, values in spot_columns(prepared).items():
         adata.obs[column] = values
     detected = np.asarray((adata.X[np.flatnonzero(keep)] > 0).sum(axis=0)).ravel()
-    passes = detected >= settings.genes.min_detected * max(keep.sum(), 1)
+    passes = detected >= settings.gene_rule.min_detected * max(keep.sum(), 1)
     adata.var["n_cells_by_counts"], adata.var["deepspace_detected_enough"] = detected, passes
-    named = np.flatnonzero(adata.var_names.isin(settings.genes.names))
+    named = np.flatnonzero(adata.var_names.isin(settings.gene_rule.names))
     kept = adata.X[np.flatnonzero(keep)]
     normaliser = yield from fit_normaliser(kept, kind, always=named, threads=settings.threads, of=section.library_id)
     if normaliser.sctransform is not None:
@@ -183,7 +183,7 @@ def normalised_table(section: Section, prepared: Prepared, settings: RunSettings
     else:
         layer = np.full(adata.shape, np.nan, dtype=np.float32)  # no value is 0 on these scales, so that nothing is gained by a sparse table
         totals, by_gene = spot_totals(adata.X), adata.X.tocsc()
-        chosen = np.flatnonzero(passes | adata.var_names.isin(settings.genes.names))
+        chosen = np.flatnonzero(passes | adata.var_names.isin(settings.gene_rule.names))
         for start in range(0, len(chosen), _BLOCK):
             columns = chosen[start : start + _BLOCK]
             layer[:, columns] = normaliser.values(by_gene[:, columns].toarray(), totals, columns)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from napari_deepspace.errors import SettingsError
 
@@ -47,6 +47,7 @@ class SectionSettings(_Settings):
         None, description="GeoJSON as of QuPath: outlines of class Exclude or Ignore* take their tiles out, those of class Failed region are imputed"
     )
     clusters: Path | None = Field(None, description="CSV with the columns barcode and cluster; taken in place of those that came with the section")
+    obs: Path | None = Field(None, description="CSV with a column barcode and numbers per spot, which join obs (fractions of cell types, say)")
 
 
 class FilterSettings(_Settings):
@@ -76,11 +77,42 @@ class ClusterSettings(_Settings):
 
 
 class GeneSettings(_Settings):
-    """Which genes to predict."""
+    """Genes to predict."""
 
-    names: tuple[str, ...] = Field((), description="genes by name; empty: the genes of highest mean expression")
-    top: int = Field(50, ge=1, description="how many genes of highest mean, when none is named")
+    kind: Literal["genes"] = "genes"
+    names: tuple[str, ...] = Field((), description="genes by name; empty: those of `file`, else the genes of highest mean expression")
+    file: Path | None = Field(None, description="text file of gene names, one a line")
+    top: int | None = Field(50, ge=1, description="how many genes of highest mean, when none is named; empty: all that pass min_detected")
     min_detected: float = Field(0.1, ge=0, le=1, description="least share of spots a gene must be detected in; a named gene is only warned about")
+
+
+class SignatureSettings(_Settings):
+    """Scores of gene sets against control genes of similar expression (as scanpy's score_genes)."""
+
+    kind: Literal["signatures"] = "signatures"
+    sets: dict[str, tuple[str, ...]] = Field({"microenvironment": PAPER_MICROENVIRONMENT}, description="gene sets by name")
+    file: Path | None = Field(None, description="gene sets from a .gmt file, in place of `sets`")
+    controls: int = Field(50, ge=1, description="control genes drawn for each gene of a set, from those of like mean expression")
+    bins: int = Field(25, ge=1, description="number of levels of mean expression that control genes are drawn from")
+    seed: int = Field(0, ge=0, description="seed of the draw of control genes")
+
+
+class ObsSettings(_Settings):
+    """Numbers that came with the spots: columns of obs or a matrix of obsm (fractions of cell types, say)."""
+
+    kind: Literal["obs"] = "obs"
+    columns: tuple[str, ...] = Field((), description="numeric columns of obs; sections[].obs adds columns from a CSV")
+    obsm: str | None = Field(None, description="a matrix of obsm, in place of `columns`")
+
+
+class ClusterTargetSettings(_Settings):
+    """The cluster of a spot, by cross entropy."""
+
+    kind: Literal["clusters"] = "clusters"
+    weighted: bool = Field(False, description="count rare clusters as much as common ones")
+
+
+TargetSettings = Annotated[GeneSettings | SignatureSettings | ObsSettings | ClusterTargetSettings, Field(discriminator="kind")]
 
 
 class TileSettings(_Settings):
@@ -108,26 +140,73 @@ class QuickSettings(_Settings):
     """Colour, stain and texture features at two scales, PCA and ridge regression: seconds, no GPU, no weights."""
 
     kind: Literal["quick"] = "quick"
-    um_per_px: float = Field(1.0, gt=0.1, le=10, description="um per pixel at which the features are computed")
+    features: str = Field("handmade", description="handmade (colour, stain, texture), or a backbone whose frozen features are taken")
+    weights: str = Field("pretrained", description="weights of that backbone: pretrained, or the path of a .safetensors or .pth file")
+    um_per_px: float = Field(1.0, gt=0.1, le=10, description="um per pixel at which handmade features are computed")
     components: int = Field(64, ge=1, description="number of principal components kept")
     alphas: tuple[float, ...] = Field((10, 30, 100, 300, 1000, 3000, 10000), description="ridge penalties to choose from, within the training part")
 
+    @field_validator("features")
+    @classmethod
+    def _known_features(cls, name: str) -> str:
+        return name if name == "handmade" else _known_backbone(name)
+
+
+AUGMENTATIONS = ("flip", "crop", "noise", "blur", "dist", "contrast", "color", "random")
+"""The paper's groups of changes that a tile undergoes in training, in the order in which they are applied."""
+BACKBONES = (
+    "vgg16", "densenet121", "resnet18", "resnet50", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "convnext_tiny",
+)  # fmt: skip
+"""torchvision's; any model of timm is named timm/NAME."""
+
+
+def _known_backbone(name: str) -> str:
+    if name in BACKBONES or (name.startswith("timm/") and len(name) > len("timm/")):
+        return name
+    raise ValueError(f"unknown backbone; choose one of {', '.join(BACKBONES)}, or timm/NAME")
+
 
 class NetworkSettings(_Settings):
-    """A convolutional network with a new last layer."""
+    """A convolutional network, or a transformer, with a new last layer."""
 
     kind: Literal["network"] = "network"
-    backbone: Literal["vgg16", "densenet121", "resnet18", "mobilenet_v3_small"] = Field("vgg16", description="network; the paper's is VGG16")
-    weights: str = Field("imagenet", description="start from: imagenet, scratch, or the path of a .safetensors or .pth file of weights")
+    backbone: str = Field(
+        "vgg16", description="network; the paper's is vgg16; any model of timm as timm/NAME", json_schema_extra={"choices": list(BACKBONES)}
+    )
+    weights: str = Field(
+        "pretrained",
+        description="start from: pretrained (ImageNet for torchvision's networks, for timm's what the hub has under the name), scratch, "
+        "or the path of a .safetensors or .pth file",
+    )
     train: Literal["all", "head"] = Field("all", description="train all weights or the last layer only")
     tile_px: int = Field(224, ge=32, le=512, description="pixels a side that a tile is resized to")
+    context: float | None = Field(None, gt=1, le=16, description="a second, wider field of view, as a multiple of the tile's side; empty: none")
     epochs: int = Field(50, ge=1, description="passes over the training part at most")
-    batch_size: int = Field(32, ge=1, description="tiles a step")
-    learning_rate: float = Field(1e-4, gt=0, description="Adam's learning rate")
-    weight_decay: float = Field(1e-4, ge=0, description="Adam's weight decay")
-    patience: int = Field(5, ge=1, description="stop after this many epochs without a lower validation loss")
-    augment: bool = Field(True, description="flips, quarter turns and slight changes of colour while training")
+    batch_size: int = Field(32, ge=1, description="tiles a step of the optimiser")
+    micro_batch: int | None = Field(None, ge=1, description="tiles computed at once, added up to batch_size; empty: what memory allows")
+    optimiser: Literal["adam", "sgd"] = Field("adam", description="adam, or sgd with momentum 0.9 (ST-Net's)")
+    learning_rate: float = Field(1e-4, gt=0, description="the optimiser's learning rate")
+    weight_decay: float = Field(1e-4, ge=0, description="the optimiser's weight decay")
+    schedule: Literal["constant", "cosine", "plateau"] = Field(
+        "constant", description="learning rate over the epochs: constant; cosine: down to 0; plateau: a tenth after two epochs without a better one"
+    )
+    patience: int = Field(5, ge=1, description="stop after this many epochs without a better one")
+    best: Literal["loss", "r"] = Field("loss", description="the best epoch has the lowest validation loss, or the highest mean validation r")
+    augment: tuple[Literal["flip", "crop", "noise", "blur", "dist", "contrast", "color", "random"], ...] = Field(
+        ("flip", "crop", "color", "random"), description="changes of tiles while training: flip, crop, noise, blur, dist, contrast, color, random"
+    )
+    augment_with: Literal["torch", "albumentations"] = Field(
+        "torch", description="torch: in batches, on the device; albumentations: tile by tile, slow (extra [albumentations])"
+    )
+    start_at_mean: bool = Field(False, description="the last bias starts at the mean of the training part (ST-Net's)")
+    symmetries: bool = Field(False, description="predict the mean over the eight symmetries of a tile (ST-Net's)")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where the GPU gains by it, else float32")
     device: str = Field("auto", description="auto, cpu, cuda or mps")
+
+    @field_validator("backbone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _known_backbone(name)
 
 
 ModelSettings = Annotated[QuickSettings | NetworkSettings, Field(discriminator="kind")]
@@ -144,12 +223,24 @@ class RunSettings(_Settings):
     normalisation: Literal["log", "sctransform", "pearson", "stnet"] = Field(
         "log", description="scale of what is learned: log, sctransform (the paper's), pearson or stnet"
     )
-    genes: GeneSettings = GeneSettings()
+    target: TargetSettings = GeneSettings()
     tile: TileSettings = TileSettings()
     split: SplitSettings = SplitSettings()
     model: ModelSettings = QuickSettings()
     seed: int = Field(0, ge=0, description="seed of initial weights, order and augmentation")
     threads: int | None = Field(None, ge=1, description="CPU threads; empty: all, and all but one beside a window")
+    checkpoint_minutes: float = Field(5, ge=0, description="minutes between checkpoints within an epoch; every epoch ends with one")
+    tensorboard: bool = Field(False, description="also write curves for TensorBoard (extra [tensorboard])")
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _usually_genes(cls, target: Any) -> Any:
+        return {"kind": "genes", **target} if isinstance(target, dict) else target
+
+    @property
+    def gene_rule(self) -> GeneSettings:
+        """Which genes count as detected, also where genes are not the target."""
+        return self.target if isinstance(self.target, GeneSettings) else GeneSettings()
 
 
 def settings_error(error: ValidationError, where: str) -> SettingsError:
@@ -183,7 +274,7 @@ def load_run_settings(path: Path, overrides: tuple[str, ...] = ()) -> RunSetting
         set_value(values, override)
     base = Path(path).resolve().parent
     for section in values.get("sections") or []:
-        for key in ("path", "image", "outlines", "clusters"):
+        for key in ("path", "image", "outlines", "clusters", "obs"):
             if isinstance(section, dict) and section.get(key):
                 section[key] = base / str(section[key])
     return run_settings(values, str(path))

@@ -26,7 +26,7 @@ CHOICES = {
 @pytest.mark.parametrize("choice", CHOICES)
 def test_estimate_is_within_30_percent(choice, phantom_dir, tmp_path):
     """Quick, a small and a large network: estimated seconds are within 30 % of what the run took."""
-    settings = {"sections": [{"path": str(phantom_dir)}], "genes": {"top": 24}, "model": CHOICES[choice], "split": {"folds": 2}}
+    settings = {"sections": [{"path": str(phantom_dir)}], "target": {"top": 24}, "model": CHOICES[choice], "split": {"folds": 2}}
     (tmp_path / "run.yaml").write_text(json.dumps(settings))
     command = [sys.executable, "-m", "napari_deepspace"]
     told = subprocess.run([*command, "estimate", str(tmp_path / "run.yaml"), "--json"], check=True, capture_output=True, text=True)

@@ -20,7 +20,7 @@ def run(*arguments):
 
 
 def train(section, folder):
-    (folder / "run.yaml").write_text(f"sections: [{{path: '{section}'}}]\ngenes: {{names: {list(PAPER_GENES)}}}\n")
+    (folder / "run.yaml").write_text(f"sections: [{{path: '{section}'}}]\ntarget: {{names: {list(PAPER_GENES)}}}\n")
     run("train", str(folder / "run.yaml"), "--out", str(folder / "run"))
     return folder / "run"
 

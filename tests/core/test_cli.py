@@ -18,7 +18,7 @@ from napari_deepspace.runs import read_events
 def run_yaml(phantom_dir, tmp_path_factory):
     """A Quick run on three genes of the synthetic section."""
     path = tmp_path_factory.mktemp("cli") / "run.yaml"
-    path.write_text(f"sections: [{{path: '{phantom_dir}'}}]\ngenes: {{names: [ESR1, COL5A2, IFI27]}}\n")
+    path.write_text(f"sections: [{{path: '{phantom_dir}'}}]\ntarget: {{names: [ESR1, COL5A2, IFI27]}}\n")
     return path
 
 
@@ -80,7 +80,7 @@ def test_errors_are_one_sentence_with_exit_code_2(run_yaml, run_dir, phantom_dir
     """Wrong folders, genes, settings and files: `error: ...` on stderr, exit code 2, no traceback."""
     for arguments, found in (
         (["info", str(tmp_path)], "is no section"),
-        (["train", str(run_yaml), "--set", "genes.names=[NOPE]", "--out", str(tmp_path / "a")], "Unknown gene: NOPE"),
+        (["train", str(run_yaml), "--set", "target.names=[NOPE]", "--out", str(tmp_path / "a")], "Unknown gene: NOPE"),
         (["train", str(run_yaml), "--set", "filter.min_umi=99999999", "--out", str(tmp_path / "b")], "no spot is left"),
         (["train", str(run_yaml), "--set", "model.kind=magic"], "model"),
         (["train", str(tmp_path / "none.yaml")], "cannot be read"),
@@ -100,7 +100,7 @@ def test_errors_are_one_sentence_with_exit_code_2(run_yaml, run_dir, phantom_dir
 
 def test_events_are_json_lines(run_yaml, tmp_path, capsys):
     """--events prints every event as one line of JSON; the run folder keeps the same."""
-    assert main(["train", str(run_yaml), "--set", "genes.names=[ESR1]", "--events", "--out", str(tmp_path / "run")]) == 0
+    assert main(["train", str(run_yaml), "--set", "target.names=[ESR1]", "--events", "--out", str(tmp_path / "run")]) == 0
     events = [from_json(line) for line in capsys.readouterr().out.splitlines()]
     assert isinstance(events[-1], Finished)
     assert any(isinstance(event, Started) for event in events)

@@ -105,7 +105,7 @@ def test_several_sections_of_a_run_yaml(phantom_dir, tmp_path):
     """RUN.yaml may name several sections; each gets its files."""
     path = tmp_path / "run.yaml"
     sections = "".join(f"  - {{path: '{phantom_dir}', library_id: '{name}'}}\n" for name in ("one", "two"))
-    path.write_text(f"sections:\n{sections}failed_regions: false\nclusters: {{source: none}}\nnormalisation: stnet\ngenes: {{names: [ESR1]}}\n")
+    path.write_text(f"sections:\n{sections}failed_regions: false\nclusters: {{source: none}}\nnormalisation: stnet\ntarget: {{names: [ESR1]}}\n")
     assert main(["preprocess", str(path), "--out", str(tmp_path / "out")]) == 0
     for name in ("1-one", "2-two"):
         adata = ad.read_h5ad(tmp_path / "out" / f"{name}.h5ad")

@@ -25,7 +25,7 @@ def write(tmp_path, text):
 def test_round_trip(tmp_path):
     """What is written as YAML reads back equal, for both kinds of model."""
     for model in ({"kind": "quick"}, {"kind": "network", "backbone": "resnet18", "weights": "scratch"}):
-        settings = run_settings({"sections": [{"path": str(tmp_path / "outs")}], "model": model, "genes": {"names": ["ESR1"]}})
+        settings = run_settings({"sections": [{"path": str(tmp_path / "outs")}], "model": model, "target": {"names": ["ESR1"]}})
         assert load_run_settings(write(tmp_path, dump_yaml(settings))) == settings
 
 
@@ -49,13 +49,13 @@ def test_relative_paths_count_from_the_file(tmp_path):
 def test_overrides():
     """--set reaches nested values and list items, with YAML's types."""
     values = {"sections": [{"path": "a"}]}
-    for override in ("model.kind=network", "model.epochs=3", "sections.0.patient=P1", "genes.names=[ESR1, FN1]"):
+    for override in ("model.kind=network", "model.epochs=3", "sections.0.patient=P1", "target.names=[ESR1, FN1]"):
         set_value(values, override)
     settings = run_settings(values)
     assert isinstance(settings.model, NetworkSettings)
     assert settings.model.epochs == 3
     assert settings.sections[0].patient == "P1"
-    assert settings.genes.names == ("ESR1", "FN1")
+    assert settings.target.names == ("ESR1", "FN1")
 
 
 @pytest.mark.parametrize(

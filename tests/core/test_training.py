@@ -25,14 +25,14 @@ GENES = ("ESR1", "COL5A2", "IFI27")  # seen as colour, seen as nuclear size, hid
 
 
 def settings(section, **changes):
-    return run_settings({"sections": [{"path": str(section.path)}], "genes": {"names": GENES}, **changes})
+    return run_settings({"sections": [{"path": str(section.path)}], "target": {"names": GENES}, **changes})
 
 
 @pytest.fixture(scope="module")
 def quick_run(phantom, tmp_path_factory):
     """Quick on the paper's 24 genes of the whole synthetic section, spatial blocks."""
     folder = tmp_path_factory.mktemp("quick")
-    model = fit(phantom, settings(phantom, genes={"names": PAPER_GENES}), folder, progress=False)
+    model = fit(phantom, settings(phantom, target={"names": PAPER_GENES}), folder, progress=False)
     return folder, model
 
 
@@ -165,7 +165,7 @@ def test_shuffled_counts_stay_within_chance(phantom, tmp_path):
     adata = phantom.adata.copy()
     adata.X = sparse.csr_matrix(phantom.adata.X[rows])
     shuffled = dataclasses.replace(phantom, adata=adata)
-    model = fit(shuffled, settings(phantom, genes={"names": PAPER_GENES}), tmp_path, progress=False)
+    model = fit(shuffled, settings(phantom, target={"names": PAPER_GENES}), tmp_path, progress=False)
     for section in (shuffled, renamed(shuffled)):
         scores = evaluate(predict(model, section, progress=False))
         r = np.array([one["r"] for one in scores["genes"].values()])

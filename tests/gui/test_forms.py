@@ -9,7 +9,14 @@ from napari_deepspace.settings import GeneSettings, NetworkSettings, QuickSettin
 
 
 @pytest.mark.parametrize(
-    "value", [QuickSettings(), NetworkSettings(), TileSettings(), SplitSettings(guard_um=120), NetworkSettings(learning_rate=2e-5, augment=False)]
+    "value",
+    [
+        QuickSettings(),
+        NetworkSettings(),
+        TileSettings(),
+        SplitSettings(guard_um=120),
+        NetworkSettings(learning_rate=2e-5, augment=("flip", "blur"), context=3.0),
+    ],
 )
 def test_a_form_gives_back_what_it_was_given(qtbot, value):
     """Every kind of field survives the way into the form and out again, and carries its description."""
@@ -30,8 +37,8 @@ def test_an_edit_changes_the_value_and_is_told(qtbot):
     form = Form(GeneSettings(names=("ESR1",)), exclude=("names",))
     qtbot.addWidget(form)
     with qtbot.waitSignal(form.valueChanged):
-        form.fields["top"].setValue(7)
-    assert form.value() == GeneSettings(names=("ESR1",), top=7)
+        form.fields["min_detected"].setValue(0.2)
+    assert form.value() == GeneSettings(names=("ESR1",), min_detected=0.2)
 
 
 def test_a_wrong_entry_is_refused_in_words(qtbot):

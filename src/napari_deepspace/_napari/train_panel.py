@@ -139,7 +139,7 @@ class TrainPanel(Collapsible):
             sections=(section,),
             filter=self._session.filter,
             normalisation=self._session.normalisation,
-            genes=genes,
+            target=genes,
             tile=self.forms["tile"].value(),
             split=self.forms["split"].value(),
             model=model,
@@ -229,7 +229,7 @@ class TrainPanel(Collapsible):
         self.stop.setEnabled(s.busy == "training")
         chosen = len(self.chips.names())
         self.chips.setVisible(chosen > 0)
-        top = self.forms["genes"].fields["top"].value()  # type: ignore[attr-defined]
+        top = self.forms["genes"].fields["top"].text().strip() or "all"  # type: ignore[attr-defined]
         self.cost.setVisible(bool(self.cost.text()))
         named = f"{chosen} genes are predicted.{self._seldom()}"
         self.genes_text.setText(named if chosen else f"None named: the {top} genes of highest mean are predicted.")

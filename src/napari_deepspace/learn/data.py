@@ -76,7 +76,7 @@ def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Even
         if not verdict.keep.any():
             raise TrainingError(verdict.nothing_left(section.library_id))
     keep = [verdict.keep for verdict in filters]
-    genes, panel = choose_genes(adatas, keep, settings.genes)
+    genes, panel = choose_genes(adatas, keep, settings.gene_rule)
     tile_um = tile_side_um(sections[0], settings.tile)
     centres_um = [section.centres_yx * section.mpp for section in sections]
     return TrainingData(

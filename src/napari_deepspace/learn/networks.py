@@ -53,7 +53,7 @@ def starting_network(settings: NetworkSettings, n_outputs: int) -> nn.Module:
 
 
 def _weights(settings: NetworkSettings) -> dict[str, torch.Tensor]:
-    if settings.weights == "imagenet":
+    if settings.weights == "pretrained":
         try:
             return torchvision.models.get_model_weights(settings.backbone).DEFAULT.get_state_dict(progress=False, check_hash=True)
         except (OSError, RuntimeError) as error:  # no network, a proxy, a broken download
@@ -63,7 +63,7 @@ def _weights(settings: NetworkSettings) -> dict[str, torch.Tensor]:
             ) from error
     path = Path(settings.weights)
     if not path.is_file():
-        raise TrainingError(f"No file of weights at {path}. Set model.weights to imagenet, scratch, or an existing .safetensors or .pth file.")
+        raise TrainingError(f"No file of weights at {path}. Set model.weights to pretrained, scratch, or an existing .safetensors or .pth file.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

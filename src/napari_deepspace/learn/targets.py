@@ -79,7 +79,7 @@ def choose_genes(adatas: Sequence[AnnData], keep: Sequence[np.ndarray], settings
     order = np.argsort(-mean, kind="stable")
     chosen = tuple(shared[i] for i in order if passes[i])[: settings.top]
     if not chosen:
-        raise SettingsError(f"No gene is detected in {settings.min_detected:.0%} of the spots that pass. Name genes, or lower genes.min_detected.")
+        raise SettingsError(f"No gene is detected in {settings.min_detected:.0%} of the spots that pass. Name genes, or lower target.min_detected.")
     return chosen, f"the {len(chosen)} genes of highest mean detected in at least {settings.min_detected:.0%} of spots"
 
 

@@ -133,11 +133,11 @@ def _at_rows(values: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
 def _warn_of_seldom_detected(data: TrainingData, settings: RunSettings) -> Generator[Event, None, None]:
     """Named genes are never dropped; the user hears which of them are hardly there."""
     keep = [verdict.keep for verdict in data.filters]
-    seldom = seldom_detected([section.adata for section in data.sections], keep, data.genes, settings.genes.min_detected)
+    seldom = seldom_detected([section.adata for section in data.sections], keep, data.genes, settings.gene_rule.min_detected)
     if seldom:
         found = ", ".join(f"{gene} ({share:.0%})" for gene, share in sorted(seldom.items(), key=lambda item: item[1]))
         yield Noted(
-            f"Detected in fewer than {settings.genes.min_detected:.0%} of the spots: {found}. They are predicted as asked, but hardly can be: "
+            f"Detected in fewer than {settings.gene_rule.min_detected:.0%} of the spots: {found}. They are predicted as asked, but hardly can be: "
             "there is little to learn from."
         )
 
