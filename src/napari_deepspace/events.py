@@ -126,6 +126,25 @@ class Preprocessed(Event):
 
 
 @dataclass(frozen=True)
+class Paused(Event):
+    """The run was set aside by the user; it goes on from its checkpoint when it is resumed."""
+
+    fold: int = 0
+    epoch: int = 0  #: counts from 1
+    step: int = 0  #: steps of this epoch that are done
+
+
+@dataclass(frozen=True)
+class Resumed(Event):
+    """The run goes on from its checkpoint. What was told of later epochs before this event no longer counts."""
+
+    fold: int
+    epoch: int  #: counts from 1
+    step: int  #: steps of this epoch that are done already
+    pid: int = 0
+
+
+@dataclass(frozen=True)
 class Stopped(Event):
     """The run was ended by the user."""
 
@@ -142,10 +161,12 @@ class Failed(Event):
 
 EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
-    for kind in (Started, Progress, Noted, BaselinesScored, BatchEnded, EpochEnded, FoldEnded, Finished, Preprocessed, Stopped, Failed)
-}
-LAST = (Finished, Preprocessed, Stopped, Failed)
-"""Nothing follows these."""
+    for kind in (
+        Started, Progress, Noted, BaselinesScored, BatchEnded, EpochEnded, FoldEnded, Finished, Preprocessed, Paused, Resumed, Stopped, Failed,
+    )
+}  # fmt: skip
+LAST = (Finished, Preprocessed, Paused, Stopped, Failed)
+"""The process that says one of these says no more; a run that is resumed goes on with :class:`Resumed`."""
 
 
 def result_of(job: Generator[Any, None, T]) -> T:

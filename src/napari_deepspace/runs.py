@@ -8,6 +8,9 @@
 ``metrics.json``      scores with their split, panel, n and baselines
 ``maps/``             arrays named in events (live map)
 ``log.txt``           what the child process wrote
+``checkpoint/``       what a run that is not finished goes on from; gone when it is finished
+``process.json``      the process that works on the run
+``pause``             somebody asked the run to pause; gone when it has
 ====================  =========================================================================
 """
 
@@ -22,10 +25,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from napari_deepspace.events import LAST, Event, from_json, to_json
 
-SETTINGS, EVENTS, MODEL, PREDICTIONS, METRICS, MAPS, LOG = (
-    "run.yaml", "events.jsonl", "model", "predictions", "metrics.json", "maps", "log.txt",
+SETTINGS, EVENTS, MODEL, PREDICTIONS, METRICS, MAPS, LOG, CHECKPOINT, PROCESS, PAUSE = (
+    "run.yaml", "events.jsonl", "model", "predictions", "metrics.json", "maps", "log.txt", "checkpoint", "process.json", "pause",
 )  # fmt: skip
 
 
@@ -80,6 +85,7 @@ class EventLog:
     """Appends events to ``events.jsonl``, one whole line at a time."""
 
     def __init__(self, run_dir: Path):
+        _drop_unfinished_line(Path(run_dir) / EVENTS)
         self._file = open(Path(run_dir) / EVENTS, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
 
     def write(self, event: Event) -> None:
@@ -88,6 +94,41 @@ class EventLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _drop_unfinished_line(path: Path) -> None:
+    """A process that was killed may have left half a line."""
+    if path.exists():
+        with open(path, "r+b") as file:
+            text = file.read()
+            if text and not text.endswith(b"\n"):
+                file.truncate(text.rfind(b"\n") + 1)
+
+
+def claim(run_dir: Path) -> None:
+    """Write down that this process works on the run."""
+    write_json(Path(run_dir) / PROCESS, {"pid": os.getpid(), "created": psutil.Process().create_time()})
+
+
+def running_pid(run_dir: Path) -> int | None:
+    """The living process that works on the run, if there is one; a number that was given to another process since does not count."""
+    try:
+        process = json.loads((Path(run_dir) / PROCESS).read_text(encoding="utf-8"))
+        created = psutil.Process(process["pid"]).create_time()
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return None
+    return int(process["pid"]) if abs(created - process["created"]) < 1 else None
+
+
+def request_pause(run_dir: Path) -> None:
+    """Ask the process that works on the run to write a checkpoint after the present step and to end."""
+    (Path(run_dir) / PAUSE).touch()
+
+
+def can_resume(run_dir: Path) -> bool:
+    """Whether the run was begun, is not finished, and nobody works on it."""
+    run_dir = Path(run_dir)
+    return (run_dir / SETTINGS).is_file() and not (run_dir / MODEL / "model.json").is_file() and running_pid(run_dir) is None
 
 
 def read_events(run_dir: Path) -> Iterator[Event]:
@@ -101,13 +142,13 @@ def read_events(run_dir: Path) -> Iterator[Event]:
                 yield from_json(line)
 
 
-def follow(run_dir: Path, alive: Callable[[], bool], poll_s: float = 0.1) -> Generator[Event | None, None, None]:
+def follow(run_dir: Path, alive: Callable[[], bool], poll_s: float = 0.1, position: int = 0) -> Generator[Event | None, None, None]:
     """Yield the events of a run as they are written, and None at every poll without one (so that a caller can stop).
 
-    Ends after the last event, or when ``alive()`` is false and nothing more was written.
+    ``position`` is the size of ``events.jsonl`` that is known already. Ends after the last event, or when ``alive()`` is false and nothing more
+    was written.
     """
     path = Path(run_dir) / EVENTS
-    position = 0
     while True:
         was_alive = alive()  # asked before reading: what a dying process wrote last is still read
         if path.exists():

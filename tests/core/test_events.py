@@ -5,7 +5,21 @@ import threading
 
 import pytest
 
-from napari_deepspace.events import EVENTS, BatchEnded, EpochEnded, Failed, Finished, Preprocessed, Started, Stopped, from_json, result_of, to_json
+from napari_deepspace.events import (
+    EVENTS,
+    BatchEnded,
+    EpochEnded,
+    Failed,
+    Finished,
+    Paused,
+    Preprocessed,
+    Resumed,
+    Started,
+    Stopped,
+    from_json,
+    result_of,
+    to_json,
+)  # fmt: skip
 from napari_deepspace.runs import EventLog, follow, new_run_dir, read_events, write_atomic
 
 
@@ -17,7 +31,9 @@ def test_round_trip():
     assert isinstance(epoch, EpochEnded)
     assert math.isnan(epoch.validation_r)
     names = {"Started", "Progress", "Noted", "BaselinesScored", "BatchEnded", "EpochEnded", "FoldEnded"}
-    assert set(EVENTS) == names | {"Finished", "Preprocessed", "Stopped", "Failed"}
+    assert set(EVENTS) == names | {"Finished", "Preprocessed", "Paused", "Resumed", "Stopped", "Failed"}
+    for event in (Paused(1, 3, 12), Resumed(1, 3, 12, 4711)):
+        assert from_json(to_json(event)) == event
     files = Preprocessed(1.5, {"C3": {"regions": "1-C3.regions.geojson"}})
     assert from_json(to_json(files)) == files
 
