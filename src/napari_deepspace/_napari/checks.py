@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -140,7 +141,8 @@ class Checks(QObject):
     def shut(self) -> None:
         """Leave no thread and no process behind."""
         for timer in (self._tiles_soon, self._scale_soon):
-            timer.timeout.disconnect()
+            with contextlib.suppress(RuntimeError):  # at the very end Qt has taken it away already
+                timer.blockSignals(True)
         for kind in list(self._workers):
             self._quit(kind)
         if self.child is not None:
