@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "events", "settings", "runs"),
     ("slide_formats", "slide_cache", "slide"),
     ("outlines", "section"),
-    ("glossary", "project_format", "project", "results", "tiles", "layers", "views", "read", "preprocess", "info"),
+    ("glossary", "project_format", "project", "results", "tiles", "layers", "views", "read", "preprocess", "info", "target"),
     ("analyse",),
     ("learn",),
     ("blocking", "phantom", "preprocess_command", "train_command"),

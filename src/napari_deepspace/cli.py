@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_deepspace import __version__
-from napari_deepspace.errors import DeepSpaceError, SettingsError
+from napari_deepspace.errors import DeepSpaceError, RunPaused, SettingsError
 from napari_deepspace.runs import nan_to_none
 
 app = typer.Typer(
@@ -77,25 +77,28 @@ def preprocess(
 
 @app.command()
 def train(
-    run_yaml: Annotated[Path, typer.Argument(metavar="RUN.yaml")],
+    run_yaml: Annotated[Path, typer.Argument(metavar="RUN.yaml|RUN_DIR")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="change one setting: key.sub=value; may be repeated")] = None,
     events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
     out: Annotated[Path | None, typer.Option(help="run folder; left out: runs/NAME-DATE beside RUN.yaml")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in RUN_DIR from its checkpoint")] = False,
     init: Annotated[bool, typer.Option("--init", help="write a commented RUN.yaml and stop")] = False,
     background: Annotated[
         bool, typer.Option("--background", help="run at low priority and leave a core free, so that a window beside it stays smooth")
     ] = False,
 ) -> None:
-    """Train as RUN.yaml says; leaves a run folder with model, predictions and scores."""
+    """Train as RUN.yaml says; leaves a run folder with model, predictions and scores. Or go on with a run: train --resume RUN_DIR."""
     if init:
         _init(run_yaml)
         return
     from napari_deepspace.settings import load_run_settings
+    from napari_deepspace.train_command import resume_training, run_training
 
-    settings = load_run_settings(run_yaml, tuple(overrides or ()))
-    from napari_deepspace.train_command import run_training
-
-    run_dir = run_training(settings, out, run_yaml.resolve().parent / "runs", events, background)
+    if resume:
+        run_dir = resume_training(run_yaml, tuple(overrides or ()), events, background)
+    else:
+        settings = load_run_settings(run_yaml, tuple(overrides or ()))
+        run_dir = run_training(settings, out, run_yaml.resolve().parent / "runs", events, background)
     if not events:
         metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
         for scores in metrics["sections"].values():
@@ -154,7 +157,8 @@ def predict(
     adata = drain(inference.predict(model, to_predict, run=run_dir.resolve().name), sys.stderr.isatty())
     write_result(adata, out)
     sources = ", ".join(f"{count} {name}" for name, count in adata.obs[SOURCE].value_counts().items() if count)
-    print(f"{out}: {len(model.genes)} genes at {adata.n_obs} spots ({sources}). Predicted from the image, not measured. Research use only.")
+    what = f"{len(model.target.names)} {model.target.kind} at {adata.n_obs} spots"
+    print(f"{out}: {what} ({sources}). Predicted from the image, not measured. Research use only.")
 
 
 @app.command()
@@ -215,6 +219,9 @@ def _print_preprocessed(folder: Path) -> None:
             print(f"  {column}: {spots[column].nunique()} clusters")
 
 
+_WORDS = {"genes": "gene", "signatures": "signature", "obs": "column", "clusters": "cluster"}
+
+
 def _print_scores(scores: dict[str, Any]) -> None:
     """A table of genes with r, its baselines and what they mean."""
     synthetic = "SYNTHETIC data. " if scores["synthetic"] else ""
@@ -222,14 +229,19 @@ def _print_scores(scores: dict[str, Any]) -> None:
     if not scores["n_spots"]:
         print("  every spot was trained on: score the model on another section (napari-deepspace predict, then evaluate)")
         return
-    names = [name for name in scores["mean"] if name != "r"]
-    print(f"  {'gene':<14}{'r':>7}" + "".join(f"{name:>15}" for name in names))
+    score = scores["score"]
+    names = [name for name in scores["mean"] if name != score]
+    print(f"  {_WORDS[scores['target']]:<14}{score:>7}" + "".join(f"{name:>15}" for name in names))
     for gene, one in scores["genes"].items():
-        print(f"  {gene:<14}{_number(one['r'])}" + "".join(f"{_number(one.get(name)):>15}" for name in names))
-    print(f"  {'mean':<14}{_number(scores['mean']['r'])}" + "".join(f"{_number(scores['mean'][name]):>15}" for name in names))
+        print(f"  {gene:<14}{_number(one[score])}" + "".join(f"{_number(one.get(name)):>15}" for name in names))
+    print(f"  {'mean':<14}{_number(scores['mean'][score])}" + "".join(f"{_number(scores['mean'][name]):>15}" for name in names))
+    if "classification" in scores:
+        found = scores["classification"]
+        print(f"  the likeliest cluster is right at {found['accuracy']:.0%} of spots (always naming the commonest: {found['majority class']:.0%})")
+    chance = "an AUC of 0.5 is chance" if score == "AUC" else f"by chance |r| stays below about {scores['chance_r']:.2f}"
     print(
         f"  n = {scores['n_spots']} spots the model was not trained on ({scores['training_spots_left_out']} training and "
-        f"{scores['excluded_spots_left_out']} filtered spots left out); by chance |r| stays below about {scores['chance_r']:.2f}. Research use only."
+        f"{scores['excluded_spots_left_out']} filtered spots left out); {chance}. Research use only."
     )
 
 
@@ -250,6 +262,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code = app(arguments, prog_name="napari-deepspace", standalone_mode=False)
         return int(code or 0)
+    except RunPaused as paused:
+        print(paused)
+        return 0
     except DeepSpaceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -6,7 +6,8 @@
     ├── DataError             an input file or folder: matrix, positions, image, project
     ├── SettingsError         a value in RUN.yaml, a form or an option; an unknown gene
     ├── TrainingError         training cannot start or go on: no spot left, no weights, no memory
-    └── ModelError            a model or result file that cannot be used
+    ├── ModelError            a model or result file that cannot be used
+    └── RunPaused             no failure: a run was set aside as somebody asked, and can be resumed
 
 The dock shows the sentence; the command line prints ``error: ...`` and exits with 2.
 Any other exception is a bug of this program and keeps its traceback.
@@ -31,3 +32,7 @@ class TrainingError(DeepSpaceError):
 
 class ModelError(DeepSpaceError):
     """A model folder or a result file cannot be used."""
+
+
+class RunPaused(DeepSpaceError):  # noqa: N818 - no error
+    """A run was set aside at its checkpoint."""

@@ -36,6 +36,7 @@ class Started(Event):
     split: str = ""  #: the split, in words
     unit: str = ""  #: of the values that are learned and shown
     pid: int = 0
+    score: str = "r"  #: what the scores of this run are: "r", or "AUC" of clusters
 
 
 @dataclass(frozen=True)

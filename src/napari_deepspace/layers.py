@@ -16,7 +16,7 @@ import shapely
 from anndata import AnnData
 
 from napari_deepspace.outlines import COLOURS, Outline
-from napari_deepspace.results import MEASURED, PREDICTED, SOURCE, SPLIT, UNS
+from napari_deepspace.results import MEASURED, PREDICTED, SOURCE, SPLIT, UNS, outputs_of, values_of
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS
 
@@ -120,10 +120,9 @@ def maps_of_result(result: AnnData, section: Section) -> Maps:
     """
     at = result.obs_names.get_indexer(section.adata.obs_names)
     found = at >= 0
-    genes = tuple(str(gene) for gene in result.uns[UNS]["genes"] if gene in result.var_names)
-    columns = result.var_names.get_indexer(list(genes))
-    values = np.asarray(result.layers[PREDICTED], dtype=np.float32)[:, columns]
-    measured = np.asarray(result.layers[MEASURED], dtype=np.float32)[:, columns] if MEASURED in result.layers else None
+    genes = tuple(outputs_of(result))
+    values, measured = values_of(result, PREDICTED), values_of(result, MEASURED)
+    assert values is not None
     source = np.where(found, result.obs[SOURCE].astype(str).to_numpy()[at], "none")
     split = np.where(found, result.obs[SPLIT].astype(str).to_numpy()[at], "none")
     predicted = np.where((found & np.isin(source, HONEST))[:, None], values[at], np.nan).astype(np.float32)
@@ -146,8 +145,9 @@ def live_maps(
     section: Section, genes: tuple[str, ...], predicted: np.ndarray, model: str, unit: str, measured: np.ndarray | None = None
 ) -> Maps | None:
     """Maps of a training that is still going on; None when the array does not fit the section."""
-    if predicted.shape != (section.adata.n_obs, len(genes)):
+    if len(predicted) != section.adata.n_obs or predicted.shape[1] > len(genes):
         return None
+    genes = genes[: predicted.shape[1]]  # of many, the first are drawn while a training goes on
     known = np.isfinite(predicted).any(axis=1)
     source = np.where(known, "out-of-fold", "not yet")
     return Maps(section.library_id, genes, predicted, source, np.where(known, "test", "none"), model, unit=unit, measured=measured, live=True)

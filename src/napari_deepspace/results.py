@@ -14,68 +14,103 @@ from anndata import AnnData
 from napari_deepspace import __version__
 from napari_deepspace.errors import ModelError
 from napari_deepspace.section import Section
+from napari_deepspace.target import Target
 
 PREDICTED, MEASURED = "deepspace_predicted", "deepspace_measured"
 BASELINES = {"mean RGB": "deepspace_mean_rgb", "interpolation": "deepspace_interpolation"}
-"""``obsm`` slots of the simple ways' predictions, float32 (n_spots, n_predicted_genes), ordered as ``uns["deepspace"]["genes"]``."""
-SPLIT, SOURCE, FOLD, REASON, TARGET, UNS = (
-    "deepspace_split", "deepspace_source", "deepspace_fold", "deepspace_reason", "deepspace_target", "deepspace",
+"""``obsm`` slots of the simple ways' predictions, float32 (n_spots, n_outputs), ordered as ``uns["deepspace"]["outputs"]``."""
+SPLIT, SOURCE, FOLD, REASON, TARGET, CLUSTER, UNS = (
+    "deepspace_split", "deepspace_source", "deepspace_fold", "deepspace_reason", "deepspace_target", "deepspace_cluster", "deepspace",
 )  # fmt: skip
 SOURCES = ("measured", "out-of-fold", "training", "imputed", "between", "removed")
 
 
-def result_at_spots(
-    section: Section,
-    genes: tuple[str, ...],
-    columns: dict[str, np.ndarray],
-    spots: pd.DataFrame,
-    about: dict[str, Any],
-) -> AnnData:
+def result_at_spots(section: Section, target: Target, columns: dict[str, np.ndarray], spots: pd.DataFrame, about: dict[str, Any]) -> AnnData:
     """The section's own AnnData with predictions beside its counts.
 
-    ``columns`` maps the name of a layer, or of a baseline's ``obsm`` slot, to float32 (n_spots, n_genes); ``spots`` holds the
-    ``deepspace_*`` columns of ``obs``.
+    ``columns`` maps PREDICTED, MEASURED and slots of baselines to float32 (n_spots, n_outputs); ``spots`` holds the ``deepspace_*`` columns of
+    ``obs``. Genes come as layers, what is no gene as a table of ``obsm``.
     Without counts the result has only the predicted genes and ``X`` is None, so that it cannot be mistaken for measured data.
     """
     if section.adata.n_vars == 0:
-        return result_at_points(section, genes, columns, spots, about, section.adata.obs.copy())
+        return result_at_points(section, target, columns, spots, about, section.adata.obs.copy())
     adata = section.adata.copy()
+    genes = target.names if target.kind == "genes" else ()
     index = adata.var_names.get_indexer(list(genes))
     here = index >= 0
     for name, values in columns.items():
-        if name in BASELINES.values():  # only the predicted genes: a third and fourth dense layer would not fit a laptop
-            adata.obsm[name] = values.astype(np.float32)
+        if name in BASELINES.values() or target.kind != "genes":  # only what is predicted: a third and fourth dense layer would not fit a laptop
+            _add_table(adata, name, values, target)
             continue
         layer = np.full(adata.shape, np.nan, dtype=np.float32)
         layer[:, index[here]] = values[:, here]
         adata.layers[name] = layer
     adata.var[TARGET] = adata.var_names.isin(list(genes))
     _add_spot_columns(adata, spots)
-    _describe(adata, section, genes, about)
+    _describe(adata, section, target, about)
     return adata
 
 
 def result_at_points(
     section: Section,
-    genes: tuple[str, ...],
+    target: Target,
     columns: dict[str, np.ndarray],
     spots: pd.DataFrame,
     about: dict[str, Any],
     obs: pd.DataFrame | None = None,
     centres_yx: np.ndarray | None = None,
 ) -> AnnData:
-    """An AnnData of its own for points or for a section without counts: ``X`` is None, values are in ``layers`` only."""
+    """An AnnData of its own for points or for a section without counts: ``X`` is None, values are in ``layers`` or ``obsm`` only."""
     obs = pd.DataFrame(index=spots.index) if obs is None else obs
-    adata = AnnData(obs=obs, var=pd.DataFrame({TARGET: True}, index=list(genes)))
+    genes = list(target.names) if target.kind == "genes" else []
+    adata = AnnData(obs=obs, var=pd.DataFrame({TARGET: True}, index=genes))
     _add_spot_columns(adata, spots)
     for name, values in columns.items():
-        (adata.obsm if name in BASELINES.values() else adata.layers)[name] = values.astype(np.float32)
+        if name in BASELINES.values() or target.kind != "genes":
+            _add_table(adata, name, values, target)
+        else:
+            adata.layers[name] = values.astype(np.float32)
     centres = section.centres_yx if centres_yx is None else centres_yx
     adata.obsm["spatial"] = np.ascontiguousarray(centres[:, ::-1])
     if "spatial" in section.adata.uns:
         adata.uns["spatial"] = section.adata.uns["spatial"]
-    _describe(adata, section, genes, about)
+    _describe(adata, section, target, about)
     return adata
+
+
+def _add_table(adata: AnnData, name: str, values: np.ndarray, target: Target) -> None:
+    values = values.astype(np.float32)
+    adata.obsm[name] = values if target.kind == "genes" else pd.DataFrame(values, index=adata.obs_names, columns=list(target.names))
+    if name == PREDICTED and target.kind == "clusters":
+        known = np.isfinite(values).all(axis=1)
+        likeliest = np.where(known, np.argmax(np.where(known[:, None], values, 0), axis=1), -1)
+        adata.obs[CLUSTER] = pd.Categorical.from_codes(likeliest.astype(np.int64), pd.Index(target.names))
+
+
+def values_of(adata: AnnData, name: str) -> np.ndarray | None:
+    """What a result holds under PREDICTED, MEASURED or a baseline's slot: float32 (n_spots, n_outputs), or None."""
+    if name in adata.layers:
+        return np.asarray(adata.layers[name][:, adata.var_names.get_indexer(outputs_of(adata))], dtype=np.float32)
+    return np.asarray(adata.obsm[name], dtype=np.float32) if name in adata.obsm else None
+
+
+def outputs_of(adata: AnnData) -> list[str]:
+    """Names of what a result predicts, in the model's order."""
+    return [str(name) for name in adata.uns[UNS]["outputs"]]
+
+
+def target_of(adata: AnnData) -> Target:
+    """What a result predicts.
+
+    Raises
+    ------
+    ModelError
+        The result does not say it.
+    """
+    try:
+        return Target.from_json(str(adata.uns[UNS]["target"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"The result does not say what it predicts ({type(error).__name__}). Predict again with this version.") from error
 
 
 def _add_spot_columns(adata: AnnData, spots: pd.DataFrame) -> None:
@@ -83,13 +118,15 @@ def _add_spot_columns(adata: AnnData, spots: pd.DataFrame) -> None:
         adata.obs[name] = spots[name].array
 
 
-def _describe(adata: AnnData, section: Section, genes: tuple[str, ...], about: dict[str, Any]) -> None:
+def _describe(adata: AnnData, section: Section, target: Target, about: dict[str, Any]) -> None:
+    slot = "layers" if target.kind == "genes" else "obsm"
     adata.uns[UNS] = {
         "version": __version__,
         "research_use_only": True,
-        "contents": f"layers['{PREDICTED}'] is predicted from the H&E image, not measured",
+        "contents": f"{slot}['{PREDICTED}'] is predicted from the H&E image, not measured",
         "library_id": section.library_id,
-        "genes": np.array(genes, dtype=object),
+        "target": target.to_json(),
+        "outputs": np.array(target.names, dtype=object),
         "mpp": section.mpp,
         "spot_diameter_um": section.platform.spot_diameter_um,
         **about,
@@ -129,7 +166,8 @@ def read_result(path: Path) -> AnnData:
 
 def require_result(adata: AnnData, where: str) -> None:
     """Raise ModelError unless ``adata`` holds predictions of this program."""
-    if UNS not in adata.uns or PREDICTED not in adata.layers or SPLIT not in adata.obs:
+    predicted = PREDICTED in adata.layers or PREDICTED in adata.obsm
+    if UNS not in adata.uns or "outputs" not in adata.uns[UNS] or not predicted or SPLIT not in adata.obs:
         raise ModelError(
             f"{where} holds no predictions of napari-deepspace. Make them with `napari-deepspace predict RUN_DIR SECTION --out OUT.h5ad`."
         )

@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 
 from napari_deepspace.blocking import drain
-from napari_deepspace.errors import DataError, DeepSpaceError
+from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused
 from napari_deepspace.events import Event, Failed, Progress, Stopped, to_json
-from napari_deepspace.runs import EVENTS, MODEL, EventLog, new_run_dir
+from napari_deepspace.runs import EVENTS, MODEL, SETTINGS, EventLog, can_resume, new_run_dir, running_pid
 from napari_deepspace.section import Section
-from napari_deepspace.settings import RunSettings
+from napari_deepspace.settings import RunSettings, load_run_settings
 
 
 class _Stop(BaseException):
@@ -37,9 +37,30 @@ def run_training(settings: RunSettings, out: Path | None, runs: Path, print_even
     if background:
         settings = in_background(settings)
     if out is not None and ((out / MODEL).exists() or _has_events(out)):
-        raise DataError(f"{out} holds a run already and was left as it is. Give another --out, or none for a folder of its own.")
+        raise DataError(f"{out} holds a run already and was left as it is. Go on with it by --resume, or give another --out.")
     run_dir = out or new_run_dir(runs, settings.name)
     run_dir.mkdir(parents=True, exist_ok=True)
+    run_logged(_events(settings, run_dir), run_dir, print_events)
+    return run_dir
+
+
+def resume_training(run_dir: Path, overrides: tuple[str, ...], print_events: bool, background: bool) -> Path:
+    """Go on with a run that was paused, stopped or interrupted, from its checkpoint, or from the start where it has none yet.
+
+    Raises
+    ------
+    DataError
+        There is no run, it is finished, or another process works on it.
+    """
+    if not (run_dir / SETTINGS).is_file():
+        raise DataError(f"{run_dir} holds no run ({SETTINGS} is missing). Give the folder of a run.")
+    if running_pid(run_dir) is not None:
+        raise DataError(f"Process {running_pid(run_dir)} works on the run in {run_dir}. Wait for it, or stop it first.")
+    if not can_resume(run_dir):
+        raise DataError(f"The run in {run_dir} is finished. Start a new one with `napari-deepspace train`.")
+    settings = load_run_settings(run_dir / SETTINGS, overrides)
+    if background:
+        lower_priority()
     run_logged(_events(settings, run_dir), run_dir, print_events)
     return run_dir
 
@@ -70,6 +91,8 @@ def run_logged(events: Generator[Event, None, Any], run_dir: Path, print_events:
     except (_Stop, KeyboardInterrupt):
         log.write(Stopped())
         raise KeyboardInterrupt from None
+    except RunPaused:
+        raise  # said already
     except DeepSpaceError as error:
         log.write(Failed(str(error)))
         raise

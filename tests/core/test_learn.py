@@ -1,4 +1,4 @@
-"""Targets, ridge, features, networks and the files they live in."""
+"""Linear maps, features, networks and the files they live in."""
 
 import os
 import pickle  # noqa: TID251 - to make the file that must be refused
@@ -6,81 +6,15 @@ import pickle  # noqa: TID251 - to make the file that must be refused
 import numpy as np
 import pytest
 import torch
-from anndata import AnnData
 from safetensors.torch import save_file
-from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 
 from napari_deepspace.errors import SettingsError, TrainingError
-from napari_deepspace.events import result_of
 from napari_deepspace.learn.features import stain_density, tile_features
+from napari_deepspace.learn.linear import fit_ridge
 from napari_deepspace.learn.networks import augment, build_network, choose_device, starting_network
-from napari_deepspace.learn.ridge import fit_ridge
-from napari_deepspace.learn.targets import change_depth, choose_genes, fit_target, seldom_detected
-from napari_deepspace.preprocess.normalise import normalised
-from napari_deepspace.settings import NORMALISATIONS, GeneSettings, NetworkSettings
-
-
-def adata(counts, names):
-    return AnnData(sparse.csr_matrix(np.asarray(counts, dtype=np.float32)), var={"name": names}).copy()
-
-
-@pytest.fixture
-def counts():
-    means = [5, 0.05, 20, 1, *np.linspace(0.5, 4, 16)]
-    a = adata(np.random.default_rng(0).poisson(means, (60, 20)), [str(number) for number in range(20)])
-    a.var_names = ["ESR1", "RARE", "FN1", "KRT8", *(f"GENE{number}" for number in range(16))]
-    return a
-
-
-@pytest.mark.parametrize("kind", NORMALISATIONS)
-def test_target_scales_its_own_training_part(counts, kind):
-    """The training part spans 0..1, values come back, other spots may lie outside; only logarithms of 1 + count are kept above 0."""
-    values = result_of(normalised(counts, ("ESR1", "FN1"), kind, np.arange(60) < 40))
-    target = fit_target(values[:40], ("ESR1", "FN1"), kind, 25.0)
-    scaled = target.scale(values)
-    assert scaled[:40].min(axis=0) == pytest.approx(0)
-    assert scaled[:40].max(axis=0) == pytest.approx(1)
-    np.testing.assert_allclose(target.unscale(scaled), values, atol=1e-5)
-    far_below = target.unscale(np.full((1, 2), -100, dtype=np.float32))
-    assert (far_below == 0).all() if kind in ("log", "sctransform") else (far_below < 0).all()
-
-
-def test_a_gene_that_is_constant_in_the_training_part():
-    """It stays constant: nothing is divided by zero."""
-    target = fit_target(np.ones((5, 1), dtype=np.float32), ("A",), "log", 10.0)
-    assert target.scale(np.array([[1.0]])) == 0
-    assert target.unscale(np.array([[0.0]])) == 1
-
-
-def test_change_of_depth_is_exact(counts):
-    """The same spot counted per another depth; on other scales than the logarithm nothing changes."""
-    at = {depth: result_of(normalised(counts, ("ESR1",), "log", np.ones(60, bool), target_sum=depth)) for depth in (20.0, 5000.0)}
-    np.testing.assert_allclose(change_depth(at[20.0], 20.0, 5000.0), at[5000.0], rtol=1e-4)
-    target = fit_target(at[20.0], ("ESR1",), "log", 20.0)
-    np.testing.assert_allclose(target.shown(target.scale(at[20.0]), 5000.0), at[5000.0], rtol=1e-3)
-    other = fit_target(at[20.0], ("ESR1",), "stnet", 20.0)
-    np.testing.assert_allclose(other.shown(other.scale(at[20.0]), 5000.0), at[20.0], rtol=1e-4)
-
-
-def test_seldom_detected_genes_are_named(counts):
-    """A gene below the least share is told with its share in the section where it is rarest; it is not dropped."""
-    found = seldom_detected([counts], [np.ones(60, bool)], ("ESR1", "RARE"), 0.1)
-    assert list(found) == ["RARE"]
-    assert found["RARE"] == pytest.approx((counts[:, "RARE"].X.toarray() > 0).mean())
-
-
-def test_choice_of_genes(counts):
-    """Without names the genes of highest mean that are detected often enough; a wrong name is answered with a near one."""
-    keep = [np.ones(60, bool)]
-    assert choose_genes([counts], keep, GeneSettings(top=2))[0] == ("FN1", "ESR1")
-    assert "RARE" not in choose_genes([counts], keep, GeneSettings(top=4, min_detected=0.3))[0]
-    assert choose_genes([counts], keep, GeneSettings(names=("RARE",)))[0] == ("RARE",)
-    with pytest.raises(SettingsError, match="Did you mean ESR1"):
-        choose_genes([counts], keep, GeneSettings(names=("esr1",)))
-    with pytest.raises(SettingsError, match="Unknown gene: NOPE"):
-        choose_genes([counts], keep, GeneSettings(names=("NOPE",)))
+from napari_deepspace.settings import NetworkSettings
 
 
 def test_ridge_equals_scikit_learn():

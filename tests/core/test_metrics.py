@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
 
 from napari_deepspace.analyse.baselines import fit_mean_rgb, interpolate, predict_mean_rgb, standardise
-from napari_deepspace.analyse.metrics import mean_r, pearson, rmse
+from napari_deepspace.analyse.metrics import auc, classification, macro_auc, mean_r, pearson, rmse
 
 
 @pytest.fixture
@@ -68,3 +68,27 @@ def test_standardise_keeps_constant_columns_finite():
     z = standardise(features)
     assert z[:, 1].tolist() == [0] * 5
     assert z[:, 0].std() == pytest.approx(1)
+
+
+def test_auc_and_classification_equal_scikit_learns():
+    """AUC of each class against all others, and recall, precision, F1 and the table of the likeliest class; classes without a spot have no AUC."""
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
+
+    rng = np.random.default_rng(0)
+    true = rng.integers(3, size=200)
+    measured = np.eye(4)[true]
+    predicted = rng.random((200, 4)).round(2) + 0.3 * measured  # rounded: ties
+    measured[:5], predicted[5:9] = np.nan, np.nan
+    rows = np.arange(9, 200)
+    found = auc(measured, predicted)
+    expected = [roc_auc_score(measured[rows, k], predicted[rows, k]) for k in range(3)]
+    np.testing.assert_allclose(found[:3], expected)
+    assert np.isnan(found[3])
+    assert macro_auc(measured, predicted) == pytest.approx(np.mean(expected))
+    about, named = classification(measured, predicted), predicted[rows].argmax(axis=1)
+    precision, recall, f1, n = precision_recall_fscore_support(true[rows], named, labels=range(4), zero_division=0)
+    for name, values in (("precision", precision), ("recall", recall), ("F1", f1), ("n", n)):
+        np.testing.assert_allclose(about[name], values)
+    assert about["confusion"] == confusion_matrix(true[rows], named, labels=range(4)).tolist()
+    assert about["macro"]["F1"] == pytest.approx(f1[:3].mean())
+    assert about["majority class"] == pytest.approx(n.max() / n.sum())

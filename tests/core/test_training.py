@@ -178,7 +178,9 @@ def test_network_trains_and_predicts_out_of_fold(network_run, small):
     folder, _ = network_run
     epochs = [event for event in read_events(folder) if isinstance(event, EpochEnded)]
     assert [(event.fold, event.epoch) for event in epochs] == [(0, 1), (0, 2), (1, 1), (1, 2)]
-    first, last = (np.load(folder / epochs[number].map_file) for number in (0, -1))
+    folds = [event for event in read_events(folder) if isinstance(event, FoldEnded)]
+    first, last = (np.load(folder / event.map_file) for event in folds)
+    assert all(event.map_file for event in epochs), "also while a fold is trained; a newer map takes the place of an older one"
     assert first.shape == (small.adata.n_obs, len(GENES))
     assert np.isnan(first).any()  # the second fold's spots are not predicted yet, and not painted
     again = predict(load_model(folder), small, progress=False)
@@ -249,7 +251,7 @@ def test_other_scales_train_and_are_scored_on_their_own_scale(small, tmp_path, k
     assert scores["normalisation"] == written.uns[results.UNS]["unit"] == NORMALISATIONS[kind]
     assert scores["mean"]["r"] == pytest.approx(evaluate(again, small)["mean"]["r"], abs=2e-3)
     assert scores["genes"]["ESR1"]["r"] > 0.5
-    assert model.members[0].target.normalisation == kind
+    assert model.members[0].fitted.target.normalisation == kind
 
 
 @pytest.mark.parametrize("kind", NORMALISATIONS)
@@ -267,7 +269,7 @@ def test_nothing_is_fitted_on_test_spots(small, kind):
             changed = small.adata.copy()
             changed.X = sparse.csr_matrix(counts)
             data.sections = [dataclasses.replace(small, adata=changed)]
-        values = result_of(values_fitted_on(data, learned, kind, float(np.median(data.totals[learned]))))
+        values = result_of(values_fitted_on(data, learned, float(np.median(data.totals[learned]))))
         learned_values.append(values[learned])
     np.testing.assert_array_equal(*learned_values)
 
@@ -319,7 +321,7 @@ def test_a_named_gene_that_is_hardly_there_is_warned_about(small, tmp_path):
     adata.X = counts.tocsr()
     section = dataclasses.replace(small, adata=adata)
     model = fit(section, settings(small, split={"kind": "random", "folds": 2}), tmp_path, progress=False)
-    assert "IFI27" in model.genes
+    assert "IFI27" in model.target.names
     (note,) = [event.message for event in read_events(tmp_path) if isinstance(event, Noted)]
     assert "IFI27 (1%)" in note
     assert "ESR1" not in note
@@ -350,3 +352,34 @@ def test_a_result_is_scored_alike_with_and_without_its_counts(quick_run, phantom
     with_counts, without = evaluate(predict(model, phantom, progress=False)), evaluate(predict(model, bare, progress=False), phantom)
     assert without["n_spots"] == with_counts["n_spots"]
     assert without["mean"]["r"] == pytest.approx(with_counts["mean"]["r"], abs=1e-3)
+
+
+def test_clusters_signatures_and_numbers_are_targets_too(small, tmp_path):
+    """Each through the same door: trained by Quick, predicted out of fold, scored by its own number, and predicted alike on a section without counts."""
+    adata = small.adata.copy()
+    adata.obs["colour"] = np.asarray(adata[:, "ESR1"].X.toarray()).ravel() / np.maximum(adata.X.sum(axis=1).A1, 1)
+    section = dataclasses.replace(small, adata=adata)
+    bare = dataclasses.replace(small, adata=adata[:, :0].copy())
+    for target, score, names in (
+        ({"kind": "clusters"}, "AUC", 3),
+        ({"kind": "signatures"}, "r", 1),
+        ({"kind": "obs", "columns": ["colour"]}, "r", 1),
+    ):
+        folder = tmp_path / target["kind"]
+        model = fit(section, settings(small, target=target, split={"kind": "random", "folds": 2}), folder, progress=False)
+        scores = json.loads((folder / "metrics.json").read_text())["sections"][small.library_id]
+        assert scores["score"] == score
+        assert scores["mean"][score] > (0.8 if score == "AUC" else 0.3)
+        assert len(scores["genes"]) >= names
+        again, elsewhere = predict(load_model(folder), section, progress=False), predict(model, bare, progress=False)
+        written = results.read_result(next((folder / "predictions").glob("*.h5ad")))
+        values = results.values_of(written, results.PREDICTED)
+        np.testing.assert_allclose(results.values_of(again, results.PREDICTED), values, atol=1e-4)
+        known = np.isfinite(values).all(axis=1)
+        assert known.sum() > 50
+        assert elsewhere.obsm[results.PREDICTED].shape == values.shape
+        assert require_scored(evaluate(predict(model, section, progress=False)))["mean"][score] == pytest.approx(scores["mean"][score], abs=1e-3)
+        if score == "AUC":
+            np.testing.assert_allclose(values[known].sum(axis=1), 1, rtol=1e-5)
+            assert (written.obs[results.CLUSTER][known] == np.array(results.outputs_of(written))[values[known].argmax(axis=1)]).all()
+            assert scores["classification"]["accuracy"] > scores["classification"]["majority class"]

@@ -74,10 +74,10 @@ def read_maps(file: Path, section: Section, scores: dict[str, Any]) -> Maps:
     """
     maps = maps_of_result(read_targets(file), section)
     genes = scores.get("genes") or {}
-    baselines = [name for name in scores.get("mean") or {} if name != "r"]
+    baselines = [name for name in scores.get("mean") or {} if name not in ("r", "AUC")]
     return dataclasses.replace(
         maps,
-        r={gene: _number(one.get("r")) for gene, one in genes.items()},
+        r={gene: _number(one.get(scores.get("score", "r"))) for gene, one in genes.items()},
         baselines={gene: {name: _number(one.get(name)) for name in baselines} for gene, one in genes.items()},
         n_scored=int(scores.get("n_spots") or 0),
         split_words=str(scores.get("split") or ""),
@@ -109,11 +109,12 @@ def read_targets(path: Path) -> AnnData:
             obs, var, uns = (read_elem(file[name]) for name in ("obs", "var", "uns"))
             columns = np.flatnonzero(var[TARGET].to_numpy(dtype=bool))
             layers = {name: _columns(file[f"layers/{name}"], columns) for name in (PREDICTED, MEASURED) if f"layers/{name}" in file}
+            tables = {name: read_elem(file[f"obsm/{name}"]) for name in (PREDICTED, MEASURED) if f"obsm/{name}" in file}
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path} holds no predictions that can be read ({type(error).__name__}: {error}). Train again, or open another run."
         ) from error
-    result = AnnData(obs=obs, var=var.iloc[columns], uns=uns, layers=layers)
+    result = AnnData(obs=obs, var=var.iloc[columns], uns=uns, layers=layers, obsm=tables)
     require_result(result, str(path))
     return result
 

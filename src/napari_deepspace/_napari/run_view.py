@@ -14,6 +14,7 @@ from napari_deepspace._napari.style import Palette, palette
 from napari_deepspace._napari.widgets import label
 from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Event, Finished, FoldEnded, Progress, Started
 
+OUTPUTS = {"genes": "genes", "signatures": "signatures", "clusters": "clusters", "obs": "columns"}
 BASELINE_COLOURS = {"mean RGB": "#e08a2e", "interpolation": "#3aa17e"}
 
 
@@ -135,12 +136,16 @@ def score_words(scores: dict[str, Any], finished: Finished) -> str:
     if not scores.get("mean"):
         return f"Trained on every spot ({scores.get('split', '')}): score it on another section."
     mean = dict(scores["mean"])
-    r = mean.pop("r", float("nan"))
+    name, what = (
+        scores.get("score", "r"),
+        {"genes": "genes", "signatures": "signatures", "clusters": "clusters"}.get(scores.get("target", ""), "columns"),
+    )
+    r = mean.pop(name, float("nan"))
     beside = "; ".join(f"{name} {value:.2f}" for name, value in mean.items() if value is not None)
     synthetic = "SYNTHETIC data. " if scores.get("synthetic") else ""
     return (
-        f"{synthetic}<b>mean r {r:.2f}</b> over {len(scores.get('genes', {}))} genes, {scores['n_spots']:,} spots not trained on, {scores['split']}"
-        f"; beside it: {beside}.<br>Panel: {scores['panel']}. Took {in_words(finished.seconds)}."
+        f"{synthetic}<b>mean {name} {r:.2f}</b> over {len(scores.get('genes', {}))} {what}, {scores['n_spots']:,} spots not trained on, "
+        f"{scores['split']}; beside it: {beside}.<br>Panel: {scores['panel']}. Took {in_words(finished.seconds)}."
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from scipy.stats import rankdata
 
 
 def pearson(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -40,3 +43,54 @@ def mean_r(r: np.ndarray) -> float:
 def chance_r(n: int) -> float:
     """3 / sqrt(n): an r beyond it is unlikely by chance alone, if spots were independent."""
     return float(3 / np.sqrt(n)) if n > 0 else float("nan")
+
+
+def auc(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve per column: float64 (n_classes,), NaN for a class that all or none of the spots have.
+
+    ``measured`` (n, n_classes) is 1 for the spot's own class, else 0; ``predicted`` any score that is higher for likelier spots. Rows with a NaN
+    are left out. By ranks (Mann and Whitney 1947), ties count half.
+    """
+    measured, predicted = np.asarray(measured, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    rows = np.isfinite(measured).all(axis=1) & np.isfinite(predicted).all(axis=1)
+    positive = measured[rows] > 0.5
+    n1 = positive.sum(axis=0)
+    n0 = len(positive) - n1
+    ranks = rankdata(predicted[rows], axis=0) if rows.any() else predicted[rows]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (np.where(positive, ranks, 0).sum(axis=0) - n1 * (n1 + 1) / 2) / np.where(n0 * n1 > 0, n0 * n1, np.nan)
+
+
+def macro_auc(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean of :func:`auc` over the classes that are there; NaN without any."""
+    values = auc(measured, predicted)
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def classification(measured: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+    """How well the likeliest class of each spot is the right one: accuracy, per class recall, precision and F1, their macro means, and the table.
+
+    ``measured`` and ``predicted`` as for :func:`auc`; ``confusion`` (n_classes, n_classes) counts spots, rows are measured. A class that is never
+    predicted has precision 0; a class without a spot counts in no mean. "majority class" is the accuracy of always naming the commonest.
+    """
+    rows = np.isfinite(measured).all(axis=1) & np.isfinite(predicted).all(axis=1)
+    true, named = np.argmax(measured[rows], axis=1), np.argmax(predicted[rows], axis=1)
+    n = measured.shape[1]
+    table = np.zeros((n, n), dtype=int)
+    np.add.at(table, (true, named), 1)
+    hit, of, said = np.diag(table), table.sum(axis=1), table.sum(axis=0)
+    recall, precision = hit / np.maximum(of, 1), hit / np.maximum(said, 1)
+    f1 = 2 * hit / np.maximum(of + said, 1)
+    there = of > 0
+    macro = {"recall": recall, "precision": precision, "F1": f1}
+    total = max(int(of.sum()), 1)
+    return {
+        "accuracy": float(hit.sum() / total),
+        "majority class": float(of.max(initial=0) / total),
+        "macro": {name: float(values[there].mean()) for name, values in macro.items()} if there.any() else {},
+        "recall": recall.tolist(),
+        "precision": precision.tolist(),
+        "F1": f1.tolist(),
+        "n": of.tolist(),
+        "confusion": table.tolist(),
+    }

@@ -13,16 +13,20 @@ import psutil
 import torch
 import torch.nn.functional as F
 
+from napari_deepspace.errors import TrainingError
 from napari_deepspace.events import result_of
 from napari_deepspace.learn.data import gather, tile_side_px
 from napari_deepspace.learn.features import tile_features
-from napari_deepspace.learn.networks import augment, build_network, choose_device, to_input
+from napari_deepspace.learn.model import network_outputs
+from napari_deepspace.learn.networks import build_network, choose_device, set_training_mode
+from napari_deepspace.learn.optimise import make_optimiser, training_step
 from napari_deepspace.learn.splits import TEST, TRAINING, VALIDATION
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings
 from napari_deepspace.tiles import cut_tiles, tile_radius_px
 
 TRIAL_TILES = 32
+CPU_TILES = 4
 PAPER = NetworkSettings()
 
 
@@ -77,12 +81,12 @@ def _estimate_one(label: str, sections: Sequence[Section], settings: RunSettings
         tile_features(tiles[:4])  # the first call also sets things up
         began = time.perf_counter()
         tile_features(tiles)
-        seconds = cutting + (time.perf_counter() - began) / len(tiles) * n + _ridge_seconds(data.split.parts, len(data.genes))
+        seconds = cutting + (time.perf_counter() - began) / len(tiles) * n + _ridge_seconds(data.split.parts, len(data.target.names))
         device, reason, memory = torch.device("cpu"), "Quick needs no GPU", base_gb + 0.4
     else:
         device, reason = choose_device(settings.model.device)
-        seconds_network, network_gb = _network_cost(settings.model, tiles, len(data.genes), data.split.parts, data.split.home, device)
-        seconds, memory = cutting + seconds_network, base_gb + tiles_gb + network_gb
+        seconds_network, memory_gb = _network_cost(settings.model, tiles, len(data.target.names), data.split.parts, data.split.home, device)
+        seconds, memory = cutting + seconds_network, base_gb + tiles_gb + memory_gb
     return Cost(label, seconds, memory, str(device), reason, f"{label}: about {duration(seconds)}, {memory:.1f} GB")
 
 
@@ -98,27 +102,26 @@ def _ridge_seconds(parts: np.ndarray, genes: int) -> float:
 
 
 def _network_cost(
-    settings: NetworkSettings, tiles: np.ndarray, n_genes: int, parts: np.ndarray, home: np.ndarray, device: torch.device
+    settings: NetworkSettings, tiles: np.ndarray, n_outputs: int, parts: np.ndarray, home: np.ndarray, device: torch.device
 ) -> tuple[float, float]:
     """Seconds of all folds and epochs, and GB beyond what is already in use, from real steps on a few tiles."""
-    network = build_network(settings.backbone, n_genes).to(device).train()
-    weights_gb = sum(p.numel() for p in network.parameters()) * 4 / 1e9
+    network = build_network(settings.backbone, n_outputs).to(device)
+    set_training_mode(network, settings)
+    micro_batch = choose_micro_batch(settings, n_outputs, 0, settings.tile_px, device)
     batch = max(2, min(settings.batch_size, len(tiles), 8 if settings.tile_px > 128 else 32))
-    images = torch.from_numpy(tiles[:batch]).to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    wanted = np.zeros((batch, n_outputs), dtype=np.float32)
+    optimiser = make_optimiser(network, settings)
+
+    def loss(outputs: torch.Tensor, of: torch.Tensor) -> torch.Tensor:
+        return F.smooth_l1_loss(outputs, of, reduction="sum")
 
     def step() -> None:
-        inputs = to_input(augment(images, torch.Generator().manual_seed(0)) if settings.augment else images)
-        loss = F.smooth_l1_loss(network(inputs), torch.zeros((len(images), n_genes), device=device), reduction="sum")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
+        training_step(network, optimiser, tiles[:batch], wanted, settings, loss, micro_batch, 0)
 
     train_s = _seconds(step, device)
     update_s = _seconds(optimiser.step, device)  # per step, whatever the batch
     network.eval()
-    with torch.inference_mode():
-        predict_s = _seconds(lambda: network(to_input(images)), device)
+    predict_s = _seconds(lambda: network_outputs(network, tiles[:batch], device), device)
     per_tile, per_predicted = max(train_s - update_s, 0) / batch, predict_s / batch
     seconds = 0.0
     for fold in range(parts.shape[1]):
@@ -126,25 +129,66 @@ def _network_cost(
         tested = (home == fold).sum() if (parts[:, fold] == TEST).any() else 0
         steps = max(1, round(trained / settings.batch_size))
         seconds += settings.epochs * (trained * per_tile + steps * update_s + (held + tested) * per_predicted)
-    activations_gb = _activations_gb(network, images[:1]) * settings.batch_size
-    # three copies of the best weights live with gradients and Adam's two moments; a finished fold keeps its weights
-    return seconds, weights_gb * (5 + parts.shape[1]) + activations_gb
+    return seconds, network_gb(settings, n_outputs, settings.tile_px, micro_batch)
+
+
+def choose_micro_batch(settings: NetworkSettings, n_outputs: int, n_spots: int, tile_px: int, device: torch.device) -> int:
+    """How many tiles are computed at once: what is set; else the whole batch on a GPU and for networks with batch normalisation, and CPU_TILES on a
+    CPU, where more are not faster; fewer where memory is short.
+
+    Raises
+    ------
+    TrainingError
+        Not even one tile fits beside the ``n_spots`` tiles of ``tile_px``. A CPU would not fail but swap for ever.
+    """
+    free_gb = torch.cuda.mem_get_info(device)[0] / 1e9 if device.type == "cuda" else psutil.virtual_memory().available / 1e9
+    tiles_gb = 0.0 if device.type == "cuda" else n_spots * tile_px * tile_px * 3 / 1e9
+    usual = settings.batch_size if device.type == "cuda" or _looks_at_the_batch(settings, n_outputs) else CPU_TILES
+    count = min(settings.micro_batch or usual, settings.batch_size)
+    while (needed := tiles_gb + network_gb(settings, n_outputs, tile_px, count)) > free_gb and count > 1 and settings.micro_batch is None:
+        count = (count + 1) // 2
+    if needed > free_gb:
+        raise TrainingError(
+            f"Training {settings.backbone} with tiles of {tile_px} px needs about {needed:.1f} GB of memory, and {free_gb:.1f} GB are free. "
+            "Close other programs, lower model.tile_px or model.micro_batch, take a smaller backbone, or choose Quick."
+        )
+    return count
+
+
+def network_gb(settings: NetworkSettings, n_outputs: int, tile_px: int, micro_batch: int) -> float:
+    """GB of training beyond the tiles: weights, gradients, the optimiser's moments, and what the backward pass keeps of a micro-batch."""
+    network, image = _sketch(settings, n_outputs, tile_px)
+    weights = sum(p.numel() for p in network.parameters()) * 4 / 1e9
+    training = sum(p.numel() for p in network.parameters() if p.requires_grad) * 4 / 1e9
+    moments = 1 if settings.optimiser == "sgd" else 2
+    return weights + training * (1 + moments) + _activations_gb(network, image) * micro_batch
+
+
+def _looks_at_the_batch(settings: NetworkSettings, n_outputs: int) -> bool:
+    network, _ = _sketch(settings, n_outputs, settings.tile_px)
+    return any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+def _sketch(settings: NetworkSettings, n_outputs: int, tile_px: int) -> tuple[torch.nn.Module, torch.Tensor]:
+    """The network and one input without any numbers in them: shapes are enough to tell their size."""
+    with torch.device("meta"):
+        return build_network(settings.backbone, n_outputs), torch.zeros((1, 3, tile_px, tile_px))
 
 
 def _activations_gb(network: torch.nn.Module, image: torch.Tensor) -> float:
     """GB that the backward pass keeps for one tile: what autograd saves, weights left out."""
-    own = {p.data_ptr() for p in network.parameters()}
-    saved: dict[int, int] = {}
+    own = {id(p) for p in network.parameters()}
+    saved: dict[int, torch.Tensor] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.data_ptr() not in own:
-            saved[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        if id(tensor) not in own and (tensor._base is None or id(tensor._base) not in own):
+            saved[id(tensor if tensor._base is None else tensor._base)] = tensor
         return tensor
 
     network.eval()  # batch normalisation in training mode refuses a single value; what is saved is the same
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        network(to_input(image)).sum()
-    return sum(saved.values()) * 1.3 / 1e9  # the passing gradients of the largest layers
+        network(image).sum()
+    return sum(tensor.numel() * tensor.element_size() for tensor in saved.values()) * 1.3 / 1e9  # the passing gradients of the largest layers
 
 
 def _seconds(call: Any, device: torch.device, least: float = 0.6) -> float:

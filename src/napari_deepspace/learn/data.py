@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from napari_deepspace.analyse.baselines import standardise
 from napari_deepspace.errors import DataError, TrainingError
 from napari_deepspace.events import Event, Progress
 from napari_deepspace.learn.features import tile_features
 from napari_deepspace.learn.splits import Split, make_split
-from napari_deepspace.learn.targets import choose_genes
 from napari_deepspace.preprocess.filters import SpotFilter
-from napari_deepspace.preprocess.normalise import normalised
 from napari_deepspace.preprocess.prepare import prepare, tile_side_um
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NetworkSettings, RunSettings
+from napari_deepspace.target import Target, choose_target, measured
 from napari_deepspace.tiles import iter_tiles, tile_radius_px
 
 BATCH = 64
@@ -25,18 +25,21 @@ BATCH = 64
 
 @dataclass
 class TrainingData:
-    """All spots of all sections, one section after another. ``totals`` (n,) are UMI over all genes, ``filters`` one verdict per section."""
+    """All spots of all sections, one section after another.
+
+    ``totals`` (n,) are UMI over all genes; ``filters`` one verdict and ``clusters`` perhaps the spots' clusters per section.
+    """
 
     sections: Sequence[Section]
-    genes: tuple[str, ...]
-    panel: str
+    target: Target
     totals: np.ndarray
     filters: list[SpotFilter]
+    clusters: list[pd.Series | None]
     centres_um: list[np.ndarray]
     section_of: np.ndarray
-    split: Split
     tile_um: float
     tile_px: int
+    split: Split = field(init=False)
 
     @property
     def keep(self) -> np.ndarray:
@@ -54,14 +57,14 @@ class TrainingData:
 
 
 def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Event, None, TrainingData]:
-    """Filter spots, choose genes, split.
+    """Filter spots, choose the target, split.
 
     Raises
     ------
     DataError
-        A section lacks counts, its slide, or clusters that are asked for.
+        A section lacks counts, its slide, or clusters or numbers that are asked for.
     SettingsError
-        An unknown gene.
+        An unknown gene, column or cluster.
     TrainingError
         No spot left, or sections of different platforms.
     """
@@ -71,43 +74,57 @@ def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Even
     if len({section.platform.name for section in sections}) > 1:
         found = ", ".join(f"{section.library_id}: {section.platform.name}" for section in sections)
         raise TrainingError(f"Sections of different platforms cannot be trained together ({found}). Train one model a platform.")
-    filters = [prepared.filter for prepared in (yield from prepare(sections, settings))]
-    for section, verdict in zip(sections, filters, strict=True):
+    prepared = yield from prepare(sections, settings)
+    filters, clusters = [one.filter for one in prepared], [one.clusters for one in prepared]
+    names = [section.library_id for section in sections]
+    for name, verdict in zip(names, filters, strict=True):
         if not verdict.keep.any():
-            raise TrainingError(verdict.nothing_left(section.library_id))
+            raise TrainingError(verdict.nothing_left(name))
     keep = [verdict.keep for verdict in filters]
-    genes, panel = choose_genes(adatas, keep, settings.gene_rule)
+    target = choose_target(adatas, keep, settings, clusters, names)
     tile_um = tile_side_um(sections[0], settings.tile)
     centres_um = [section.centres_yx * section.mpp for section in sections]
-    return TrainingData(
+    data = TrainingData(
         sections=sections,
-        genes=genes,
-        panel=panel,
+        target=target,
         totals=np.concatenate([verdict.spots["umi"].to_numpy() for verdict in filters]).astype(np.float64),
         filters=filters,
+        clusters=clusters,
         centres_um=centres_um,
         section_of=np.repeat(np.arange(len(sections)), [adata.n_obs for adata in adatas]),
-        split=make_split(centres_um, keep, settings.split, tile_um, sections[0].platform.pitch_um),
         tile_um=tile_um,
         tile_px=tile_side_px(settings, tile_um),
     )
+    usable = data.keep & (yield from _known(data))
+    data.split = make_split(centres_um, [usable[data.rows(n)] for n in range(len(sections))], settings.split, tile_um, sections[0].platform.pitch_um)
+    return data
 
 
-def values_fitted_on(
-    data: TrainingData, fit_on: np.ndarray, kind: str, target_sum: float, threads: int | None = None
-) -> Generator[Event, None, np.ndarray]:
-    """Values of the panel at every spot, float32 (n, n_genes), on a scale fitted section by section to the spots of ``fit_on`` (bool, n) alone.
+def _known(data: TrainingData) -> Generator[Event, None, np.ndarray]:
+    """Spots that have a value: those with counts, or with the number or the cluster that is asked for; bool (n,)."""
+    if data.target.kind in ("genes", "signatures"):
+        return data.totals > 0
+    values = yield from values_fitted_on(data, data.keep, data.target.target_sum)
+    return np.isfinite(values).all(axis=1)
+
+
+def values_fitted_on(data: TrainingData, fit_on: np.ndarray, depth: float, threads: int | None = None) -> Generator[Event, None, np.ndarray]:
+    """The target's values at every spot, float32 (n, n_outputs), on a scale fitted section by section to the spots of ``fit_on`` (bool, n) alone.
+
+    ``depth`` is that of logarithmic values of genes.
 
     Raises
     ------
     TrainingError
-        Too few spots of a section to fit the scale to.
+        A section has too few spots for the scale that is asked for.
     """
     parts = []
     for number, section in enumerate(data.sections):
+        rows, of = data.rows(number), section.library_id
         try:
-            rows, of = data.rows(number), section.library_id
-            values = yield from normalised(section.adata, data.genes, kind, fit_on[rows], target_sum=target_sum, threads=threads, of=of)
+            values = yield from measured(
+                data.target, section.adata, fit_on[rows], depth=depth, clusters=data.clusters[number], threads=threads, of=of
+            )
         except DataError as error:
             raise TrainingError(f"{error}") from error
         parts.append(values)

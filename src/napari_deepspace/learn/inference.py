@@ -18,11 +18,12 @@ from napari_deepspace.learn.data import section_looks, standardised
 from napari_deepspace.learn.model import TrainedModel, network_outputs
 from napari_deepspace.learn.networks import choose_device
 from napari_deepspace.learn.splits import PART_NAMES, TRAINING, VALIDATION
+from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.preprocess.filters import WITHOUT_TILE, SpotFilter
-from napari_deepspace.preprocess.normalise import normalised
 from napari_deepspace.preprocess.prepare import prepare_section, white_points
 from napari_deepspace.section import Section, spot_fingerprints
-from napari_deepspace.settings import NORMALISATIONS, NetworkSettings
+from napari_deepspace.settings import NetworkSettings
+from napari_deepspace.target import measured
 
 
 def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None = None, run: str = "") -> Generator[Event, None, AnnData]:
@@ -46,7 +47,7 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
     white = ~judged.filter.predictable if at_spots else (yield from white_points(section, judged, centres, model.tile_um))
     spots = spot_table(section, model, judged.filter) if at_spots else _points(white)
     reference = None if at_spots else section.centres_yx[judged.filter.predictable]
-    predicted, by_rgb = (np.full((len(centres), len(model.genes)), np.nan, dtype=np.float32) for _ in range(2))
+    predicted, by_rgb = (np.full((len(centres), len(model.target.names)), np.nan, dtype=np.float32) for _ in range(2))
     if not white.all():
         outputs, rgb = yield from _outputs(model, section, centres[~white], reference)
         fold = spots[results.FOLD].to_numpy()[~white]
@@ -54,19 +55,24 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
         by_rgb[~white] = _combine(model, [predict_mean_rgb(member.rgb, rgb) for member in model.members], fold)
     columns = {"predicted": predicted, "mean RGB": by_rgb}
     if at_spots:
-        if section.adata.n_vars:
+        if section.adata.n_vars and _can_measure(model, section):
             yield from _add_measured(columns, model, section, judged.filter)
         return build_result(section, model, columns, spots, run)
     layers = {results.PREDICTED: predicted, results.BASELINES["mean RGB"]: by_rgb}
-    return results.result_at_points(section, model.genes, layers, spots, about(model, run), centres_yx=centres)
+    return results.result_at_points(section, model.target, layers, spots, about(model, run), centres_yx=centres)
+
+
+def _can_measure(model: TrainedModel, section: Section) -> bool:
+    """Numbers and clusters are seldom there on a section that was not trained on, and nobody misses them."""
+    if model.target.kind == "clusters":
+        return given_clusters(section.adata) is not None
+    return model.target.kind != "obs" or set(model.target.names) <= set(section.adata.obs) or model.target.obsm in section.adata.obsm
 
 
 def _add_measured(columns: dict[str, np.ndarray], model: TrainedModel, section: Section, verdict: SpotFilter) -> Generator[Event, None, None]:
     """Measured values on the model's scale; left out, with a word, where the section's counts do not suffice for that scale."""
     try:
-        columns["measured"] = yield from normalised(
-            section.adata, model.genes, model.settings.normalisation, _fit_on(verdict), target_sum=model.target_sum, of=section.library_id
-        )
+        columns["measured"] = yield from measured(model.target, section.adata, _fit_on(verdict), of=section.library_id)
     except DataError as error:
         yield Noted(f"The measured values are left out of the result: {error}")
 
@@ -87,19 +93,20 @@ def _outputs(
         by, by_colour = yield from section_looks(section, reference, model.tile_um, model.tile_px, network)
     if not network:
         inputs = standardised(looks, by)
-        return [member.ridge.predict(inputs) for member in model.members if member.ridge is not None], standardised(rgb, by_colour)
+        return [member.linear.predict(inputs) for member in model.members if member.linear is not None], standardised(rgb, by_colour)
+    assert isinstance(model.settings.model, NetworkSettings)
     device, _ = choose_device("auto")
     outputs = []
     for member in model.members:
         assert member.network is not None
-        outputs.append(network_outputs(member.network.to(device), looks, device))
+        outputs.append(network_outputs(member.network.to(device), looks, device, symmetries=model.settings.model.symmetries))
         member.network.cpu()
     return outputs, standardised(rgb, by_colour)
 
 
 def _combine(model: TrainedModel, outputs: list[np.ndarray], fold: np.ndarray) -> np.ndarray:
     """Each row from the member of its ``fold``, or the members' mean where that is -1; on the shown scale."""
-    shown = [member.target.shown(output, model.target_sum) for member, output in zip(model.members, outputs, strict=True)]
+    shown = [member.fitted.shown(output, model.target.target_sum) for member, output in zip(model.members, outputs, strict=True)]
     combined = np.asarray(np.mean(shown, axis=0, dtype=np.float32))
     for number, values in enumerate(shown):
         combined[fold == number] = values[fold == number]
@@ -124,6 +131,8 @@ def spot_table(section: Section, model: TrainedModel, verdict: SpotFilter) -> pd
         reason = verdict.reasons
         split[dropped] = "excluded"
         source[dropped] = "imputed"
+    known = split == "excluded"
+    source[known] = "imputed"  # also a spot that passed the filter but has no value to learn from
     source[~verdict.predictable] = "removed"
     return pd.DataFrame(
         {
@@ -176,7 +185,7 @@ def _recognise(section: Section, model: TrainedModel) -> tuple[np.ndarray, np.nd
 def build_result(section: Section, model: TrainedModel, columns: dict[str, np.ndarray], spots: pd.DataFrame, run: str) -> AnnData:
     """The result of a section with ``columns`` "predicted", "mean RGB" and perhaps "interpolation" and "measured", each (n_spots, n_genes)."""
     slots = {"predicted": results.PREDICTED, "measured": results.MEASURED} | results.BASELINES
-    return results.result_at_spots(section, model.genes, {slots[name]: values for name, values in columns.items()}, spots, about(model, run))
+    return results.result_at_spots(section, model.target, {slots[name]: values for name, values in columns.items()}, spots, about(model, run))
 
 
 def about(model: TrainedModel, run: str) -> dict[str, Any]:
@@ -187,11 +196,11 @@ def about(model: TrainedModel, run: str) -> dict[str, Any]:
         "model_version": model.version,
         "run": run or model.settings.name,
         "split": model.split,
-        "panel": model.panel,
+        "panel": model.target.panel,
         "normalisation": model.settings.normalisation,
         "filter": model.settings.filter.model_dump_json(exclude={"exclude_cluster"}),
-        "unit": NORMALISATIONS[model.settings.normalisation],
-        "target_sum": model.target_sum,
+        "unit": model.target.unit,
+        "target_sum": model.target.target_sum,
         "tile_um": model.tile_um,
         "training_sections": np.array([seen.library_id for seen in model.seen], dtype=object),
         "training_spots": np.unique(np.concatenate(trained_on)),

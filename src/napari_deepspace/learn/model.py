@@ -6,23 +6,23 @@ On disk a folder of ``model.json`` and ``weights.safetensors``; no pickle, so th
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from napari_deepspace import __version__
 from napari_deepspace.errors import ModelError, SettingsError
+from napari_deepspace.learn.linear import LinearModel
 from napari_deepspace.learn.networks import build_network, to_input
-from napari_deepspace.learn.ridge import RidgeModel
-from napari_deepspace.learn.targets import GeneTarget
+from napari_deepspace.learn.targets import FittedTarget
+from napari_deepspace.learn.tensor_files import load_tensors, save_tensors
 from napari_deepspace.runs import MODEL, write_json
 from napari_deepspace.settings import NetworkSettings, RunSettings, run_settings
+from napari_deepspace.target import Target
 
 FORMAT = 1
 HEADER, WEIGHTS = "model.json", "weights.safetensors"
@@ -50,21 +50,44 @@ class SeenSpots:
 class Member:
     """What one fold has learned."""
 
-    target: GeneTarget
-    rgb: np.ndarray  #: float (4, n_genes): the mean-RGB baseline of the same training part, on scaled values
-    ridge: RidgeModel | None = None
+    fitted: FittedTarget
+    rgb: np.ndarray  #: float (4, n_outputs): the mean-RGB baseline of the same training part, on scaled values
+    linear: LinearModel | None = None  #: Quick's
     network: nn.Module | None = None
+
+    def tensors(self) -> dict[str, np.ndarray | torch.Tensor]:
+        """Its arrays by name."""
+        fitted = self.fitted
+        arrays: dict[str, np.ndarray | torch.Tensor] = {"low": fitted.low, "high": fitted.high, "weights": fitted.weights, "rgb": self.rgb}
+        arrays["target_sum"] = np.array([fitted.target_sum])
+        if self.linear is not None:
+            arrays |= {"linear/coefficients": self.linear.coefficients, "linear/intercept": self.linear.intercept}
+        if self.network is not None:
+            arrays |= {f"network/{key}": value for key, value in self.network.state_dict().items()}
+        return arrays
+
+    @staticmethod
+    def from_tensors(tensors: dict[str, torch.Tensor], target: Target, settings: RunSettings) -> Member:
+        """The member that :meth:`tensors` came from; raises KeyError or RuntimeError where they do not fit."""
+        arrays = {name: tensors[name].numpy() for name in ("low", "high", "weights", "rgb")}
+        fitted = FittedTarget(target, float(tensors["target_sum"][0]), arrays["low"], arrays["high"], arrays["weights"])
+        member = Member(fitted, arrays["rgb"])
+        if isinstance(settings.model, NetworkSettings):
+            network = build_network(settings.model.backbone, len(target.names))
+            network.load_state_dict({key.removeprefix("network/"): value for key, value in tensors.items() if key.startswith("network/")})
+            member.network = network.eval()
+        else:
+            member.linear = LinearModel(tensors["linear/coefficients"].numpy(), tensors["linear/intercept"].numpy())
+        return member
 
 
 @dataclass
 class TrainedModel:
-    """Everything prediction needs. ``target_sum`` is the depth that shown values are counted per; ``tile_px`` the side tiles are resized to."""
+    """Everything prediction needs. Shown values are counted per ``target.target_sum``; ``tile_px`` is the side tiles are resized to."""
 
     settings: RunSettings
-    genes: tuple[str, ...]
-    panel: str
+    target: Target
     split: str
-    target_sum: float
     tile_um: float
     tile_px: int
     members: list[Member]
@@ -82,40 +105,27 @@ class TrainedModel:
         """Write ``run_dir/model/``: the arrays first, the header that makes it a model last."""
         folder = Path(run_dir) / MODEL
         folder.mkdir(parents=True, exist_ok=True)
-        arrays: dict[str, np.ndarray] = {}
+        tensors: dict[str, np.ndarray | torch.Tensor] = {}
         for number, member in enumerate(self.members):
-            arrays |= {f"{number}/{key}": value for key, value in _member_arrays(member).items()}
+            tensors |= {f"{number}/{key}": value for key, value in member.tensors().items()}
         for number, seen in enumerate(self.seen):
-            arrays |= {f"seen{number}/{key}": getattr(seen, key) for key in ("fingerprints", "centres_yx", "home", "parts")}
-        beside = folder / f".{WEIGHTS}.part"
-        save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, beside)
-        beside.replace(folder / WEIGHTS)
+            tensors |= {f"seen{number}/{key}": getattr(seen, key) for key in ("fingerprints", "centres_yx", "home", "parts")}
+        save_tensors(folder / WEIGHTS, tensors, {})
         header = {
             "format": FORMAT,
             "version": self.version,
             "research_use_only": True,
             "synthetic": self.synthetic,
             "settings": self.settings.model_dump(mode="json"),
-            "genes": list(self.genes),
-            "panel": self.panel,
+            "target": asdict(self.target),
             "split": self.split,
-            "target_sum": self.target_sum,
+            "members": len(self.members),
             "tile_um": self.tile_um,
             "tile_px": self.tile_px,
-            "member_target_sums": [member.target.target_sum for member in self.members],
             "seen": [{"library_id": s.library_id, "slide": s.slide, "mpp": s.mpp, "barcodes": list(s.barcodes)} for s in self.seen],
             "scores": self.scores,
         }
         write_json(folder / HEADER, header)
-
-
-def _member_arrays(member: Member) -> dict[str, np.ndarray]:
-    arrays = {"low": member.target.low, "high": member.target.high, "rgb": member.rgb}
-    if member.ridge is not None:
-        arrays |= {"ridge/coefficients": member.ridge.coefficients, "ridge/intercept": member.ridge.intercept}
-    if member.network is not None:
-        arrays |= {f"network/{key}": value.detach().cpu().numpy() for key, value in member.network.state_dict().items()}
-    return arrays
 
 
 def load_model(path: Path) -> TrainedModel:
@@ -133,44 +143,32 @@ def load_model(path: Path) -> TrainedModel:
         header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
         if header.get("format", FORMAT + 1) > FORMAT:
             raise ModelError(f"The model in {path} was written by a newer version ({header.get('version')}). Update napari-deepspace.")
-        arrays = load_file(folder / WEIGHTS)
-        return _rebuild(header, arrays)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, SafetensorError, SettingsError) as error:
+        return _rebuild(header, load_tensors(folder / WEIGHTS)[0])
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, SettingsError) as error:
         raise ModelError(f"The model in {path} is damaged ({type(error).__name__}: {error}). Train again, or copy the run folder anew.") from error
 
 
-def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> TrainedModel:
+def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> TrainedModel:
     settings = run_settings(header["settings"], HEADER)
-    genes = tuple(header["genes"])
+    target = Target.from_json(json.dumps(header["target"]))
     members = []
-    for number, target_sum in enumerate(header["member_target_sums"]):
-        mine = {key.removeprefix(f"{number}/"): value for key, value in arrays.items() if key.startswith(f"{number}/")}
-        member = Member(GeneTarget(genes, settings.normalisation, float(target_sum), mine["low"], mine["high"]), mine["rgb"])
-        if isinstance(settings.model, NetworkSettings):
-            network = build_network(settings.model.backbone, len(genes))
-            network.load_state_dict(
-                {key.removeprefix("network/"): torch.from_numpy(value) for key, value in mine.items() if key.startswith("network/")}
-            )
-            member.network = network.eval()
-        else:
-            member.ridge = RidgeModel(mine["ridge/coefficients"], mine["ridge/intercept"])
-        members.append(member)
+    for number in range(int(header["members"])):
+        mine = {key.removeprefix(f"{number}/"): value for key, value in tensors.items() if key.startswith(f"{number}/")}
+        members.append(Member.from_tensors(mine, target, settings))
     seen = [
         SeenSpots(
             s["library_id"],
             s["slide"],
             float(s["mpp"]),
             tuple(s["barcodes"]),
-            *(arrays[f"seen{n}/{key}"] for key in ("fingerprints", "centres_yx", "home", "parts")),
+            *(tensors[f"seen{n}/{key}"].numpy() for key in ("fingerprints", "centres_yx", "home", "parts")),
         )
         for n, s in enumerate(header["seen"])
     ]
     return TrainedModel(
         settings=settings,
-        genes=genes,
-        panel=header["panel"],
+        target=target,
         split=header["split"],
-        target_sum=float(header["target_sum"]),
         tile_um=float(header["tile_um"]),
         tile_px=int(header["tile_px"]),
         members=members,
@@ -181,9 +179,22 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> TrainedMo
     )
 
 
-def network_outputs(network: nn.Module, tiles: np.ndarray, device: torch.device, batch: int = 32) -> np.ndarray:
-    """Scaled outputs float32 (n, n_genes) of uint8 ``tiles`` (n, s, s, 3)."""
+def network_outputs(
+    network: nn.Module, tiles: np.ndarray, device: torch.device, rows: np.ndarray | None = None, symmetries: bool = False, batch: int = 32
+) -> np.ndarray:
+    """Scaled outputs float32 (n, n_outputs) of uint8 ``tiles`` (n, ...), or of some ``rows`` of them; or their mean over the eight symmetries."""
     network.eval()
+    rows = np.arange(len(tiles)) if rows is None else rows
+    outputs = []
     with torch.inference_mode():
-        outputs = [network(to_input(torch.from_numpy(tiles[i : i + batch]).to(device))).float().cpu() for i in range(0, len(tiles), batch)]
+        for start in range(0, len(rows), batch):
+            images = torch.from_numpy(tiles[rows[start : start + batch]]).to(device)
+            views = [turned(images, k) for k in range(8)] if symmetries else [images]
+            outputs.append(sum(network(to_input(view, network)).float() for view in views).cpu() / len(views))
     return torch.cat(outputs).numpy()
+
+
+def turned(images: torch.Tensor, k: int) -> torch.Tensor:
+    """One of the eight symmetries of square images (..., s, s, 3), ``k`` = 0..7: quarter turns, then mirrored."""
+    image = torch.rot90(images, k % 4, (-3, -2))
+    return torch.flip(image, (-3,)) if k >= 4 else image

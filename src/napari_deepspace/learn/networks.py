@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -26,7 +27,7 @@ def build_network(backbone: str, n_outputs: int) -> nn.Module:
     return network
 
 
-def starting_network(settings: NetworkSettings, n_outputs: int) -> nn.Module:
+def starting_network(settings: NetworkSettings, n_outputs: int, head_bias: Any = None) -> nn.Module:
     """A network with the weights that ``settings.weights`` names, its head fresh.
 
     Raises
@@ -102,7 +103,11 @@ def choose_device(wanted: str) -> tuple[torch.device, str]:
     return torch.device(wanted), "as set"
 
 
-def to_input(tiles: torch.Tensor) -> torch.Tensor:
+def set_training_mode(network: nn.Module, settings: NetworkSettings) -> None:
+    network.train()
+
+
+def to_input(tiles: torch.Tensor, network: nn.Module | None = None) -> torch.Tensor:
     """uint8 tiles (n, s, s, 3) to the normalised float (n, 3, s, s) that ImageNet networks expect, on the tiles' device."""
     mean = torch.tensor(IMAGENET_MEAN, device=tiles.device).view(1, 3, 1, 1)
     sd = torch.tensor(IMAGENET_SD, device=tiles.device).view(1, 3, 1, 1)

@@ -14,7 +14,7 @@ from napari_deepspace.outlines import Outline, inside, touched
 from napari_deepspace.preprocess.filters import SpotFilter, filter_spots, spot_table
 from napari_deepspace.preprocess.white_tiles import NO_FILTER, TileColours, tile_colours, white_threshold
 from napari_deepspace.section import Section
-from napari_deepspace.settings import FilterSettings, RunSettings, TileSettings
+from napari_deepspace.settings import ClusterTargetSettings, FilterSettings, RunSettings, TileSettings
 from napari_deepspace.tiles import tile_radius_px
 
 
@@ -34,12 +34,12 @@ def tile_side_um(section: Section, settings: TileSettings) -> float:
 
 
 def prepare(sections: Sequence[Section], settings: RunSettings) -> Generator[Event, None, list[Prepared]]:
-    """Judge the spots of every section by all steps of the filter, the cluster to leave out included.
+    """Judge the spots of every section by all steps of the filter, the cluster to leave out included; clusters too where they are the target.
 
     Raises
     ------
     DataError
-        A section has no clusters though one is to be left out, or its slide is damaged.
+        A section has no clusters though one is to be left out or they are the target, or its slide is damaged.
     SettingsError
         There is no cluster of the name that is to be left out.
     """
@@ -47,17 +47,16 @@ def prepare(sections: Sequence[Section], settings: RunSettings) -> Generator[Eve
     prepared = []
     for section in sections:
         prepared.append((yield from prepare_section(section, without_cluster, tile_side_um(section, settings.tile))))
-    if settings.filter.exclude_cluster is None:
+    leave_out = settings.filter.exclude_cluster
+    if leave_out is None and not isinstance(settings.target, ClusterTargetSettings):
         return prepared
     from napari_deepspace.preprocess.clusters import find_clusters
 
     keep = [one.filter.keep for one in prepared]
     labels = yield from find_clusters([s.adata for s in sections], keep, settings.clusters, [s.library_id for s in sections])
     known = sorted({str(name) for series in labels for name in series.cat.categories})
-    if settings.filter.exclude_cluster not in known:
-        raise SettingsError(
-            f"There is no cluster {settings.filter.exclude_cluster!r} to leave out (filter.exclude_cluster); found {', '.join(known)}."
-        )
+    if leave_out is not None and leave_out not in known:
+        raise SettingsError(f"There is no cluster {leave_out!r} to leave out (filter.exclude_cluster); found {', '.join(known)}.")
     return [with_clusters(one, series, settings.filter) for one, series in zip(prepared, labels, strict=True)]
 
 

@@ -12,7 +12,7 @@ from napari_deepspace.outlines import read_outlines
 from napari_deepspace.read.files import Spots
 from napari_deepspace.read.images import check_image, find_image
 from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
-from napari_deepspace.read.spaceranger import add_given_clusters, find_outs, read_spaceranger
+from napari_deepspace.read.spaceranger import add_given_clusters, add_numbers, find_outs, read_spaceranger
 from napari_deepspace.section import PLATFORMS, Platform, Section, lattice_step_px
 from napari_deepspace.settings import SectionSettings
 from napari_deepspace.slide import Slide, image_size, open_slide
@@ -31,6 +31,7 @@ def read_section(
     block: str | None = None,
     outlines: str | Path | None = None,
     clusters: str | Path | None = None,
+    obs: str | Path | None = None,
     slide: bool = True,
 ) -> Section:
     """Read one section: a Space Ranger folder (`outs/`, its parent, or loose files with `spatial/`) or a legacy ST folder.
@@ -47,6 +48,8 @@ def read_section(
         GeoJSON of regions drawn on the section, see :mod:`napari_deepspace.outlines`.
     clusters
         CSV with the columns barcode and cluster, which come as ``obs["given_cluster"]``.
+    obs
+        CSV with a column barcode and numbers per spot, which come as columns of ``obs``.
     slide
         False leaves the image alone: it is neither looked for nor opened.
 
@@ -64,6 +67,8 @@ def read_section(
     spots = _read_spots(path)
     if clusters is not None:
         add_given_clusters(spots.adata, Path(clusters))
+    if obs is not None:
+        add_numbers(spots.adata, Path(obs))
     kind, mpp = _scale(spots, platform)
     name = library_id or spots.name
     spots.adata.uns["spatial"] = {name: _scverse(spots, PLATFORMS[kind], mpp)}
@@ -100,6 +105,7 @@ def read_settings(settings: SectionSettings) -> Section:
         block=settings.block,
         outlines=settings.outlines,
         clusters=settings.clusters,
+        obs=settings.obs,
     )
 
 

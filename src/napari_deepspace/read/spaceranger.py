@@ -178,6 +178,29 @@ def add_given_clusters(adata: AnnData, path: Path) -> None:
     adata.obs["given_cluster"] = cluster_labels(labels)
 
 
+def add_numbers(adata: AnnData, path: Path) -> None:
+    """Numbers per spot from a file that the user names, as columns of ``obs``: any CSV with a column barcode.
+
+    A column that ``obs`` has already, or that holds no numbers, is an error: nothing that was measured is overwritten.
+    """
+    table = read_table(path, "a table of numbers", ",")
+    barcode = next((column for column in table.columns if str(column).strip().casefold() == "barcode"), None)
+    if barcode is None:
+        raise DataError(f"{path} has no column barcode (found {', '.join(map(str, table.columns[:6]))}). Name it so in its first row.")
+    table = table.drop_duplicates(barcode).set_index(barcode).reindex(adata.obs_names)
+    for name in table.columns:
+        if name in adata.obs:
+            raise DataError(f"{path}: its column {name} is in the section already. Give it another name.")
+        try:
+            adata.obs[str(name)] = pd.to_numeric(table[name])
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"{path}: the column {name} holds something that is no number ({error}). Take it out, or give clusters as clusters."
+            ) from error
+    if table.isna().all(axis=None):
+        raise DataError(f"{path}: none of its barcodes is a spot of this section. Take the numbers of this section.")
+
+
 def cluster_labels(labels: pd.Series) -> pd.Series:
     """Cluster names as a categorical, numbers in their numerical order."""
     names = sorted(labels.dropna().unique(), key=lambda name: (not str(name).isdigit(), int(name) if str(name).isdigit() else 0, str(name)))

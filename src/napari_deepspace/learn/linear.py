@@ -1,4 +1,4 @@
-"""PCA and ridge regression on features, the penalty chosen within the training part."""
+"""PCA and a linear map on features: ridge regression, or logistic regression of clusters. The penalty is chosen within the training part."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import log_softmax
 
 INNER_FOLDS = 4
+ABSENT = -20.0  #: log odds of a cluster that no spot of the training part belongs to
 
 
 @dataclass(frozen=True)
-class RidgeModel:
+class LinearModel:
     """Linear map from standardised features to scaled outputs: ``coefficients`` (n_features, n_outputs), ``intercept`` (n_outputs,)."""
 
     coefficients: np.ndarray
@@ -22,7 +24,7 @@ class RidgeModel:
         return (features @ self.coefficients + self.intercept).astype(np.float32)
 
 
-def fit_ridge(features: np.ndarray, values: np.ndarray, groups: np.ndarray, components: int, alphas: Sequence[float]) -> RidgeModel:
+def fit_ridge(features: np.ndarray, values: np.ndarray, groups: np.ndarray, components: int, alphas: Sequence[float]) -> LinearModel:
     """Fit on ``features`` (n, f) and ``values`` (n, g); ``groups`` (n,) are neighbourhoods kept together when penalties are compared.
 
     One penalty serves all outputs, that of the least squared error over inner folds, each output's error counted in units of its variance:
@@ -39,6 +41,46 @@ def fit_ridge(features: np.ndarray, values: np.ndarray, groups: np.ndarray, comp
                 residual = values[test] - basis.predict(features[test], alpha)
                 error[number] += float((residual * residual / variance).sum())
     return _Basis(features, values, components).model(alphas[int(error.argmin())])
+
+
+def fit_logistic(features: np.ndarray, values: np.ndarray, groups: np.ndarray, components: int, alphas: Sequence[float]) -> LinearModel:
+    """Multinomial logistic regression of clusters: ``values`` (n, k) are 1 for the spot's own cluster, else 0; outputs are log odds.
+
+    The other arguments are those of :func:`fit_ridge`; the penalty is that of the highest likelihood over inner folds.
+    """
+    labels, inner = values.argmax(axis=1), _inner_folds(groups)
+    loss = np.zeros(len(alphas))
+    for fold in range(INNER_FOLDS):
+        test = inner == fold
+        if test.any() and not test.all():
+            basis = _axes(features[~test], components)
+            for number, alpha in enumerate(alphas):
+                outputs = _logistic(features[~test], labels[~test], values.shape[1], basis, alpha).predict(features[test])
+                loss[number] -= float((log_softmax(outputs, axis=1) * values[test]).sum())
+    return _logistic(features, labels, values.shape[1], _axes(features, components), alphas[int(loss.argmin())])
+
+
+def _axes(features: np.ndarray, components: int) -> np.ndarray:
+    """Principal axes, (components, n_features)."""
+    _, s, vt = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
+    return np.asarray(vt[: min(components, int((s > s[0] * 1e-6).sum()) if len(s) else 0)])
+
+
+def _logistic(features: np.ndarray, labels: np.ndarray, n_outputs: int, axes: np.ndarray, alpha: float) -> LinearModel:
+    from sklearn.linear_model import LogisticRegression
+
+    centre, there = features.mean(axis=0), np.unique(labels)
+    slopes, intercept = np.zeros((len(axes), n_outputs)), np.full(n_outputs, ABSENT)
+    if len(there) > 1:
+        found = LogisticRegression(C=1 / alpha, max_iter=500).fit((features - centre) @ axes.T, labels)
+        if len(there) == 2:  # one row serves both
+            slopes[:, there], intercept[there] = np.stack([-found.coef_[0], found.coef_[0]], axis=1) / 2, found.intercept_[0] * np.array([-0.5, 0.5])
+        else:
+            slopes[:, there], intercept[there] = found.coef_.T, found.intercept_
+    else:
+        intercept[there] = 0
+    coefficients = axes.T @ slopes
+    return LinearModel(coefficients.astype(np.float32), (intercept - centre @ coefficients).astype(np.float32))
 
 
 def _inner_folds(groups: np.ndarray) -> np.ndarray:
@@ -65,6 +107,6 @@ class _Basis:
     def predict(self, features: np.ndarray, alpha: float) -> np.ndarray:
         return ((features - self.centre) @ self.vt.T) @ self.slopes(alpha) + self.mean
 
-    def model(self, alpha: float) -> RidgeModel:
+    def model(self, alpha: float) -> LinearModel:
         coefficients = self.vt.T @ self.slopes(alpha)
-        return RidgeModel(coefficients.astype(np.float32), (self.mean - self.centre @ coefficients).astype(np.float32))
+        return LinearModel(coefficients.astype(np.float32), (self.mean - self.centre @ coefficients).astype(np.float32))
