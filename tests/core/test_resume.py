@@ -114,7 +114,7 @@ def test_a_full_disk_ends_in_one_sentence_and_the_checkpoint_stays(few, tmp_path
             (checkpoint / ".state.safetensors.part").symlink_to("/dev/full")
         return False
 
-    with pytest.raises(TrainingError, match="disk is full.*intact.*resume"):
+    with pytest.raises(TrainingError, match=r"disk is full.*intact.*resume"):
         for event in training.fit([few], settings(few), tmp_path):
             fill(event)
     assert not list(checkpoint.glob(".*"))

@@ -355,7 +355,7 @@ def test_a_result_is_scored_alike_with_and_without_its_counts(quick_run, phantom
 
 
 def test_clusters_signatures_and_numbers_are_targets_too(small, tmp_path):
-    """Each through the same door: trained by Quick, predicted out of fold, scored by its own number, and predicted alike on a section without counts."""
+    """Each through the same door: trained by Quick, predicted out of fold, scored by its own number, predicted on a section without counts too."""
     adata = small.adata.copy()
     adata.obs["colour"] = np.asarray(adata[:, "ESR1"].X.toarray()).ravel() / np.maximum(adata.X.sum(axis=1).A1, 1)
     section = dataclasses.replace(small, adata=adata)
