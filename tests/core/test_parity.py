@@ -65,7 +65,7 @@ def test_one_epoch_gives_the_losses_of_a_plain_loop(small, tmp_path, backbone):
     trained, held = (np.flatnonzero(data.split.parts[:, 0] == part) for part in (TRAINING, VALIDATION))
     expected = []
     plain.train()
-    for step, batch in enumerate(np.array_split(np.random.default_rng((0, 0, 1)).permutation(trained), round(len(trained) / 8)), start=1):
+    for step, batch in enumerate(np.array_split(np.random.default_rng((0, 0, 1)).permutation(trained), -(-len(trained) // 8)), start=1):
         torch.manual_seed(mix(0, 0, 1, step))  # dropout
         loss = F.smooth_l1_loss(plain(images[batch]), wanted[batch], reduction="none").sum(dim=1).mean()
         adam.zero_grad()

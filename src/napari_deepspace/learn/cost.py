@@ -127,7 +127,7 @@ def _network_cost(
     for fold in range(parts.shape[1]):
         trained, held = (parts[:, fold] == TRAINING).sum(), (parts[:, fold] == VALIDATION).sum()
         tested = (home == fold).sum() if (parts[:, fold] == TEST).any() else 0
-        steps = max(1, round(trained / settings.batch_size))
+        steps = -(-trained // settings.batch_size)
         seconds += settings.epochs * (trained * per_tile + steps * update_s + (held + tested) * per_predicted)
     return seconds, network_gb(settings, n_outputs, settings.tile_px, micro_batch)
 

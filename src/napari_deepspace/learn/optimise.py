@@ -77,8 +77,8 @@ def train_network(
     while not _ended(at, settings):
         began = time.perf_counter()
         order = np.random.default_rng((seed, data.fold, at.epoch)).permutation(rows)
-        # a last batch of one tile would break batch normalisation: it joins the batch before it
-        batches = np.array_split(order, max(1, round(len(order) / settings.batch_size)))
+        # of like size: a last batch of one tile would break batch normalisation
+        batches = np.array_split(order, -(-len(order) // settings.batch_size))
         set_learning_rate(optimiser, settings, at)
         set_training_mode(network, settings)
         for batch in batches[at.step :]:
@@ -106,7 +106,8 @@ def train_network(
             time.perf_counter() - began, live_map(network, at.epoch),
         )  # fmt: skip
         at.epoch, at.step, at.total = at.epoch + 1, 0, 0.0
-        checkpoints.write_state(at, network, optimiser)
+        if not _ended(at, settings):  # else the fold itself is written down next
+            checkpoints.write_state(at, network, optimiser)
         yield ended
     checkpoints.load_best(at, network)
     return network.eval()
