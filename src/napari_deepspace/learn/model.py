@@ -147,7 +147,7 @@ def _rebuild(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> TrainedMo
         mine = {key.removeprefix(f"{number}/"): value for key, value in arrays.items() if key.startswith(f"{number}/")}
         member = Member(GeneTarget(genes, settings.normalisation, float(target_sum), mine["low"], mine["high"]), mine["rgb"])
         if isinstance(settings.model, NetworkSettings):
-            network = build_network(settings.model.backbone, len(genes))
+            network = build_network(settings.model, len(genes))
             network.load_state_dict(
                 {key.removeprefix("network/"): torch.from_numpy(value) for key, value in mine.items() if key.startswith("network/")}
             )
@@ -185,5 +185,5 @@ def network_outputs(network: nn.Module, tiles: np.ndarray, device: torch.device,
     """Scaled outputs float32 (n, n_genes) of uint8 ``tiles`` (n, s, s, 3)."""
     network.eval()
     with torch.inference_mode():
-        outputs = [network(to_input(torch.from_numpy(tiles[i : i + batch]).to(device))).float().cpu() for i in range(0, len(tiles), batch)]
+        outputs = [network(to_input(torch.from_numpy(tiles[i : i + batch]).to(device), network)).float().cpu() for i in range(0, len(tiles), batch)]
     return torch.cat(outputs).numpy()

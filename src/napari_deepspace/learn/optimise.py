@@ -15,7 +15,7 @@ from napari_deepspace.analyse.metrics import mean_r, pearson
 from napari_deepspace.errors import TrainingError
 from napari_deepspace.events import BatchEnded, EpochEnded, Event
 from napari_deepspace.learn.model import network_outputs
-from napari_deepspace.learn.networks import augment, starting_network, to_input
+from napari_deepspace.learn.networks import augment, each_view, set_training_mode, starting_network, to_input
 from napari_deepspace.settings import NetworkSettings
 
 
@@ -51,7 +51,7 @@ def train_network(
         # a last batch of one tile would break batch normalisation: it joins the batch before it
         steps = max(1, round(len(order) / settings.batch_size))
         total = 0.0
-        network.train()
+        set_training_mode(network, settings)
         for step, batch in enumerate(np.array_split(order, steps), start=1):
             loss = _step(network, optimiser, tiles[batch], values[batch], settings, device, _mix(*seed, epoch * 100_000 + step))
             if not np.isfinite(loss):
@@ -88,8 +88,8 @@ def _step(
     try:
         images = torch.from_numpy(tiles).to(device)
         if settings.augment:
-            images = augment(images, torch.Generator().manual_seed(seed))
-        loss = F.smooth_l1_loss(network(to_input(images)), torch.from_numpy(values).to(device), reduction="sum") / len(tiles)
+            images = each_view(lambda view: augment(view, torch.Generator().manual_seed(seed)), images)
+        loss = F.smooth_l1_loss(network(to_input(images, network)), torch.from_numpy(values).to(device), reduction="sum") / len(tiles)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
