@@ -14,13 +14,12 @@ import torch
 import torch.nn.functional as F
 
 from napari_deepspace.events import result_of
-from napari_deepspace.learn.data import gather, tile_side_px
+from napari_deepspace.learn.data import gather, section_tiles, tile_side_px
 from napari_deepspace.learn.features import tile_features
-from napari_deepspace.learn.networks import augment, build_network, choose_device, to_input
+from napari_deepspace.learn.networks import Network, augment, build_network, choose_device, each_view, set_training_mode, to_input
 from napari_deepspace.learn.splits import TEST, TRAINING, VALIDATION
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings
-from napari_deepspace.tiles import cut_tiles, tile_radius_px
 
 TRIAL_TILES = 32
 PAPER = NetworkSettings()
@@ -69,21 +68,35 @@ def _estimate_one(label: str, sections: Sequence[Section], settings: RunSettings
     section = sections[0]
     some = section.centres_yx[np.linspace(0, section.adata.n_obs - 1, min(TRIAL_TILES, section.adata.n_obs)).astype(int)]
     began = time.perf_counter()
-    tiles = cut_tiles(section.require_slide(), some, tile_radius_px(data.tile_um, section.mpp), tile_side_px(settings, data.tile_um))
+    context = settings.model.context if isinstance(settings.model, NetworkSettings) else None
+    tiles = result_of(section_tiles(section, some, data.tile_um, tile_side_px(settings, data.tile_um), context))
     cutting = (time.perf_counter() - began) / len(tiles) * n
     base_gb = psutil.Process().memory_info().rss / 1e9
     tiles_gb = n * tiles[0].nbytes / 1e9
     if isinstance(settings.model, QuickSettings):
-        tile_features(tiles[:4])  # the first call also sets things up
-        began = time.perf_counter()
-        tile_features(tiles)
-        seconds = cutting + (time.perf_counter() - began) / len(tiles) * n + _ridge_seconds(data.split.parts, len(data.genes))
-        device, reason, memory = torch.device("cpu"), "Quick needs no GPU", base_gb + 0.4
+        looking, looking_gb = _looking_cost(settings.model, tiles)
+        seconds = cutting + looking * n + _ridge_seconds(data.split.parts, len(data.genes))
+        device, reason, memory = torch.device("cpu"), "Quick needs no GPU", base_gb + looking_gb
     else:
         device, reason = choose_device(settings.model.device)
         seconds_network, network_gb = _network_cost(settings.model, tiles, len(data.genes), data.split.parts, data.split.home, device)
         seconds, memory = cutting + seconds_network, base_gb + tiles_gb + network_gb
     return Cost(label, seconds, memory, str(device), reason, f"{label}: about {duration(seconds)}, {memory:.1f} GB")
+
+
+def _looking_cost(quick: QuickSettings, tiles: np.ndarray) -> tuple[float, float]:
+    """Seconds a tile, and GB, of Quick's features: by hand, or of a backbone (random weights cost the same)."""
+    if quick.features == "handmade":
+        tile_features(tiles[:4])  # the first call also sets things up
+        began = time.perf_counter()
+        tile_features(tiles)
+        return (time.perf_counter() - began) / len(tiles), 0.4
+    device, _ = choose_device("auto")
+    network = build_network(quick.features, 1).to(device).eval()
+    images = torch.from_numpy(tiles[:8]).to(device)
+    with torch.inference_mode():
+        seconds = _seconds(lambda: network.features(to_input(images, network)), device)
+    return seconds / len(images), sum(p.numel() for p in network.parameters()) * 4 / 1e9 + _activations_gb(network, images[:1]) * len(images)
 
 
 def _ridge_seconds(parts: np.ndarray, genes: int) -> float:
@@ -101,14 +114,17 @@ def _network_cost(
     settings: NetworkSettings, tiles: np.ndarray, n_genes: int, parts: np.ndarray, home: np.ndarray, device: torch.device
 ) -> tuple[float, float]:
     """Seconds of all folds and epochs, and GB beyond what is already in use, from real steps on a few tiles."""
-    network = build_network(settings.backbone, n_genes).to(device).train()
+    network = build_network(settings, n_genes).to(device)
+    network.trunk.requires_grad_(settings.train == "all")
+    set_training_mode(network, settings)
     weights_gb = sum(p.numel() for p in network.parameters()) * 4 / 1e9
     batch = max(2, min(settings.batch_size, len(tiles), 8 if settings.tile_px > 128 else 32))
     images = torch.from_numpy(tiles[:batch]).to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=1e-4)
 
     def step() -> None:
-        inputs = to_input(augment(images, torch.Generator().manual_seed(0)) if settings.augment else images)
+        changed = each_view(lambda view: augment(view, torch.Generator().manual_seed(0)), images) if settings.augment else images
+        inputs = to_input(changed, network)
         loss = F.smooth_l1_loss(network(inputs), torch.zeros((len(images), n_genes), device=device), reduction="sum")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -118,7 +134,7 @@ def _network_cost(
     update_s = _seconds(optimiser.step, device)  # per step, whatever the batch
     network.eval()
     with torch.inference_mode():
-        predict_s = _seconds(lambda: network(to_input(images)), device)
+        predict_s = _seconds(lambda: network(to_input(images, network)), device)
     per_tile, per_predicted = max(train_s - update_s, 0) / batch, predict_s / batch
     seconds = 0.0
     for fold in range(parts.shape[1]):
@@ -131,7 +147,7 @@ def _network_cost(
     return seconds, weights_gb * (5 + parts.shape[1]) + activations_gb
 
 
-def _activations_gb(network: torch.nn.Module, image: torch.Tensor) -> float:
+def _activations_gb(network: Network, image: torch.Tensor) -> float:
     """GB that the backward pass keeps for one tile: what autograd saves, weights left out."""
     own = {p.data_ptr() for p in network.parameters()}
     saved: dict[int, int] = {}
@@ -143,7 +159,7 @@ def _activations_gb(network: torch.nn.Module, image: torch.Tensor) -> float:
 
     network.eval()  # batch normalisation in training mode refuses a single value; what is saved is the same
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        network(to_input(image)).sum()
+        network(to_input(image, network)).sum()
     return sum(saved.values()) * 1.3 / 1e9  # the passing gradients of the largest layers
 
 

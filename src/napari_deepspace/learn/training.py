@@ -56,7 +56,7 @@ def fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> Ge
         network.epochs if network else 0, str(device), reason, data.split.words, NORMALISATIONS[settings.normalisation], os.getpid(),
     )  # fmt: skip
     yield from _warn_of_seldom_detected(data, settings)
-    inputs, rgb = yield from _inputs(data, network)
+    inputs, rgb = yield from _inputs(data, settings)
     # the scale of what is shown and scored; nothing is learned from it
     target_sum = float(np.median(data.totals[data.keep]))
     measured = yield from values_fitted_on(data, data.keep, settings.normalisation, target_sum, threads)
@@ -113,13 +113,13 @@ class _State:
         return file
 
 
-def _inputs(data: TrainingData, network: NetworkSettings | None) -> Generator[Event, None, tuple[np.ndarray, np.ndarray]]:
+def _inputs(data: TrainingData, settings: RunSettings) -> Generator[Event, None, tuple[np.ndarray, np.ndarray]]:
     """The model's input per spot (tiles, or standardised features) and the standardised mean colour, all sections; 0 where there is no tissue."""
-    inputs, colours = [], []
+    inputs, colours, network = [], [], isinstance(settings.model, NetworkSettings)
     for section, verdict in zip(data.sections, data.filters, strict=True):
         rows = np.flatnonzero(verdict.predictable)
-        looks, rgb = yield from section_looks(section, section.centres_yx[rows], data.tile_um, data.tile_px, network is not None)
-        inputs.append(_at_rows(looks if network is not None else standardised(looks, looks), rows, section.adata.n_obs))
+        looks, rgb = yield from section_looks(section, section.centres_yx[rows], data.tile_um, data.tile_px, settings.model)
+        inputs.append(_at_rows(looks if network else standardised(looks, looks), rows, section.adata.n_obs))
         colours.append(_at_rows(standardised(rgb, rgb), rows, section.adata.n_obs))
     return np.concatenate(inputs), np.concatenate(colours)
 
