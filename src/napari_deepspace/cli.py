@@ -83,21 +83,24 @@ def train(
     out: Annotated[Path | None, typer.Option(help="run folder; left out: runs/NAME-DATE beside RUN.yaml")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in RUN_DIR from its checkpoint")] = False,
     init: Annotated[bool, typer.Option("--init", help="write a commented RUN.yaml and stop")] = False,
+    preset: Annotated[str | None, typer.Option(help="Quick, DeepSpaCE (paper) or ST-Net, laid over RUN.yaml; --set comes after it")] = None,
     background: Annotated[
         bool, typer.Option("--background", help="run at low priority and leave a core free, so that a window beside it stays smooth")
     ] = False,
 ) -> None:
     """Train as RUN.yaml says; leaves a run folder with model, predictions and scores. Or go on with a run: train --resume RUN_DIR."""
     if init:
-        _init(run_yaml)
+        _init(run_yaml, preset)
         return
+    from napari_deepspace.presets import with_preset
     from napari_deepspace.settings import load_run_settings
     from napari_deepspace.train_command import resume_training, run_training
 
+    changes = tuple(overrides or ())
     if resume:
-        run_dir = resume_training(run_yaml, tuple(overrides or ()), events, background)
+        run_dir = resume_training(run_yaml, changes, events, background)
     else:
-        settings = load_run_settings(run_yaml, tuple(overrides or ()))
+        settings = with_preset(load_run_settings(run_yaml), preset, changes) if preset else load_run_settings(run_yaml, changes)
         run_dir = run_training(settings, out, run_yaml.resolve().parent / "runs", events, background)
     if not events:
         metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
@@ -179,14 +182,15 @@ def evaluate(
         _print_scores(scores)
 
 
-def _init(path: Path) -> None:
+def _init(path: Path, preset: str | None = None) -> None:
+    from napari_deepspace.presets import with_preset
     from napari_deepspace.runs import write_atomic
     from napari_deepspace.settings import RunSettings, SectionSettings, commented_yaml
 
     if path.exists():
         raise SettingsError(f"{path} exists already and was left as it is. Give another name, or delete it first.")
     settings = RunSettings(sections=(SectionSettings(path=Path("path/to/outs")),))
-    write_atomic(path, commented_yaml(settings))
+    write_atomic(path, commented_yaml(with_preset(settings, preset) if preset else settings))
     print(f"{path}: edit sections.path, then: napari-deepspace train {path}")
 
 

@@ -130,8 +130,10 @@ class SplitSettings(_Settings):
         "whole: every spot of these sections trains, the score comes from another section",
     )
     folds: int = Field(5, ge=2, le=20, description="number of folds; every spot is predicted by a model that never saw it")
-    block_um: float | None = Field(None, gt=0, description="side of a spatial block in um; empty: five spot pitches")
-    guard_um: float | None = Field(None, ge=0, description="training spots nearer than this to a test spot are left out; empty: one tile width")
+    block_um: float | None = Field(None, gt=0, description="side of a spatial block in um; empty: five spot pitches, or twice the guard band if more")
+    guard_um: float | None = Field(
+        None, ge=0, description="training spots nearer than this to a test spot are left out; empty: one tile width, with a context the wider view's"
+    )
     validation: float = Field(0.2, gt=0, lt=1, description="share of the training part kept for early stopping")
     seed: int = Field(0, ge=0, description="seed of the split")
 
@@ -255,7 +257,7 @@ def settings_error(error: ValidationError, where: str) -> SettingsError:
 def load_run_settings(path: Path, overrides: tuple[str, ...] = ()) -> RunSettings:
     """Read RUN.yaml; ``overrides`` are ``key.sub=value`` strings with YAML values.
 
-    Relative section and image paths are taken from the folder of the YAML file.
+    Relative paths of sections, their files and a file of weights are taken from the folder of the YAML file.
 
     Raises
     ------
@@ -277,6 +279,9 @@ def load_run_settings(path: Path, overrides: tuple[str, ...] = ()) -> RunSetting
         for key in ("path", "image", "outlines", "clusters", "obs"):
             if isinstance(section, dict) and section.get(key):
                 section[key] = base / str(section[key])
+    model = values.get("model")
+    if isinstance(model, dict) and (base / str(model.get("weights"))).is_file():  # a model of frozen features needs it again, from anywhere
+        model["weights"] = str(base / str(model["weights"]))
     return run_settings(values, str(path))
 
 

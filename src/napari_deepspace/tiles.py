@@ -49,27 +49,36 @@ def cut_tiles(slide: Slide, centres_yx: np.ndarray, radius_px: int, out_px: int 
 
 
 def iter_tiles(
-    slide: Slide, centres_yx: np.ndarray, radius_px: int, out_px: int | None = None, batch: int = 64
+    slide: Slide, centres_yx: np.ndarray, radius_px: int, out_px: int | None = None, batch: int = 64, level: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of (indices into ``centres_yx``, tiles as from :func:`cut_tiles`), in the order that reads the file once.
 
-    Memory is that of one batch, however large the slide; every index comes exactly once.
+    Memory is that of one batch, however large the slide; every index comes exactly once. Centres and radius count full-resolution pixels, whatever
+    ``level`` of the slide is read; on a reduced level both are rounded to its pixels.
     """
-    centres = _whole(centres_yx)
-    order = read_order(slide, centres, radius_px)
+    share = slide.levels[level].shape[0] / slide.shape[0]
+    centres = _whole(np.asarray(centres_yx, dtype=np.float64) * share)
+    radius = radius_px if level == 0 else max(1, round(radius_px * share))
+    order = read_order(slide, centres, radius, level)
     for start in range(0, len(order), batch):
         indices = order[start : start + batch]
-        yield indices, np.stack([_cut(slide, centres[index], radius_px, out_px or 2 * radius_px) for index in indices])
+        yield indices, np.stack([_cut(slide, centres[index], radius, out_px or 2 * radius, level) for index in indices])
 
 
-def read_order(slide: Slide, centres_yx: np.ndarray, radius_px: int) -> np.ndarray:
+def coarsest_level(slide: Slide, radius_px: int, out_px: int) -> int:
+    """The smallest level of ``slide`` on which a tile of ``radius_px`` (full-resolution) is still at least ``out_px`` wide."""
+    enough = [number for number, level in enumerate(slide.levels) if 2 * radius_px * level.shape[0] >= out_px * slide.shape[0]]
+    return max(enough, default=0)
+
+
+def read_order(slide: Slide, centres_yx: np.ndarray, radius_px: int, level: int = 0) -> np.ndarray:
     """Order in which to visit centres so that the slide's cache suffices to decode each file tile once: indices (n,).
 
     Along the rows of file tiles, always from left to right, so that what is needed soonest was used last; on slides so wide that the rows
     a tile touches exceed the cache, in vertical stripes (only file tiles where two stripes meet are then decoded twice).
     """
     corners = np.maximum(np.asarray(centres_yx) - radius_px, 0)
-    height, width = slide.levels[0].chunks[:2]
+    height, width = slide.levels[level].chunks[:2]
     rows, columns = (-(-(2 * radius_px - 1) // size) + 1 for size in (height, width))  # of file tiles that one tile touches at most
     stripe = max(1, slide.cache_bytes // (height * width * 3 * (rows + 1)) - columns)
     return np.lexsort((corners[:, 1], corners[:, 0] // height, corners[:, 1] // width // stripe))
@@ -102,16 +111,16 @@ def _whole(centres_yx: np.ndarray) -> np.ndarray:
     return np.rint(centres).astype(np.int64)
 
 
-def _cut(slide: Slide, centre: np.ndarray, radius: int, side: int) -> np.ndarray:
+def _cut(slide: Slide, centre: np.ndarray, radius: int, side: int, level: int = 0) -> np.ndarray:
     if radius < 1:
         raise ValueError(f"a tile needs a radius of at least 1 px, not {radius}")
-    (height, width), (y, x) = slide.shape, (int(centre[0]), int(centre[1]))
+    (height, width), (y, x) = slide.levels[level].shape[:2], (int(centre[0]), int(centre[1]))
     if radius <= y <= height - radius and radius <= x <= width - radius:
-        tile = slide.read_region(y - radius, x - radius, 2 * radius, 2 * radius)
+        tile = slide.read_region(y - radius, x - radius, 2 * radius, 2 * radius, level)
     else:
         rows, columns = _mirrored(y - radius, y + radius, height), _mirrored(x - radius, x + radius, width)
         top, left = int(rows.min()), int(columns.min())
-        part = slide.read_region(top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1)
+        part = slide.read_region(top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1, level)
         tile = part[np.ix_(rows - top, columns - left)]
     if side == 2 * radius:
         return tile

@@ -1,20 +1,15 @@
 """Linear maps, features, networks and the files they live in."""
 
-import os
-import pickle  # noqa: TID251 - to make the file that must be refused
-
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 
-from napari_deepspace.errors import SettingsError, TrainingError
+from napari_deepspace.errors import SettingsError
 from napari_deepspace.learn.features import stain_density, tile_features
 from napari_deepspace.learn.linear import fit_ridge
-from napari_deepspace.learn.networks import augment, build_network, choose_device, starting_network
-from napari_deepspace.settings import NetworkSettings
+from napari_deepspace.learn.networks import choose_device
 
 
 def test_ridge_equals_scikit_learn():
@@ -59,56 +54,6 @@ def test_stains_equal_scikit_image():
     np.testing.assert_allclose(np.maximum(ours / -scale, 0), theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize("backbone", ["vgg16", "densenet121", "resnet18", "mobilenet_v3_small"])
-def test_backbones_get_a_new_head(backbone):
-    """Every backbone takes tiles of any usual size and gives one output a gene."""
-    network = build_network(backbone, 3).eval()
-    with torch.inference_mode():
-        assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
-
-
-def test_weights_from_a_file(tmp_path):
-    """A file of weights fills all but the head; head-only training leaves the rest fixed."""
-    source = build_network("resnet18", 1000)
-    save_file(source.state_dict(), tmp_path / "w.safetensors")
-    torch.save(source.state_dict(), tmp_path / "w.pth")
-    for name in ("w.safetensors", "w.pth"):
-        network = starting_network(NetworkSettings(backbone="resnet18", weights=str(tmp_path / name), train="head"), 4)
-        assert torch.equal(network.conv1.weight, source.conv1.weight)
-        assert network.fc.out_features == 4
-        assert [name for name, p in network.named_parameters() if p.requires_grad] == ["fc.weight", "fc.bias"]
-
-
-def test_weights_that_do_not_fit_or_could_run_code_are_refused(tmp_path):
-    """Another backbone's weights, a missing file and a pickle that runs code each end in one sentence."""
-    save_file(build_network("mobilenet_v3_small", 5).state_dict(), tmp_path / "other.safetensors")
-
-    class Harm:
-        def __reduce__(self):
-            return (os.system, (f"touch {tmp_path / 'harm'}",))
-
-    with open(tmp_path / "harm.pth", "wb") as file:
-        pickle.dump(Harm(), file)
-    (tmp_path / "text.safetensors").write_text("no weights")
-    for name, found in (
-        ("other.safetensors", "do not fit"),
-        ("none.pth", "No file"),
-        ("harm.pth", "could run code|read as weights"),
-        ("text.safetensors", "read as weights"),
-    ):
-        with pytest.raises(TrainingError, match=found):
-            starting_network(NetworkSettings(backbone="resnet18", weights=str(tmp_path / name)), 4)
-    assert not (tmp_path / "harm").exists()
-
-
-def test_weights_that_cannot_be_downloaded_are_never_replaced_by_chance(monkeypatch, tmp_path):
-    """Without ImageNet weights training stops and says what to do."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing answers there
-    with pytest.raises(TrainingError, match="from scratch"):
-        starting_network(NetworkSettings(backbone="resnet18"), 4)
-
-
 def test_device_is_chosen_with_a_reason():
     """auto always works and says why; a device that is not there is refused."""
     device, reason = choose_device("auto")
@@ -119,17 +64,3 @@ def test_device_is_chosen_with_a_reason():
     if not torch.cuda.is_available():
         with pytest.raises(SettingsError, match="finds none"):
             choose_device("cuda")
-
-
-def test_augmentation_keeps_the_tile_and_is_reproducible():
-    """All eight symmetries occur, colours change little, and the same seed gives the same tiles."""
-    ramp = np.zeros((64, 16, 16, 3), dtype=np.uint8)
-    ramp[:, :, :, 0] = np.arange(16)[:, None] * 10 + 20
-    ramp[:, :, :, 1] = np.arange(16)[None, :] * 5 + 90
-    tiles = torch.from_numpy(ramp)
-    one, two, other = (augment(tiles, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert torch.equal(one, two)
-    assert not torch.equal(one, other)
-    assert abs(one.float().mean() - tiles.float().mean()) < 10
-    corners = {(*(tile[0, 0, :2] > tile[8, 8, :2]).tolist(), bool(tile[0, 8, 0] != tile[8, 8, 0])) for tile in one}
-    assert len(corners) == 8

@@ -44,6 +44,11 @@ def test_relative_paths_count_from_the_file(tmp_path):
     settings = load_run_settings(write(tmp_path, "sections: [{path: data/outs, image: he.tif}]"))
     assert settings.sections[0].path == tmp_path / "data" / "outs"
     assert settings.sections[0].image == tmp_path / "he.tif"
+    (tmp_path / "w.pth").touch()
+    for kind in ("quick", "network"):
+        for weights, expected in (("w.pth", str(tmp_path / "w.pth")), ("pretrained", "pretrained")):
+            text = f"sections: [{{path: outs}}]\nmodel: {{kind: {kind}, weights: {weights}}}"
+            assert load_run_settings(write(tmp_path, text)).model.weights == expected
 
 
 def test_overrides():

@@ -15,15 +15,14 @@ import torch.nn.functional as F
 
 from napari_deepspace.errors import TrainingError
 from napari_deepspace.events import result_of
-from napari_deepspace.learn.data import gather, tile_side_px
+from napari_deepspace.learn.data import gather, section_tiles, tile_side_px
 from napari_deepspace.learn.features import tile_features
 from napari_deepspace.learn.model import network_outputs
-from napari_deepspace.learn.networks import build_network, choose_device, set_training_mode
+from napari_deepspace.learn.networks import Network, build_network, choose_device, set_training_mode, to_input
 from napari_deepspace.learn.optimise import make_optimiser, training_step
 from napari_deepspace.learn.splits import TEST, TRAINING, VALIDATION
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings
-from napari_deepspace.tiles import cut_tiles, tile_radius_px
 
 TRIAL_TILES = 32
 CPU_TILES = 4
@@ -73,21 +72,36 @@ def _estimate_one(label: str, sections: Sequence[Section], settings: RunSettings
     section = sections[0]
     some = section.centres_yx[np.linspace(0, section.adata.n_obs - 1, min(TRIAL_TILES, section.adata.n_obs)).astype(int)]
     began = time.perf_counter()
-    tiles = cut_tiles(section.require_slide(), some, tile_radius_px(data.tile_um, section.mpp), tile_side_px(settings, data.tile_um))
+    context = settings.model.context if isinstance(settings.model, NetworkSettings) else None
+    tiles = result_of(section_tiles(section, some, data.tile_um, tile_side_px(settings, data.tile_um), context))
     cutting = (time.perf_counter() - began) / len(tiles) * n
     base_gb = psutil.Process().memory_info().rss / 1e9
     tiles_gb = n * tiles[0].nbytes / 1e9
     if isinstance(settings.model, QuickSettings):
-        tile_features(tiles[:4])  # the first call also sets things up
-        began = time.perf_counter()
-        tile_features(tiles)
-        seconds = cutting + (time.perf_counter() - began) / len(tiles) * n + _ridge_seconds(data.split.parts, len(data.target.names))
-        device, reason, memory = torch.device("cpu"), "Quick needs no GPU", base_gb + 0.4
+        looking, looking_gb = _looking_cost(settings.model, tiles)
+        seconds = cutting + looking * n + _ridge_seconds(data.split.parts, len(data.target.names))
+        device, reason, memory = torch.device("cpu"), "Quick needs no GPU", base_gb + looking_gb
     else:
         device, reason = choose_device(settings.model.device)
         seconds_network, memory_gb = _network_cost(settings.model, tiles, len(data.target.names), data.split.parts, data.split.home, device)
         seconds, memory = cutting + seconds_network, base_gb + tiles_gb + memory_gb
     return Cost(label, seconds, memory, str(device), reason, f"{label}: about {duration(seconds)}, {memory:.1f} GB")
+
+
+def _looking_cost(quick: QuickSettings, tiles: np.ndarray) -> tuple[float, float]:
+    """Seconds a tile, and GB, of Quick's features: by hand, or of a backbone (random weights cost the same)."""
+    if quick.features == "handmade":
+        tile_features(tiles[:4])  # the first call also sets things up
+        began = time.perf_counter()
+        tile_features(tiles)
+        return (time.perf_counter() - began) / len(tiles), 0.4
+    device, _ = choose_device("auto")
+    network = build_network(quick.features, 1).to(device).eval()
+    images = torch.from_numpy(tiles[:8]).to(device)
+    with torch.inference_mode():
+        seconds = _seconds(lambda: network.features(to_input(images, network)), device)
+    weights_gb = sum(p.numel() for p in network.parameters()) * 4 / 1e9
+    return seconds / len(images), weights_gb + _activations_gb(network, to_input(images[:1], network)) * len(images)
 
 
 def _ridge_seconds(parts: np.ndarray, genes: int) -> float:
@@ -105,7 +119,8 @@ def _network_cost(
     settings: NetworkSettings, tiles: np.ndarray, n_outputs: int, parts: np.ndarray, home: np.ndarray, device: torch.device
 ) -> tuple[float, float]:
     """Seconds of all folds and epochs, and GB beyond what is already in use, from real steps on a few tiles."""
-    network = build_network(settings.backbone, n_outputs).to(device)
+    network = build_network(settings, n_outputs).to(device)
+    network.trunk.requires_grad_(settings.train == "all")
     set_training_mode(network, settings)
     micro_batch = choose_micro_batch(settings, n_outputs, 0, settings.tile_px, device)
     batch = max(2, min(settings.batch_size, len(tiles), 8 if settings.tile_px > 128 else 32))
@@ -142,7 +157,8 @@ def choose_micro_batch(settings: NetworkSettings, n_outputs: int, n_spots: int, 
         Not even one tile fits beside the ``n_spots`` tiles of ``tile_px``. A CPU would not fail but swap for ever.
     """
     free_gb = torch.cuda.mem_get_info(device)[0] / 1e9 if device.type == "cuda" else psutil.virtual_memory().available / 1e9
-    tiles_gb = 0.0 if device.type == "cuda" else n_spots * tile_px * tile_px * 3 / 1e9
+    views = 1 if settings.context is None else 2
+    tiles_gb = 0.0 if device.type == "cuda" else n_spots * views * tile_px * tile_px * 3 / 1e9
     usual = settings.batch_size if device.type == "cuda" or _looks_at_the_batch(settings, n_outputs) else CPU_TILES
     count = min(settings.micro_batch or usual, settings.batch_size)
     while (needed := tiles_gb + network_gb(settings, n_outputs, tile_px, count)) > free_gb and count > 1 and settings.micro_batch is None:
@@ -169,10 +185,13 @@ def _looks_at_the_batch(settings: NetworkSettings, n_outputs: int) -> bool:
     return any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
-def _sketch(settings: NetworkSettings, n_outputs: int, tile_px: int) -> tuple[torch.nn.Module, torch.Tensor]:
+def _sketch(settings: NetworkSettings, n_outputs: int, tile_px: int) -> tuple[Network, torch.Tensor]:
     """The network and one input without any numbers in them: shapes are enough to tell their size."""
+    views = () if settings.context is None else (2,)
     with torch.device("meta"):
-        return build_network(settings.backbone, n_outputs), torch.zeros((1, 3, tile_px, tile_px))
+        network = build_network(settings, n_outputs)
+        network.trunk.requires_grad_(settings.train == "all")
+        return network, torch.zeros((1, *views, 3, tile_px, tile_px))
 
 
 def _activations_gb(network: torch.nn.Module, image: torch.Tensor) -> float:

@@ -12,13 +12,14 @@ from napari_deepspace.analyse.baselines import standardise
 from napari_deepspace.errors import DataError, TrainingError
 from napari_deepspace.events import Event, Progress
 from napari_deepspace.learn.features import tile_features
+from napari_deepspace.learn.frozen import backbone_features, backbone_px
 from napari_deepspace.learn.splits import Split, make_split
 from napari_deepspace.preprocess.filters import SpotFilter
 from napari_deepspace.preprocess.prepare import prepare, tile_side_um
 from napari_deepspace.section import Section
-from napari_deepspace.settings import NetworkSettings, RunSettings
+from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings
 from napari_deepspace.target import Target, choose_target, measured
-from napari_deepspace.tiles import iter_tiles, tile_radius_px
+from napari_deepspace.tiles import coarsest_level, iter_tiles, tile_radius_px
 
 BATCH = 64
 
@@ -96,7 +97,8 @@ def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Even
         tile_px=tile_side_px(settings, tile_um),
     )
     usable = data.keep & (yield from _known(data))
-    data.split = make_split(centres_um, [usable[data.rows(n)] for n in range(len(sections))], settings.split, tile_um, sections[0].platform.pitch_um)
+    parts = [usable[data.rows(number)] for number in range(len(sections))]
+    data.split = make_split(centres_um, parts, settings.split, widest_view_um(settings, tile_um), sections[0].platform.pitch_um)
     return data
 
 
@@ -135,18 +137,38 @@ def tile_side_px(settings: RunSettings, tile_um: float) -> int:
     """Pixels a side that tiles are resized to."""
     if isinstance(settings.model, NetworkSettings):
         return settings.model.tile_px
+    if settings.model.features != "handmade":
+        return backbone_px(settings.model.features)
     return min(512, max(32, round(tile_um / settings.model.um_per_px / 2) * 2))
 
 
-def section_tiles(section: Section, centres_yx: np.ndarray, tile_um: float, tile_px: int) -> Generator[Event, None, np.ndarray]:
-    """All tiles at ``centres_yx`` (n, 2), uint8 (n, tile_px, tile_px, 3), with progress."""
-    tiles = np.empty((len(centres_yx), tile_px, tile_px, 3), dtype=np.uint8)
+def widest_view_um(settings: RunSettings, tile_um: float) -> float:
+    """Side in um of the widest square that the model looks at around a spot: the tile, or its context."""
+    context = settings.model.context if isinstance(settings.model, NetworkSettings) else None
+    return tile_um * (context or 1)
+
+
+def section_tiles(
+    section: Section, centres_yx: np.ndarray, tile_um: float, tile_px: int, context: float | None = None
+) -> Generator[Event, None, np.ndarray]:
+    """All tiles at ``centres_yx`` (n, 2), uint8 (n, tile_px, tile_px, 3), with progress.
+
+    With a ``context`` both views of a spot, (n, 2, tile_px, tile_px, 3): the tile, and the square ``context`` times as wide around the same centre,
+    resized to as many pixels. It is read from the coarsest level of the slide that has them: at full resolution 4 times the width would be 16 times
+    the work.
+    """
+    slide, n = section.require_slide(), len(centres_yx)
+    multiples = (1.0,) if context is None else (1.0, context)
+    tiles = np.empty((n, len(multiples), tile_px, tile_px, 3), dtype=np.uint8)
     done = 0
-    for index, batch in iter_tiles(section.require_slide(), centres_yx, tile_radius_px(tile_um, section.mpp), tile_px, BATCH):
-        tiles[index] = batch
-        done += len(batch)
-        yield Progress(f"cutting tiles of {section.library_id}", done, len(tiles))
-    return tiles
+    for view, multiple in enumerate(multiples):
+        radius = tile_radius_px(tile_um * multiple, section.mpp)
+        level = coarsest_level(slide, radius, tile_px) if view else 0
+        for index, batch in iter_tiles(slide, centres_yx, radius, tile_px, BATCH, level):
+            tiles[index, view] = batch
+            done += len(batch)
+            yield Progress(f"cutting tiles of {section.library_id}", done, n * len(multiples))
+    return tiles if context is not None else tiles[:, 0]
 
 
 def section_features(section: Section, centres_yx: np.ndarray, tile_um: float, tile_px: int) -> Generator[Event, None, np.ndarray]:
@@ -165,16 +187,19 @@ def section_features(section: Section, centres_yx: np.ndarray, tile_um: float, t
 
 
 def section_looks(
-    section: Section, centres_yx: np.ndarray, tile_um: float, tile_px: int, network: bool
+    section: Section, centres_yx: np.ndarray, tile_um: float, tile_px: int, model: QuickSettings | NetworkSettings
 ) -> Generator[Event, None, tuple[np.ndarray, np.ndarray]]:
-    """What a model looks at around ``centres_yx`` (n, 2): tiles for a network, else Quick's features; and the mean colour, float64 (n, 3).
+    """What a model looks at around ``centres_yx`` (n, 2): tiles for a network, else Quick's features; and the tiles' mean colour, float64 (n, 3).
 
     Features and colours are not standardised.
     """
-    if network:
-        tiles = yield from section_tiles(section, centres_yx, tile_um, tile_px)
-        return tiles, mean_rgb(tiles)
-    features = yield from section_features(section, centres_yx, tile_um, tile_px)
+    if isinstance(model, NetworkSettings):
+        tiles = yield from section_tiles(section, centres_yx, tile_um, tile_px, model.context)
+        return tiles, mean_rgb(tiles if model.context is None else tiles[:, 0])
+    if model.features == "handmade":
+        features = yield from section_features(section, centres_yx, tile_um, tile_px)
+    else:
+        features = yield from backbone_features(section, centres_yx, tile_um, tile_px, model)
     return features, features[:, :3].astype(np.float64)
 
 
@@ -185,4 +210,4 @@ def standardised(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 def mean_rgb(tiles: np.ndarray) -> np.ndarray:
     """Mean R, G, B in 0..1 of uint8 tiles (n, s, s, 3): float64 (n, 3)."""
-    return tiles.reshape(len(tiles), -1, 3).mean(axis=1) / 255
+    return tiles.mean(axis=(1, 2)) / 255

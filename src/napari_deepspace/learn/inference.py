@@ -87,10 +87,10 @@ def _outputs(
 ) -> Generator[Event, None, tuple[list[np.ndarray], np.ndarray]]:
     """Scaled outputs of every member, each (n, n_genes), and the mean colour (n, 3), standardised by the tiles at ``reference`` (None: their own)."""
     network = isinstance(model.settings.model, NetworkSettings)
-    looks, rgb = yield from section_looks(section, centres, model.tile_um, model.tile_px, network)
+    looks, rgb = yield from section_looks(section, centres, model.tile_um, model.tile_px, model.settings.model)
     by, by_colour = looks, rgb
     if reference is not None:
-        by, by_colour = yield from section_looks(section, reference, model.tile_um, model.tile_px, network)
+        by, by_colour = yield from section_looks(section, reference, model.tile_um, model.tile_px, model.settings.model)
     if not network:
         inputs = standardised(looks, by)
         return [member.linear.predict(inputs) for member in model.members if member.linear is not None], standardised(rgb, by_colour)

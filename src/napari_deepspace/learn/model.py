@@ -73,7 +73,7 @@ class Member:
         fitted = FittedTarget(target, float(tensors["target_sum"][0]), arrays["low"], arrays["high"], arrays["weights"])
         member = Member(fitted, arrays["rgb"])
         if isinstance(settings.model, NetworkSettings):
-            network = build_network(settings.model.backbone, len(target.names))
+            network = build_network(settings.model, len(target.names))
             network.load_state_dict({key.removeprefix("network/"): value for key, value in tensors.items() if key.startswith("network/")})
             member.network = network.eval()
         else:

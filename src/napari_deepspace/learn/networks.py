@@ -1,85 +1,99 @@
-"""Backbones with a new last layer, their starting weights, and the device they run on."""
+"""Networks: a trunk with a new last layer, their starting weights, and the device they run on."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from napari_deepspace.errors import SettingsError, TrainingError
+from napari_deepspace.errors import SettingsError
+from napari_deepspace.learn.backbones import HEADS, IMAGENET_MEAN, IMAGENET_SD, facts_of, make_trunk, pooled
+from napari_deepspace.learn.weights import load_weights
 from napari_deepspace.settings import NetworkSettings
 
-IMAGENET_MEAN, IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-HEAD = {"vgg16": "classifier.6", "densenet121": "classifier", "resnet18": "fc", "mobilenet_v3_small": "classifier.3"}
+
+class Network(nn.Module):
+    """A trunk and a linear last layer: float (n, 3, h, w) to (n, n_outputs).
+
+    With a context it takes two views of a spot, (n, 2, 3, h, w): the tile and a wider field of view. One trunk, with the same weights, looks at
+    both, and the last layer sees the features of both side by side: the context costs a second pass, but no second set of weights.
+    ``mean`` and ``sd`` are those of the trunk's input (buffers, stored with the weights).
+    """
+
+    mean: torch.Tensor
+    sd: torch.Tensor
+
+    def __init__(self, trunk: nn.Module, head: nn.Linear, mean: Sequence[float], sd: Sequence[float], old_head: str = ""):
+        super().__init__()
+        self.trunk, self.head = trunk, head
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("sd", torch.tensor(sd))
+        self._old_head = old_head
+        self.register_load_state_dict_pre_hook(_rename_old_keys)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What the last layer sees: (n, n_features), with a context (n, 2 n_features)."""
+        one_view = pooled(self.trunk(images.flatten(0, -4)), self.trunk)
+        return one_view.reshape(len(images), -1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(images))
 
 
-def build_network(backbone: str, n_outputs: int) -> nn.Module:
-    """A torchvision network with random weights and ``n_outputs`` outputs: float (n, 3, h, w) to (n, n_outputs)."""
-    network = torchvision.models.get_model(backbone, weights=None)
-    head = network.get_submodule(HEAD[backbone])
-    assert isinstance(head, nn.Linear)
-    network.set_submodule(HEAD[backbone], nn.Linear(head.in_features, n_outputs))
-    return network
+def _rename_old_keys(network: Network, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """The first version saved torchvision's networks as they are, the last layer among the others."""
+    if not network._old_head or f"{prefix}head.weight" in state:
+        return
+    for key in [key for key in state if key.startswith(prefix)]:
+        name = key.removeprefix(prefix)
+        last = name.removeprefix(f"{network._old_head}.")
+        state[f"{prefix}head.{last}" if last != name else f"{prefix}trunk.{name}"] = state.pop(key)
+    state |= {f"{prefix}mean": network.mean, f"{prefix}sd": network.sd}
 
 
-def starting_network(settings: NetworkSettings, n_outputs: int, head_bias: Any = None) -> nn.Module:
-    """A network with the weights that ``settings.weights`` names, its head fresh.
+def build_network(settings: NetworkSettings | str, n_outputs: int) -> Network:
+    """A network with random weights and ``n_outputs`` outputs, of the ``settings`` or of a backbone's name.
+
+    Raises
+    ------
+    TrainingError
+        timm is not installed, has no such model, or the model cannot take tiles of this size.
+    """
+    named = isinstance(settings, str)
+    settings = NetworkSettings(backbone=settings) if isinstance(settings, str) else settings
+    facts = facts_of(settings.backbone, None if named else settings.tile_px)
+    trunk = make_trunk(settings.backbone)
+    views = 1 if settings.context is None else 2
+    return Network(trunk, nn.Linear(views * facts.n_features, n_outputs), facts.mean, facts.sd, HEADS.get(settings.backbone, ""))
+
+
+def starting_network(settings: NetworkSettings, n_outputs: int, head_bias: np.ndarray | torch.Tensor | None = None) -> Network:
+    """A network with the weights that ``settings.weights`` names and a fresh last layer, whose bias (n_outputs,) is ``head_bias`` if given.
 
     Raises
     ------
     TrainingError
         The weights cannot be had or do not fit the backbone. There is no silent fall to random weights.
     """
-    network = build_network(settings.backbone, n_outputs)
+    network = build_network(settings, n_outputs)
     if settings.weights != "scratch":
-        state = _weights(settings)
-        fresh = network.state_dict()
-        head = HEAD[settings.backbone]
-        kept = {key: value for key, value in state.items() if not key.startswith(head)}
-        wrong = [key for key in fresh if not key.startswith(head) and (key not in kept or kept[key].shape != fresh[key].shape)]
-        if wrong:
-            raise TrainingError(
-                f"The weights in {settings.weights} do not fit {settings.backbone} ({wrong[0]} is missing or has another shape)."
-            )
-        network.load_state_dict({**fresh, **{key: kept[key] for key in fresh if not key.startswith(head)}})
+        load_weights(network.trunk, settings.backbone, settings.weights)
+    if head_bias is not None:
+        with torch.no_grad():
+            network.head.bias.copy_(torch.as_tensor(head_bias))
     if settings.train == "head":
-        for name, parameter in network.named_parameters():
-            parameter.requires_grad = name.startswith(HEAD[settings.backbone])
+        network.trunk.requires_grad_(False)
     return network
 
 
-def _weights(settings: NetworkSettings) -> dict[str, torch.Tensor]:
-    if settings.weights == "pretrained":
-        try:
-            return torchvision.models.get_model_weights(settings.backbone).DEFAULT.get_state_dict(progress=False, check_hash=True)
-        except (OSError, RuntimeError) as error:  # no network, a proxy, a broken download
-            raise TrainingError(
-                f"The ImageNet weights of {settings.backbone} could not be downloaded ({error}). Give a file (model.weights: FILE.safetensors or "
-                "FILE.pth), or start from scratch (model.weights: scratch); with few spots from scratch is usually worse than Quick."
-            ) from error
-    path = Path(settings.weights)
-    if not path.is_file():
-        raise TrainingError(f"No file of weights at {path}. Set model.weights to pretrained, scratch, or an existing .safetensors or .pth file.")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)  # weights_only: a file cannot run code
-    except (OSError, RuntimeError, SafetensorError, ValueError, KeyError, EOFError, TypeError) as error:
-        raise TrainingError(
-            f"{path} could not be read as weights ({type(error).__name__}). Give a .safetensors file or a plain state dict saved by torch."
-        ) from error
-    except Exception as error:
-        if type(error).__name__ != "UnpicklingError":
-            raise
-        raise TrainingError(f"{path} holds more than plain weights and was not opened, since it could run code. Give a .safetensors file.") from error
-    if not isinstance(state, dict):
-        raise TrainingError(f"{path} holds no state dict. Give a .safetensors file or a plain state dict saved by torch.")
-    return state
+def set_training_mode(network: Network, settings: NetworkSettings) -> None:
+    """Training mode; a trunk that does not train stays in evaluation mode, so that its batch statistics do not move and nothing drops out."""
+    network.train()
+    if settings.train == "head":
+        network.trunk.eval()
 
 
 def choose_device(wanted: str) -> tuple[torch.device, str]:
@@ -103,30 +117,21 @@ def choose_device(wanted: str) -> tuple[torch.device, str]:
     return torch.device(wanted), "as set"
 
 
-def set_training_mode(network: nn.Module, settings: NetworkSettings) -> None:
-    network.train()
-
-
 def to_input(tiles: torch.Tensor, network: nn.Module | None = None) -> torch.Tensor:
-    """uint8 tiles (n, s, s, 3) to the normalised float (n, 3, s, s) that ImageNet networks expect, on the tiles' device."""
-    mean = torch.tensor(IMAGENET_MEAN, device=tiles.device).view(1, 3, 1, 1)
-    sd = torch.tensor(IMAGENET_SD, device=tiles.device).view(1, 3, 1, 1)
-    return (tiles.permute(0, 3, 1, 2).float() / 255 - mean) / sd
+    """uint8 tiles (n, s, s, 3) to the normalised float (n, 3, s, s), and two views (n, 2, s, s, 3) to (n, 2, 3, s, s), on the tiles' device.
+
+    By the mean and SD of ``network``; without one, ImageNet's.
+    """
+    mean = getattr(network, "mean", None)
+    sd = getattr(network, "sd", None)
+    mean = torch.tensor(IMAGENET_MEAN) if mean is None else mean
+    sd = torch.tensor(IMAGENET_SD) if sd is None else sd
+    shape = (3, 1, 1)
+    return (tiles.movedim(-1, -3).float() / 255 - mean.to(tiles.device).view(shape)) / sd.to(tiles.device).view(shape)
 
 
-def augment(tiles: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Each uint8 tile (n, s, s, 3) turned by a random symmetry of the square, its brightness, contrast and channels changed by up to a tenth."""
-    n = len(tiles)
-    turned = tiles.clone()
-    symmetry = torch.randint(8, (n,), generator=generator)
-    for k in range(8):
-        rows = torch.nonzero(symmetry == k).ravel().to(tiles.device)
-        if len(rows):
-            image = torch.rot90(tiles[rows], k % 4, (1, 2))
-            turned[rows] = torch.flip(image, (1,)) if k >= 4 else image
-    change = 0.9 + 0.2 * torch.rand((n, 1, 1, 3), generator=generator)  # one factor a channel
-    contrast = 0.9 + 0.2 * torch.rand((n, 1, 1, 1), generator=generator)
-    shift = 20 * (torch.rand((n, 1, 1, 1), generator=generator) - 0.5)
-    change, contrast, shift = change.to(tiles.device), contrast.to(tiles.device), shift.to(tiles.device)
-    mean = turned.float().mean(dim=(1, 2), keepdim=True)
-    return (((turned.float() - mean) * contrast + mean) * change + shift).clamp(0, 255).round().to(torch.uint8)
+def each_view(change: Callable[[torch.Tensor], torch.Tensor], tiles: torch.Tensor) -> torch.Tensor:
+    """``change`` (of uint8 (n, s, s, 3)) done to tiles, or to each view of (n, 2, s, s, 3): alike, if it draws the same in every call."""
+    if tiles.ndim == 4:
+        return change(tiles)
+    return torch.stack([change(view) for view in tiles.unbind(dim=1)], dim=1)

@@ -34,11 +34,12 @@ class Split:
         return self.parts.shape[1]
 
 
-def make_split(centres_um: Sequence[np.ndarray], keep: Sequence[np.ndarray], settings: SplitSettings, tile_um: float, pitch_um: float) -> Split:
+def make_split(centres_um: Sequence[np.ndarray], keep: Sequence[np.ndarray], settings: SplitSettings, view_um: float, pitch_um: float) -> Split:
     """Divide the spots of all sections.
 
     ``centres_um`` holds one (n, 2) array per section, ``keep`` one bool (n,): spots that failed the filter are EXCLUDED in every fold,
-    but have a home fold too, so that they can be predicted by a model that saw none of their neighbourhood.
+    but have a home fold too, so that they can be predicted by a model that saw none of their neighbourhood. ``view_um`` is the side of the widest
+    square that a model looks at around a spot: with a guard band of that width no pixel of a training spot's squares lies in a test spot's.
 
     Raises
     ------
@@ -49,9 +50,9 @@ def make_split(centres_um: Sequence[np.ndarray], keep: Sequence[np.ndarray], set
     if kept.sum() < 10:
         raise TrainingError(f"Only {int(kept.sum())} spots pass the filter; training needs at least 10. Lower the UMI and gene thresholds.")
     rng = np.random.default_rng(settings.seed)
-    block_um = settings.block_um or 5 * pitch_um
+    guard_um = view_um if settings.guard_um is None else settings.guard_um
+    block_um = settings.block_um or max(5 * pitch_um, 2 * guard_um)  # around blocks no wider than the band nothing would be left to train on
     groups = _blocks(centres_um, block_um)
-    guard_um = tile_um if settings.guard_um is None else settings.guard_um
     if settings.kind == "whole":
         parts = np.full((len(kept), 1), TRAINING, dtype=np.int8)
         chosen = rng.permutation(np.flatnonzero(kept))[: max(1, round(settings.validation * kept.sum()))]
@@ -88,7 +89,8 @@ def _block_folds(groups: np.ndarray, kept: np.ndarray, folds: int, rng: np.rando
     sizes = np.bincount(groups, weights=kept)
     if (sizes > 0).sum() < folds:
         raise TrainingError(
-            f"The section has {(sizes > 0).sum()} spatial blocks for {folds} folds. Make the blocks smaller (split.block_um) or ask for fewer folds."
+            f"The section has {(sizes > 0).sum()} spatial blocks for {folds} folds. Make the blocks smaller (split.block_um), ask for fewer folds, "
+            "or train on whole sections and score another (split.kind: whole)."
         )
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
@@ -140,13 +142,13 @@ def _fold_parts(
 
 
 def _near_test(test: np.ndarray, centres_um: Sequence[np.ndarray], guard_um: float) -> np.ndarray:
-    """Spots nearer than ``guard_um`` to a test spot of their own section."""
+    """Spots nearer than ``guard_um`` to a test spot of their own section, along rows or columns: squares overlap if they are so in both."""
     near = np.zeros(len(test), dtype=bool)
     first = 0
     for centres in centres_um:
         here = slice(first, first + len(centres))
         first += len(centres)
         if guard_um > 0 and test[here].any():
-            distance, _ = cKDTree(centres[test[here]]).query(centres, distance_upper_bound=guard_um)
+            distance, _ = cKDTree(centres[test[here]]).query(centres, p=np.inf, distance_upper_bound=guard_um)
             near[here] = distance < guard_um
     return near

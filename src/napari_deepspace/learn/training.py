@@ -159,7 +159,7 @@ def _inputs(data: TrainingData, settings: RunSettings) -> Generator[Event, None,
     inputs, colours = [], []
     for section, verdict in zip(data.sections, data.filters, strict=True):
         rows = np.flatnonzero(verdict.predictable)
-        looks, rgb = yield from section_looks(section, section.centres_yx[rows], data.tile_um, data.tile_px, network)
+        looks, rgb = yield from section_looks(section, section.centres_yx[rows], data.tile_um, data.tile_px, settings.model)
         inputs.append(_at_rows(looks if network else standardised(looks, looks), rows, section.adata.n_obs))
         colours.append(_at_rows(standardised(rgb, rgb), rows, section.adata.n_obs))
     return np.concatenate(inputs), np.concatenate(colours)
