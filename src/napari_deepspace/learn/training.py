@@ -187,10 +187,12 @@ def _fold(state: _State, fold: int) -> Generator[Event, None, None]:
     data, settings, target = state.data, state.settings, state.targets[fold]
     learned, tested = state.learned_on(fold), state.tested(fold)
     member = Member(target, state.rgb_fits[fold].astype(np.float32))
+    validation_r = float("nan")
     if isinstance(settings.model, QuickSettings):
         quick, groups = settings.model, data.split.groups[learned]
         member.ridge = fit_ridge(state.inputs[learned], state.scaled[fold], groups, quick.components, quick.alphas)
         outputs = member.ridge.predict(state.inputs[tested])
+        validation_r = _quick_validation_r(state, fold, quick)
     else:
         parts = data.split.parts[:, fold]
         scaled = np.zeros(state.measured.shape, dtype=np.float32)  # rows of other parts are never read
@@ -212,7 +214,16 @@ def _fold(state: _State, fold: int) -> Generator[Event, None, None]:
     state.members.append(member)
     scored = data.split.parts[:, fold] == TEST
     r = mean_r(pearson(state.measured[scored], state.predicted[scored])) if scored.any() else float("nan")
-    yield FoldEnded(fold, data.split.n_folds, r, state.write_map(state.predicted, f"fold{fold + 1}"))
+    yield FoldEnded(fold, data.split.n_folds, r, state.write_map(state.predicted, f"fold{fold + 1}"), validation_r)
+
+
+def _quick_validation_r(state: _State, fold: int, quick: QuickSettings) -> float:
+    """Mean r on the validation part of a fit to the rest of the training part; Quick itself learns from both."""
+    learned = state.learned_on(fold)
+    held = state.data.split.parts[learned, fold] == VALIDATION
+    inputs, values, groups = state.inputs[learned], state.scaled[fold], state.data.split.groups[learned]
+    ridge = fit_ridge(inputs[~held], values[~held], groups[~held], quick.components, quick.alphas)
+    return mean_r(pearson(values[held], ridge.predict(inputs[held])))
 
 
 def _model(state: _State) -> TrainedModel:
