@@ -20,7 +20,7 @@ import yaml
 
 from napari_deepspace.errors import DataError, DeepSpaceError, SettingsError, TrainingError
 from napari_deepspace.events import BatchEnded, EpochEnded, Event, Failed, Finished, FoldEnded, Noted, Progress, Started, TrialEnded
-from napari_deepspace.runs import METRICS, MODEL, EventLog, claim, new_run_dir, running_pid, write_atomic
+from napari_deepspace.runs import CHECKPOINT, METRICS, MODEL, EventLog, claim, new_run_dir, read_events, running_pid, write_atomic
 from napari_deepspace.search_results import (
     BEGUN,
     BEST,
@@ -85,7 +85,11 @@ def search(sections: Sequence[Section], settings: RunSettings, search: SearchSet
         results = [(trial.overrides, trial.score) for trial in trials if trial.state == FINISHED]
         trial = Trial(number, propose(search, number, results), starts=known.starts + 1 if known else 1)
         write_trials(folder, [*trials, trial])
-        trial = yield from _done(trial, trials, sections, settings, folder)
+        try:
+            trial = yield from _done(trial, trials, sections, settings, folder)
+        except BaseException:  # stopped, not died: that does not count as a start
+            write_trials(folder, [*trials, dataclasses.replace(trial, starts=trial.starts - 1)])
+            raise
         trials.append(trial)
         yield _written(folder, settings, search, trials, total, trial)
     facts = summary(trials)
@@ -153,12 +157,13 @@ def _done(trial: Trial, before: Sequence[Trial], sections: Sequence[Section], se
         return dataclasses.replace(trial, state=FAILED, message=message)
     began = time.perf_counter()
     run_dir = folder / f"trial-{trial.number:04d}"
-    shutil.rmtree(run_dir, ignore_errors=True)  # what an unfinished one left
-    run_dir.mkdir()
+    if not (run_dir / CHECKPOINT).exists():  # what an unfinished one left; from a checkpoint it goes on
+        shutil.rmtree(run_dir, ignore_errors=True)
+    run_dir.mkdir(exist_ok=True)
     log = EventLog(run_dir)
     try:
-        events = yield from _run(trial, sections, settings, run_dir, log)
-        result = _result(trial, events, run_dir)
+        yield from _run(trial, sections, settings, run_dir, log)
+        result = _result(trial, run_dir)
     except (DeepSpaceError, MemoryError, RuntimeError) as error:  # torch's everyday failures, memory among them, are RuntimeErrors
         message = str(error) if isinstance(error, DeepSpaceError) else f"{type(error).__name__}: {error}".splitlines()[0]
         log.write(Failed(message))
@@ -168,28 +173,23 @@ def _done(trial: Trial, before: Sequence[Trial], sections: Sequence[Section], se
     return dataclasses.replace(result, seconds=time.perf_counter() - began)
 
 
-def _run(trial: Trial, sections: Sequence[Section], settings: RunSettings, run_dir: Path, log: EventLog) -> Generator[Event, None, list[Event]]:
-    """Train as an ordinary run; returns what its events told of the score."""
+def _run(trial: Trial, sections: Sequence[Section], settings: RunSettings, run_dir: Path, log: EventLog) -> Generator[Event, None, None]:
+    """Train as an ordinary run, every event in the trial's own log."""
     from napari_deepspace.learn.training import fit
 
     name = f"{settings.name} trial {trial.number}"
-    job = fit(sections, with_overrides(settings, trial.overrides).model_copy(update={"name": name}), run_dir)
-    kept: list[Event] = []
-    for event in job:
+    for event in fit(sections, with_overrides(settings, trial.overrides).model_copy(update={"name": name}), run_dir):
         log.write(event)
-        if isinstance(event, (Started, EpochEnded, FoldEnded)):
-            kept.append(event)
         if isinstance(event, PASSED_ON):
             yield event
-    return kept
 
 
-def _result(trial: Trial, events: Sequence[Event], run_dir: Path) -> Trial:
-    """The trial with the scores of its folds."""
+def _result(trial: Trial, run_dir: Path) -> Trial:
+    """The trial with the scores of its folds, as its run's events tell them; what was told again after a checkpoint counts."""
     validation: dict[int, float] = {}
     test: dict[int, float] = {}
     split = ""
-    for event in events:
+    for event in read_events(run_dir):
         match event:
             case Started():
                 split = event.split

@@ -18,7 +18,7 @@ from napari_deepspace.errors import DataError, SettingsError, TrainingError
 from napari_deepspace.events import EpochEnded, Finished, FoldEnded, TrialEnded
 from napari_deepspace.runs import read_events
 from napari_deepspace.search import search
-from napari_deepspace.search_results import Trial, best_trial, held_out_r, in_words, plot, read_trials, summary, table
+from napari_deepspace.search_results import Trial, best_trial, held_out_r, in_words, plot, read_trials, summary, table, write_trials
 from napari_deepspace.search_settings import EXAMPLE, SearchSettings, load_search, number_of_trials, propose, search_settings, with_overrides
 from napari_deepspace.settings import load_run_settings, run_settings
 
@@ -126,15 +126,17 @@ def test_a_trial_that_fails_is_written_down_and_the_search_goes_on(small, phanto
 
 
 def test_a_trial_whose_process_dies_again_and_again_is_given_up(small, phantom_dir, tmp_path):
-    """A trial that was begun twice and never ended is failed, not begun a third time."""
+    """A trial that was begun twice and never ended is failed, not begun a third time; being stopped does not count."""
     settings = settings_for(phantom_dir)
     trials = search_settings({"space": {"model.components": [4, 16]}}, settings)
-    for _ in range(2):  # what a process leaves that dies while the first trial trains
+    for _ in range(3):
         job = search([small], settings, trials, tmp_path)
-        while not any((tmp_path / "trial-0001").glob("run.yaml")):
+        while not (tmp_path / "trial-0001" / "run.yaml").exists():
             next(job)
-        job.close()
+        job.close()  # a stop
         (tmp_path / "trial-0001" / "run.yaml").unlink()
+    assert read_trials(tmp_path)[0].starts == 0
+    write_trials(tmp_path, [dataclasses.replace(read_trials(tmp_path)[0], starts=2)])  # what two processes leave that died
     _, frame = run(small, settings, trials, tmp_path)
     assert frame["state"].tolist() == ["failed", "finished"]
     assert "ended without a word 2 times" in frame["message"][0]
