@@ -4,10 +4,10 @@ STAMP := .venv/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help system install demo test lint bench acceptance screenshots glossary clean
+.PHONY: help system install demo test lint bench acceptance gpu-check screenshots glossary clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 system:
 	@scripts/system-packages
@@ -34,6 +34,10 @@ bench: install ## speed and responsiveness, printed
 
 acceptance: install ## the slow checks: more seeds, real data, the time estimate
 	@scripts/headless $(BIN)/pytest -m acceptance $(ARGS)
+
+gpu-check: ## GPU benchmarks with the torch of python3 (PYTHON=... for another), from gpu-bundle/, which is made where it is missing
+	@test -f gpu-bundle/run.py || { $(MAKE) --no-print-directory install && $(BIN)/python scripts/gpu_bundle.py gpu-bundle; }
+	@$(or $(PYTHON),python3) gpu-bundle/run.py $(ARGS)
 
 screenshots: install ## make docs/images/ anew from the demo
 	@scripts/screenshots

@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("glossary", "project_format", "project", "results", "tiles", "layers", "views", "read", "preprocess", "info", "target"),
     ("analyse",),
     ("learn",),
-    ("blocking", "phantom", "preprocess_command", "train_command"),
+    ("blocking", "phantom", "preprocess_command", "search", "train_command"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""
@@ -28,9 +28,9 @@ FORBIDDEN = (("learn", "read"), ("cli", "_napari"), ("analyse", "learn"))
 
 
 def part_of(module: str) -> str:
-    """``napari_deepspace.learn.model`` -> ``learn``; the helpers of the phantom belong to it."""
+    """``napari_deepspace.learn.model`` -> ``learn``; the helpers of the phantom and of the search belong to them."""
     name = module.removeprefix("napari_deepspace").lstrip(".").split(".")[0]
-    return "phantom" if name.startswith("phantom") else name
+    return next((whole for whole in ("phantom", "search") if name.startswith(whole)), name)
 
 
 def imports_of(path: Path, module_level: bool) -> set[str]:

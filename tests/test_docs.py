@@ -40,5 +40,5 @@ def test_every_make_target_is_explained():
     """`make help` and CONTRIBUTING.md know every target that a developer calls."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)[0].split()) - {"system"}
-    assert set(re.findall(r"^([a-z]+):.*## ", makefile, flags=re.MULTILINE)) == targets
-    assert targets - {"help", "clean"} <= set(re.findall(r"`make ([a-z]+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    assert set(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE)) == targets
+    assert targets - {"help", "clean"} <= set(re.findall(r"`make ([a-z-]+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))

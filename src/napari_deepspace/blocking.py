@@ -12,7 +12,7 @@ import numpy as np
 from anndata import AnnData
 from tqdm.auto import tqdm
 
-from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Event, FoldEnded, Noted, Progress
+from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Event, FoldEnded, Noted, Progress, TrialEnded
 from napari_deepspace.runs import EventLog
 from napari_deepspace.section import Section
 from napari_deepspace.settings import RunSettings, SectionSettings
@@ -89,6 +89,10 @@ def _show(bar: tqdm, event: Event) -> None:
             bar.set_postfix({"validation loss": f"{event.validation_loss:.3f}", "validation r": f"{event.validation_r:.3f}"}, refresh=False)
         case FoldEnded(fold, folds, r):
             bar.set_description(f"fold {fold + 1} of {folds}: r {r:.3f}", refresh=False)
+        case TrialEnded():
+            found = f"validation r {event.score:.3f}" if event.state == "finished" else f"failed: {event.message}"
+            best = f"; best of {event.of}: {event.best_score:.3f} (trial {event.best})" if event.best else ""
+            bar.write(f"trial {event.number} of {event.trials}: {found}{best}", file=sys.stderr)
         case _:
             return
     bar.refresh()

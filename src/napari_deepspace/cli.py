@@ -110,6 +110,35 @@ def train(
 
 
 @app.command()
+def search(
+    search_yaml: Annotated[Path, typer.Argument(metavar="SEARCH.yaml")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="change one setting of every trial: key.sub=value; may be repeated")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of the search; left out: searches/NAME-DATE beside SEARCH.yaml")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the search in --out, which was stopped or killed")] = False,
+    events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
+    init: Annotated[bool, typer.Option("--init", help="write a commented SEARCH.yaml and stop")] = False,
+    background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
+) -> None:
+    """Try many settings, each in a run of its own, and choose by the validation parts; leaves a table, plots and the best settings."""
+    from napari_deepspace.search import run_search, write_example
+    from napari_deepspace.search_results import BEST, in_words, read_trials, summary, table
+    from napari_deepspace.search_settings import load_search
+
+    if init:
+        write_example(search_yaml)
+        print(f"{search_yaml}: edit run and space, then: napari-deepspace search {search_yaml}")
+        return
+    settings, trials = load_search(search_yaml, tuple(overrides or ()))
+    folder = run_search(settings, trials, out, search_yaml.resolve().parent / "searches", resume, events, background)
+    if not events:
+        done = read_trials(folder)
+        print(table(done).drop(columns="split").sort_values("validation_r", ascending=False).to_string(index=False, na_rep="-"))
+        for line in in_words(summary(done)):
+            print(line)
+        print(f"Its settings: {folder / BEST}. Research use only.")
+
+
+@app.command()
 def estimate(
     run_yaml: Annotated[Path, typer.Argument(metavar="RUN.yaml")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="change one setting: key.sub=value")] = None,

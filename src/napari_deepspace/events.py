@@ -99,12 +99,17 @@ class EpochEnded(Event):
 
 @dataclass(frozen=True)
 class FoldEnded(Event):
-    """One fold is done; ``r`` is the mean over genes on its test part (NaN without one)."""
+    """One fold is done; ``r`` is the mean over genes on its test part (NaN without one).
+
+    ``validation_r`` is that on its validation part, which a parameter search chooses by; Quick learns from that part too, so a fit to the rest of
+    the training part gives it. NaN for networks: :class:`EpochEnded` tells theirs.
+    """
 
     fold: int
     folds: int
     r: float
     map_file: str = ""
+    validation_r: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,22 @@ class Preprocessed(Event):
 
     seconds: float
     files: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialEnded(Event):
+    """One trial of a parameter search is done and in its table; ``best_score`` is the best of ``of`` different ones, and too high by being chosen."""
+
+    number: int  #: counts from 1
+    trials: int
+    overrides: dict[str, Any]  #: what this trial changes, in the notation of --set
+    state: str  #: "finished" or "failed"
+    score: float  #: mean validation r over the folds, NaN where it failed
+    best: int  #: number of the best trial so far, 0 where none is finished
+    best_score: float
+    of: int
+    seconds: float
+    message: str = ""  #: why it failed
 
 
 @dataclass(frozen=True)
@@ -163,7 +184,8 @@ class Failed(Event):
 EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
-        Started, Progress, Noted, BaselinesScored, BatchEnded, EpochEnded, FoldEnded, Finished, Preprocessed, Paused, Resumed, Stopped, Failed,
+        Started, Progress, Noted, BaselinesScored, BatchEnded, EpochEnded, FoldEnded, Finished, Preprocessed, TrialEnded, Paused, Resumed, Stopped,
+        Failed,
     )
 }  # fmt: skip
 LAST = (Finished, Preprocessed, Paused, Stopped, Failed)

@@ -89,6 +89,8 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "Stop": "Ends the training at once; folds that are finished stay in the run's folder.",
         "progress": "How much of the training is done, and the time that remains.",
         "run": "One training: a folder with its settings, events, model, predictions and scores.",
+        "parameter search": "Many runs with different settings, compared on spots kept aside. The best of many scores is too high by chance.",
+        "trial": "One run of a parameter search.",
         "model": "What a training leaves behind: all that is needed to predict on another section.",
         "training loss": "How far the model is off on the spots it learns from; it falls even when nothing useful is learned.",
         "validation loss": "How far the model is off on spots kept aside; when it rises again, the model learns by heart.",

@@ -274,7 +274,12 @@ def load_run_settings(path: Path, overrides: tuple[str, ...] = ()) -> RunSetting
         raise SettingsError(f"{path} holds no settings. Write a commented file with `napari-deepspace train --init RUN.yaml`.")
     for override in overrides:
         set_value(values, override)
-    base = Path(path).resolve().parent
+    place_sections(values, Path(path).resolve().parent)
+    return run_settings(values, str(path))
+
+
+def place_sections(values: dict[str, Any], base: Path) -> None:
+    """Take the relative paths of the sections in plain ``values`` from the folder ``base``."""
     for section in values.get("sections") or []:
         for key in ("path", "image", "outlines", "clusters", "obs"):
             if isinstance(section, dict) and section.get(key):
@@ -282,7 +287,6 @@ def load_run_settings(path: Path, overrides: tuple[str, ...] = ()) -> RunSetting
     model = values.get("model")
     if isinstance(model, dict) and (base / str(model.get("weights"))).is_file():  # a model of frozen features needs it again, from anywhere
         model["weights"] = str(base / str(model["weights"]))
-    return run_settings(values, str(path))
 
 
 def settings_of_section(section: Path, image: Path | None = None, overrides: tuple[str, ...] = ()) -> RunSettings:
@@ -306,18 +310,25 @@ def set_value(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise SettingsError(f"--set {override}: expected key=value, for example --set model.epochs=5.")
-    *parents, last = key.split(".")
-    at: Any = values
     try:
-        for part in parents:
-            at = at[int(part)] if isinstance(at, list) else at.setdefault(part, {})
-        value = yaml.safe_load(text)
-        if isinstance(at, list):
-            at[int(last)] = value
-        else:
-            at[last] = value
+        put_value(values, key, yaml.safe_load(text))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise SettingsError(f"--set {override}: there is no setting of that name. `train --init RUN.yaml` lists them all.") from error
+
+
+def put_value(values: dict[str, Any], key: str, value: Any) -> None:
+    """Put ``value`` at ``key.sub`` of nested ``values``.
+
+    Raises KeyError, IndexError, TypeError, ValueError or AttributeError where there is no such place.
+    """
+    *parents, last = key.split(".")
+    at: Any = values
+    for part in parents:
+        at = at[int(part)] if isinstance(at, list) else at.setdefault(part, {})
+    if isinstance(at, list):
+        at[int(last)] = value
+    else:
+        at[last] = value
 
 
 def dump_yaml(settings: RunSettings) -> str:

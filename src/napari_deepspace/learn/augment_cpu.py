@@ -105,5 +105,5 @@ def _color(tile: np.ndarray, d: dict[str, np.ndarray]) -> np.ndarray:
         cv2.mixChannels([tile], [shuffled], np.stack([d["order"], np.arange(3)], axis=1).ravel().tolist())
         tile = shuffled
     if np.isfinite(d["shift"][0]):
-        tile = cv2.add(tile, (*np.rint(d["shift"]).tolist(), 0.0))  # stops at 0 and 255
+        tile = cv2.add(tile, np.array([*np.rint(d["shift"]), 0.0]))  # stops at 0 and 255
     return tile

@@ -19,7 +19,7 @@ from napari_deepspace.events import BaselinesScored, Event, Finished, FoldEnded,
 from napari_deepspace.learn.checkpoint import Checkpoints
 from napari_deepspace.learn.cost import choose_micro_batch
 from napari_deepspace.learn.data import TrainingData, gather, section_looks, standardised, values_fitted_on
-from napari_deepspace.learn.linear import fit_logistic, fit_ridge
+from napari_deepspace.learn.linear import LinearModel, fit_logistic, fit_ridge
 from napari_deepspace.learn.model import Member, SeenSpots, TrainedModel, network_outputs
 from napari_deepspace.learn.networks import choose_device
 from napari_deepspace.learn.optimise import FoldData, train_network
@@ -233,33 +233,32 @@ def _scored(data: TrainingData) -> np.ndarray:
 def _fold(state: _State, fold: int) -> Generator[Event, None, None]:
     """Train one member and predict the spots it never saw, or take both from the checkpoint."""
     data, target = state.data, state.data.target
-    finished = state.checkpoints.member(fold)
+    finished, validation = state.checkpoints.member(fold), float("nan")
     if finished is not None:
         outputs = finished["outputs"].numpy()
     else:
         member, outputs = yield from _train_member(state, fold)
         if member.network is None:
             state.members.append(member)
+            validation = _validation_score(state, fold)
         else:  # networks are large: they wait on the disk until all are there
             state.checkpoints.write_member(fold, {**member.tensors(), "outputs": outputs})
     state.predicted[state.tested(fold)] = state.fitted[fold].shown(outputs, target.target_sum)
     scored = data.split.parts[:, fold] == TEST
     r = score(target, state.measured[scored], state.predicted[scored]) if scored.any() else float("nan")
-    yield FoldEnded(fold, data.split.n_folds, r, state.write_map(state.predicted, f"fold{fold + 1}"))
+    yield FoldEnded(fold, data.split.n_folds, r, state.write_map(state.predicted, f"fold{fold + 1}"), validation)
 
 
 def _train_member(state: _State, fold: int) -> Generator[Event, None, tuple[Member, np.ndarray]]:
     """One member, and its scaled outputs at the spots of :meth:`_State.tested`, float32 (n_tested, n_outputs)."""
     data, settings, fitted = state.data, state.settings, state.fitted[fold]
     learned, tested = state.learned_on(fold), np.flatnonzero(state.tested(fold))
-    scaled = state.scaled.pop(fold, None)
-    if scaled is None:
-        scaled = fitted.scale((yield from _fold_values(state, fold)))
+    if fold not in state.scaled:
+        state.scaled[fold] = fitted.scale((yield from _fold_values(state, fold)))
+    scaled = state.scaled[fold]
     member = Member(fitted, state.rgb_fits[fold].astype(np.float32))
     if isinstance(settings.model, QuickSettings):
-        quick, groups = settings.model, data.split.groups[learned]
-        fit_linear = fit_logistic if data.target.kind == "clusters" else fit_ridge
-        member.linear = fit_linear(state.inputs[learned], scaled, groups, quick.components, quick.alphas)
+        member.linear = _fit_quick(state, fold, learned)
         return member, member.linear.predict(state.inputs[tested])
     network = settings.model
     parts = data.split.parts[:, fold]
@@ -277,10 +276,27 @@ def _train_member(state: _State, fold: int) -> Generator[Event, None, tuple[Memb
         return state.write_map(so_far, f"fold{fold + 1}-epoch{epoch}", keep=False)
 
     part = FoldData(fold, state.inputs, values, parts == TRAINING, parts == VALIDATION, fitted)
+    state.scaled.pop(fold)
     trained = yield from train_network(part, network, state.device, settings.seed, state.micro_batch, state.checkpoints, live_map)
     found = outputs(trained)
     member.network = trained.cpu()
     return member, found
+
+
+def _fit_quick(state: _State, fold: int, rows: np.ndarray) -> LinearModel:
+    """Quick on the spots of ``rows`` (bool, n), which belong to the training part of ``fold``."""
+    assert isinstance(state.settings.model, QuickSettings)
+    quick, fit_linear = state.settings.model, fit_logistic if state.target.kind == "clusters" else fit_ridge
+    scaled = state.scaled[fold][rows[state.learned_on(fold)]]
+    return fit_linear(state.inputs[rows], scaled, state.data.split.groups[rows], quick.components, quick.alphas)
+
+
+def _validation_score(state: _State, fold: int) -> float:
+    """On the validation part, of a fit to the rest of the training part; Quick itself learns from both."""
+    parts = state.data.split.parts[:, fold]
+    held = parts == VALIDATION
+    outputs = _fit_quick(state, fold, parts == TRAINING).predict(state.inputs[held])
+    return score(state.target, state.scaled.pop(fold)[held[state.learned_on(fold)]], outputs)
 
 
 def _model(state: _State) -> TrainedModel:
