@@ -11,6 +11,8 @@
 ``checkpoint/``       what a run that is not finished goes on from; gone when it is finished
 ``process.json``      the process that works on the run
 ``pause``             somebody asked the run to pause; gone when it has
+``queued``            the run waits, and this is its place; gone when its turn has come
+``name.txt``          another name that the user gave it
 ====================  =========================================================================
 """
 
