@@ -81,9 +81,10 @@ def preprocess(
 
 @app.command()
 def train(
-    run_yaml: Annotated[Path, typer.Argument(metavar="RUN.yaml")],
+    run_yaml: Annotated[Path | None, typer.Argument(metavar="RUN.yaml")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="change one setting: key.sub=value; may be repeated")] = None,
     events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
+    resume: Annotated[Path | None, typer.Option(help="go on with the run in this folder; no RUN.yaml is given then")] = None,
     out: Annotated[Path | None, typer.Option(help="run folder; left out: runs/NAME-DATE beside RUN.yaml")] = None,
     init: Annotated[bool, typer.Option("--init", help="write a commented RUN.yaml and stop")] = False,
     background: Annotated[
@@ -91,16 +92,21 @@ def train(
     ] = False,
 ) -> None:
     """Train as RUN.yaml says; leaves a run folder with model, predictions and scores."""
-    if init:
-        _init(run_yaml)
-        return
-    from napari_deepspace.settings import load_run_settings
+    if (run_yaml is None) == (resume is None):
+        raise SettingsError("Give either RUN.yaml or --resume RUN_DIR.")
+    from napari_deepspace.train_command import resume_training, run_training
 
-    settings = load_run_settings(run_yaml, tuple(overrides or ()))
-    from napari_deepspace.train_command import run_training
+    if resume is not None:
+        run_dir = resume_training(resume, events, background)
+    elif run_yaml is not None:
+        if init:
+            _init(run_yaml)
+            return
+        from napari_deepspace.settings import load_run_settings
 
-    run_dir = run_training(settings, out, run_yaml.resolve().parent / "runs", events, background)
-    if not events:
+        settings = load_run_settings(run_yaml, tuple(overrides or ()))
+        run_dir = run_training(settings, out, run_yaml.resolve().parent / "runs", events, background)
+    if not events and (run_dir / "metrics.json").is_file():
         metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
         for scores in metrics["sections"].values():
             _print_scores(scores)

@@ -14,12 +14,17 @@ from typing import Any
 
 import psutil
 
+from napari_deepspace.awake import kept_awake
 from napari_deepspace.blocking import drain
-from napari_deepspace.errors import DataError, DeepSpaceError
-from napari_deepspace.events import Event, Failed, Progress, Stopped, to_json
-from napari_deepspace.runs import EVENTS, MODEL, EventLog, new_run_dir
+from napari_deepspace.errors import DataError, DeepSpaceError, TrainingError
+from napari_deepspace.events import BatchEnded, EpochEnded, Event, Failed, Paused, Progress, Resumed, Stopped, to_json
+from napari_deepspace.runs import EVENTS, MODEL, PAUSE, SETTINGS, EventLog, can_resume, claim, new_run_dir
 from napari_deepspace.section import Section
-from napari_deepspace.settings import RunSettings
+from napari_deepspace.settings import RunSettings, load_run_settings
+
+
+class _Pause(BaseException):
+    """The user asked the run to pause (the file ``pause`` in its folder)."""
 
 
 class _Stop(BaseException):
@@ -40,8 +45,52 @@ def run_training(settings: RunSettings, out: Path | None, runs: Path, print_even
         raise DataError(f"{out} holds a run already and was left as it is. Give another --out, or none for a folder of its own.")
     run_dir = out or new_run_dir(runs, settings.name)
     run_dir.mkdir(parents=True, exist_ok=True)
-    run_logged(_events(settings, run_dir), run_dir, print_events)
+    claim(run_dir)
+    with kept_awake():
+        run_logged(_until_pause(_events(settings, run_dir), run_dir), run_dir, print_events)
     return run_dir
+
+
+def resume_training(run_dir: Path, print_events: bool, background: bool) -> Path:
+    """Go on with a run that was paused or interrupted; from its beginning, as long as nothing writes checkpoints.
+
+    Raises
+    ------
+    TrainingError
+        The run is finished, or somebody works on it, or the folder holds none.
+    """
+    if not can_resume(run_dir):
+        raise TrainingError(f"{run_dir} cannot be resumed: it is finished, running, or no run. Start a new one.")
+    settings = load_run_settings(run_dir / SETTINGS)
+    if background:
+        settings = in_background(settings)
+    claim(run_dir)
+    (run_dir / PAUSE).unlink(missing_ok=True)
+
+    def events() -> Generator[Event, None, Any]:
+        yield Resumed(0, 1, 0, os.getpid())
+        return (yield from _events(settings, run_dir))
+
+    with kept_awake():
+        run_logged(_until_pause(events(), run_dir), run_dir, print_events)
+    return run_dir
+
+
+def _until_pause(events: Generator[Event, None, Any], run_dir: Path) -> Generator[Event, None, Any]:
+    """The events, until the file ``pause`` appears; it is gone when the run has paused."""
+    at = (0, 0, 0)
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            return end.value
+        yield event
+        if isinstance(event, (BatchEnded, EpochEnded)):
+            at = (event.fold, event.epoch, event.step if isinstance(event, BatchEnded) else 0)
+            if (run_dir / PAUSE).exists():
+                (run_dir / PAUSE).unlink()
+                yield Paused(*at)
+                raise _Pause
 
 
 def run_preprocessing(settings: RunSettings, out: Path | None, parent: Path, table: bool, print_events: bool, background: bool) -> Path:
@@ -67,6 +116,8 @@ def run_logged(events: Generator[Event, None, Any], run_dir: Path, print_events:
     previous = signal.signal(signal.SIGTERM, _raise_stop)
     try:
         return drain(_told(events, print_events), progress=not print_events and sys.stderr.isatty(), log=log)
+    except _Pause:
+        return None
     except (_Stop, KeyboardInterrupt):
         log.write(Stopped())
         raise KeyboardInterrupt from None
