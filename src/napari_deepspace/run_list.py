@@ -6,10 +6,12 @@ hundreds of runs takes a fraction of a second.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -201,14 +203,14 @@ def _require_run(run_dir: Path) -> Path:
 def _state(run_dir: Path, finished: bool, place: int) -> tuple[State, str, str]:
     """State, how far it is in words, and why it failed."""
     events = _tail(run_dir / EVENTS)
-    at = next((words for event in events if (words := _at(event))), "")
+    last = next(events, None)
+    at = next((words for event in itertools.chain(() if last is None else (last,), events) if (words := _at(event))), "")
     if running_pid(run_dir) is not None:
         return "running", at, ""
     if finished:
         return "finished", "", ""
     if place:
         return "queued", "", ""
-    last = events[0] if events else None
     if isinstance(last, Failed):
         return "failed", at, last.message
     if isinstance(last, Finished):
@@ -222,7 +224,7 @@ def _at(event: Event) -> str:
     return f"fold {event.fold + 1}, done" if isinstance(event, FoldEnded) else ""
 
 
-def _tail(path: Path) -> list[Event]:
+def _tail(path: Path) -> Iterator[Event]:
     """The last events, the newest first."""
     try:
         with open(path, "rb") as file:
@@ -230,15 +232,13 @@ def _tail(path: Path) -> list[Event]:
             whole = file.tell() == 0
             lines = file.read().splitlines(keepends=True)
     except OSError:
-        return []
-    events = []
+        return
     for line in reversed(lines if whole else lines[1:]):
         try:
             if line.endswith(b"\n"):
-                events.append(from_json(line.decode("utf-8")))
+                yield from_json(line.decode("utf-8"))
         except ValueError:  # of a newer version
             continue
-    return events
 
 
 def _started(run_dir: Path) -> datetime:
@@ -273,6 +273,14 @@ def _stamp(path: Path) -> tuple[Path, int, int]:
 def frozen_settings(run_dir: Path) -> dict[str, Any] | None:
     """The settings of a run as they stand in its folder, unchecked, so that runs of other versions are listed too; None where there are none."""
     return _settings_of(*_stamp(run_dir / SETTINGS))
+
+
+def first_section(run_dir: Path) -> tuple[Path, str | None] | None:
+    """Where the first section of a run lies, and its name; None where the folder holds no run. The run's maps are of this section."""
+    sections = (frozen_settings(run_dir) or {}).get("sections") or [None]
+    if not isinstance(sections[0], dict):
+        return None
+    return Path(run_dir) / str(sections[0].get("path", "")), sections[0].get("library_id")
 
 
 @lru_cache(maxsize=2048)

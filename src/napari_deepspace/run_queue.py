@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from napari_deepspace.runs import EVENTS, SETTINGS, write_atomic
+from napari_deepspace.runs import SETTINGS, write_atomic
 
 QUEUED = "queued"
 
@@ -17,11 +17,11 @@ QUEUED = "queued"
 def queued_runs(folder: Path) -> list[Path]:
     """The run folders in ``folder`` that wait, the next one first."""
     waiting = [path.parent for path in Path(folder).glob(f"*/{QUEUED}")]
-    return sorted((run for run in waiting if (run / SETTINGS).is_file() and not (run / EVENTS).exists()), key=lambda run: (_place(run), run.name))
+    return sorted((run for run in waiting if (run / SETTINGS).is_file()), key=lambda run: (_place(run), run.name))
 
 
 def add_to_queue(run_dir: Path) -> None:
-    """Let a run whose settings are written down wait behind all others of its folder."""
+    """Let a run wait behind all others of its folder: one whose settings are written down, or one that is to be resumed."""
     places = [_place(run) for run in queued_runs(Path(run_dir).parent)]
     write_atomic(Path(run_dir) / QUEUED, f"{max(places, default=0) + 1}\n")
 
@@ -33,6 +33,11 @@ def take_next(folder: Path) -> Path | None:
             (run_dir / QUEUED).unlink()
             return run_dir
     return None
+
+
+def leave_queue(run_dir: Path) -> None:
+    """The run does not wait any more; its folder stays."""
+    (Path(run_dir) / QUEUED).unlink(missing_ok=True)
 
 
 def move_in_queue(run_dir: Path, by: int) -> None:

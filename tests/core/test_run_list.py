@@ -19,7 +19,7 @@ from napari_deepspace.errors import DataError
 from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Failed, Finished, Paused, Resumed, Started, Stopped
 from napari_deepspace.run_comparison import compare_runs, scored_spots
 from napari_deepspace.run_list import delete_run, list_runs, rename_run, run_info, score_words, state_words
-from napari_deepspace.run_queue import add_to_queue, move_in_queue, queued_runs, take_next
+from napari_deepspace.run_queue import add_to_queue, leave_queue, move_in_queue, queued_runs, take_next
 from napari_deepspace.runs import EventLog, claim, new_run_dir, write_atomic, write_json
 from napari_deepspace.settings import dump_yaml, run_settings
 
@@ -171,8 +171,12 @@ def test_runs_wait_in_their_order(tmp_path):
         ("two", "queued", 3),
     ]
     delete_run(three)
-    assert [take_next(tmp_path) for _ in range(3)] == [one, two, None]
-    assert run_info(one).state == "interrupted"
+    paused = make_run(tmp_path, "paused", (STARTED, Paused(1, 8, 3)))
+    add_to_queue(paused)
+    assert queued_runs(tmp_path) == [one, two, paused]
+    leave_queue(two)
+    assert [take_next(tmp_path) for _ in range(3)] == [one, paused, None]
+    assert [run_info(run_dir).state for run_dir in (one, paused)] == ["interrupted", "paused"]
 
 
 def test_the_comparison_has_genes_by_runs_and_is_honest(tmp_path, small):

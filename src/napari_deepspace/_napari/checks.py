@@ -140,7 +140,8 @@ class Checks(QObject):
     def shut(self) -> None:
         """Leave no thread and no process behind."""
         for timer in (self._tiles_soon, self._scale_soon):
-            timer.timeout.disconnect()
+            timer.stop()
+            timer.blockSignals(True)  # what still changes starts nothing any more
         for kind in list(self._workers):
             self._quit(kind)
         if self.child is not None:

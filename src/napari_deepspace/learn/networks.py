@@ -42,9 +42,7 @@ def starting_network(settings: NetworkSettings, n_outputs: int) -> nn.Module:
         kept = {key: value for key, value in state.items() if not key.startswith(head)}
         wrong = [key for key in fresh if not key.startswith(head) and (key not in kept or kept[key].shape != fresh[key].shape)]
         if wrong:
-            raise TrainingError(
-                f"The weights in {settings.weights} do not fit {settings.backbone} ({wrong[0]} is missing or has another shape)."
-            )
+            raise TrainingError(f"The weights in {settings.weights} do not fit {settings.backbone} ({wrong[0]} is missing or has another shape).")
         network.load_state_dict({**fresh, **{key: kept[key] for key in fresh if not key.startswith(head)}})
     if settings.train == "head":
         for name, parameter in network.named_parameters():
