@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, cast
 
 from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtWidgets import QDockWidget, QWidget
@@ -26,7 +26,7 @@ class Closing(QObject):
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
         if watched is self.parent() and event.type() == QEvent.Type.Show:
-            self._find_window(watched)
+            self._find_window(cast(QWidget, watched))
         elif self._window is not None and watched is self._window() and event.type() == QEvent.Type.Close:
             self.about_to.emit()
             self._soon.start()

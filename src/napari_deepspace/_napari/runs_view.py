@@ -212,7 +212,8 @@ class _TwoLines(QStyledItemDelegate):
         score = f"r {run.r:.2f} · n {run.n:,}" if run.n and math.isfinite(run.r) else ""
         word = state_words(run) if run.state == "queued" else run.state
         date = f"{run.started:%d %b %H:%M}"
-        below = f"{run.target} · {run.model}" + (f" · {run.at}" if run.at and run.state != "finished" else "")
+        parts = [run.target, *([run.model] if run.model != run.name else []), *([run.at] if run.state != "finished" else [])]
+        below = " · ".join(part for part in parts if part)
         font = option.font
         font.setBold(True)
         self._line(painter, font, area.adjusted(0, 0, 0, height - area.height()), run.name, score or word, p.text, p.text)
