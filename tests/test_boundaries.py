@@ -12,10 +12,24 @@ SOURCE = Path(__file__).parents[1] / "src" / "napari_deepspace"
 GUI = ("napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "superqt", "vispy", "pyqtgraph")
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "events", "settings", "presets", "runs"),
+    ("errors", "events", "settings", "presets", "runs", "run_queue", "awake"),
     ("slide_formats", "slide_cache", "slide"),
     ("outlines", "section"),
-    ("glossary", "project_format", "project", "results", "tiles", "layers", "views", "read", "preprocess", "info", "target"),
+    (
+        "glossary",
+        "project_format",
+        "project",
+        "results",
+        "tiles",
+        "layers",
+        "views",
+        "read",
+        "preprocess",
+        "info",
+        "target",
+        "run_list",
+        "run_comparison",
+    ),
     ("analyse",),
     ("learn",),
     ("blocking", "phantom", "preprocess_command", "search", "train_command"),

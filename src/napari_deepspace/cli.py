@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_deepspace import __version__
-from napari_deepspace.errors import DeepSpaceError, RunPaused, SettingsError
+from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, SettingsError
 from napari_deepspace.runs import nan_to_none
+
+if TYPE_CHECKING:
+    from napari_deepspace.run_list import RunInfo
 
 app = typer.Typer(
     add_completion=False,
@@ -139,6 +143,26 @@ def search(
 
 
 @app.command()
+def runs(
+    folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="a folder of runs, or a project; left out: the window's own")] = None,
+    as_json: Json = False,
+) -> None:
+    """List runs: name, what they predict, model, score, how it stands with them, date."""
+    from napari_deepspace.run_list import list_runs, own_runs_folder
+
+    folder = folder or own_runs_folder()
+    folder = folder / "runs" if (folder / "runs").is_dir() else folder
+    found = list_runs(folder)
+    if not found:
+        raise DataError(f"{folder} holds no runs. Give a folder with run folders in it, or a project.")
+    if as_json:
+        _print({"folder": str(folder), "runs": [_run_values(run) for run in found]}, True)
+        return
+    for run in found:
+        _print_run(run)
+
+
+@app.command()
 def estimate(
     run_yaml: Annotated[Path, typer.Argument(metavar="RUN.yaml")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="change one setting: key.sub=value")] = None,
@@ -209,6 +233,20 @@ def evaluate(
         _print(scores, True)
     else:
         _print_scores(scores)
+
+
+def _run_values(run: RunInfo) -> dict[str, Any]:
+    values = dataclasses.asdict(run)
+    return values | {"run_dir": str(run.run_dir), "started": run.started.isoformat()}
+
+
+def _print_run(run: RunInfo) -> None:
+    """Two lines: what it is, and how it stands with it."""
+    from napari_deepspace.run_list import score_words, state_words
+
+    print(f"{run.name}: {run.target}, {run.model}, on {', '.join(run.sections)}")
+    score = score_words(run)
+    print(f"  {state_words(run)}" + (f"; {score}" if score else "") + f"  ({run.started:%Y-%m-%d %H:%M}, {run.size / 1e6:,.1f} MB)  {run.run_dir}")
 
 
 def _init(path: Path, preset: str | None = None) -> None:

@@ -11,6 +11,8 @@
 ``checkpoint/``       what a run that is not finished goes on from; gone when it is finished
 ``process.json``      the process that works on the run
 ``pause``             somebody asked the run to pause; gone when it has
+``queued``            the run waits, and this is its place; gone when its turn has come
+``name.txt``          another name that the user gave it
 ====================  =========================================================================
 """
 
@@ -114,7 +116,10 @@ def running_pid(run_dir: Path) -> int | None:
     """The living process that works on the run, if there is one; a number that was given to another process since does not count."""
     try:
         process = json.loads((Path(run_dir) / PROCESS).read_text(encoding="utf-8"))
-        created = psutil.Process(process["pid"]).create_time()
+        living = psutil.Process(process["pid"])
+        created = living.create_time()
+        if living.status() == psutil.STATUS_ZOMBIE:  # it has ended, and its parent has not looked yet
+            return None
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
     return int(process["pid"]) if abs(created - process["created"]) < 1 else None

@@ -14,10 +14,11 @@ from typing import Any
 
 import psutil
 
+from napari_deepspace.awake import kept_awake
 from napari_deepspace.blocking import drain
 from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused
 from napari_deepspace.events import Event, Failed, Progress, Stopped, to_json
-from napari_deepspace.runs import EVENTS, MODEL, SETTINGS, EventLog, can_resume, new_run_dir, running_pid
+from napari_deepspace.runs import EVENTS, MODEL, SETTINGS, EventLog, can_resume, claim, new_run_dir, running_pid
 from napari_deepspace.section import Section
 from napari_deepspace.settings import RunSettings, load_run_settings
 
@@ -40,7 +41,9 @@ def run_training(settings: RunSettings, out: Path | None, runs: Path, print_even
         raise DataError(f"{out} holds a run already and was left as it is. Go on with it by --resume, or give another --out.")
     run_dir = out or new_run_dir(runs, settings.name)
     run_dir.mkdir(parents=True, exist_ok=True)
-    run_logged(_events(settings, run_dir), run_dir, print_events)
+    claim(run_dir)
+    with kept_awake():
+        run_logged(_events(settings, run_dir), run_dir, print_events)
     return run_dir
 
 
@@ -60,8 +63,10 @@ def resume_training(run_dir: Path, overrides: tuple[str, ...], print_events: boo
         raise DataError(f"The run in {run_dir} is finished. Start a new one with `napari-deepspace train`.")
     settings = load_run_settings(run_dir / SETTINGS, overrides)
     if background:
-        lower_priority()
-    run_logged(_events(settings, run_dir), run_dir, print_events)
+        settings = in_background(settings)
+    claim(run_dir)
+    with kept_awake():
+        run_logged(_events(settings, run_dir), run_dir, print_events)
     return run_dir
 
 

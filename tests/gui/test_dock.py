@@ -40,7 +40,7 @@ def test_from_an_empty_window_to_the_first_map_in_five_clicks(viewer, qtbot):
     qtbot.waitUntil(dock.isVisible, timeout=5000)
     click(dock.section_panel.sample_button)
     clicks += 1
-    qtbot.waitUntil(lambda: dock.session.maps is not None and not dock.session.maps.live and not dock.session.busy, timeout=300_000)
+    qtbot.waitUntil(lambda: dock.session.maps is not None and not dock.session.maps.live and dock.session.running is None, timeout=300_000)
     qtbot.waitUntil(lambda: painted(dock), timeout=5000)
     assert clicks <= 5
     view = dock.session.view(dock._luts)
@@ -221,7 +221,7 @@ def test_a_killed_training_leaves_napari_working_with_a_clear_message(opened, vi
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_deepspace._napari.dock.show_error", lambda text: None)
         os.kill(process.pid, signal.SIGKILL)
-        qtbot.waitUntil(lambda: not opened.session.busy, timeout=10_000)
+        qtbot.waitUntil(lambda: opened.session.running is None, timeout=10_000)
     assert "signal 9" in opened.status.text()
     assert "runs" in opened.status.text()
     assert opened.train_panel.start.isEnabled()
@@ -236,7 +236,7 @@ def test_stop_leaves_no_process_within_two_seconds(opened, qtbot):
     family = [process, *process.children(recursive=True)]
     began = time.monotonic()
     click(opened.train_panel.stop)
-    qtbot.waitUntil(lambda: not opened.session.busy and not any(_runs(p) for p in family), timeout=2000)
+    qtbot.waitUntil(lambda: opened.session.running is None and not any(_runs(p) for p in family), timeout=2000)
     assert time.monotonic() - began < 2
     assert opened.status.text() == "Training stopped."
     assert opened.session.maps is None, "a half-trained map must not look like a result"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_deepspace.errors import SettingsError
-from napari_deepspace.settings import GeneSettings, NetworkSettings, QuickSettings, SplitSettings, TileSettings
+from napari_deepspace.settings import BACKBONES, GeneSettings, NetworkSettings, QuickSettings, SplitSettings, TileSettings
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,41 @@ def test_a_wrong_entry_is_refused_in_words(qtbot):
     form.fields["guard_um"].setText("wide")
     with pytest.raises(SettingsError, match="guard_um"):
         form.value()
+
+
+def test_a_field_with_known_names_takes_others_too(qtbot):
+    """The backbone is chosen from a list or typed; a name that nothing knows is refused in words."""
+    from napari_deepspace._napari.forms import Form
+
+    form = Form(NetworkSettings())
+    qtbot.addWidget(form)
+    box = form.fields["backbone"]
+    assert [box.itemText(number) for number in range(box.count())] == list(BACKBONES)
+    box.setEditText("timm/resnet10t")
+    assert form.value().backbone == "timm/resnet10t"
+    assert box.count() == len(BACKBONES)
+    box.setEditText("vgg17")
+    with pytest.raises(SettingsError, match="unknown backbone"):
+        form.value()
+
+
+def test_augmentation_is_ticked(qtbot):
+    """Some of a few names are boxes to tick; the value keeps the order in which they are applied."""
+    from napari_deepspace._napari.forms import Form
+
+    form = Form(NetworkSettings(augment=("flip",)))
+    qtbot.addWidget(form)
+    with qtbot.waitSignal(form.valueChanged):
+        form.fields["augment"].boxes["noise"].click()
+    form.fields["augment"].boxes["crop"].click()
+    assert form.value().augment == ("flip", "crop", "noise")
+
+
+def test_an_empty_field_says_what_it_stands_for(qtbot):
+    """What is found out when a field is left empty stands there in grey."""
+    from napari_deepspace._napari.forms import Form
+
+    form = Form(SplitSettings())
+    qtbot.addWidget(form)
+    assert form.fields["guard_um"].placeholderText() == "one tile width"
+    assert form.value().guard_um is None

@@ -142,7 +142,8 @@ class Checks(QObject):
         """Leave no thread and no process behind."""
         for timer in (self._tiles_soon, self._scale_soon):
             with contextlib.suppress(RuntimeError):  # at the very end Qt has taken it away already
-                timer.blockSignals(True)
+                timer.stop()
+                timer.blockSignals(True)  # what still changes starts nothing any more
         for kind in list(self._workers):
             self._quit(kind)
         if self.child is not None:

@@ -108,7 +108,7 @@ class ClustersView(Collapsible):
         named = "None came with this section." if s.clusters is None else f"{len(s.clusters.cat.categories)}: {SOURCES[str(s.clusters.name)]}"
         self.source.setText(named)
         self.leave_out.setCurrentIndex(max(0, self.leave_out.findData(s.filter.exclude_cluster)))
-        self.leave_out.setEnabled(has and s.busy != "training")
+        self.leave_out.setEnabled(has)
         if kept is not None:
             self.step.say(int(kept.removed["cluster"].sum()))
         self.step.setVisible(has)

@@ -178,10 +178,10 @@ def _train(dock: DeepSpaceDock, runs: dict[str, Path], kind: str, midway: Genera
     train.choose_paper_genes()
     train.choose(kind)
     dock.start_training()
-    yield lambda: session.busy == "training", 30
+    yield lambda: session.running is not None, 30
     if midway is not None:
         yield from midway
-    yield lambda: not session.busy, TRAINING_LIMIT_S
+    yield lambda: session.running is None, TRAINING_LIMIT_S
     if session.maps is None or session.maps.live or session.run_dir is None:
         raise DeepSpaceError("The demo's training ended without predictions.")
     runs[session.maps.model] = session.run_dir
@@ -195,7 +195,7 @@ def _train_network(dock: DeepSpaceDock, runs: dict[str, Path], midway: Callable[
     train.forms["split"].setValue(before["split"].model_copy(update={"folds": NETWORK_FOLDS}))
 
     def look() -> Generator[Wait, None, None]:
-        yield lambda: len(train.run.curves.epochs) > NETWORK.epochs + 1 or not session.busy, TRAINING_LIMIT_S
+        yield lambda: len(train.run.curves.epochs) > NETWORK.epochs + 1 or session.running is None, TRAINING_LIMIT_S
         yield pause(0.5)
         midway()
 

@@ -16,17 +16,20 @@ from qtpy.QtWidgets import QFrame, QLineEdit, QScrollArea, QSizePolicy, QVBoxLay
 from napari_deepspace._napari import style
 from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.checks import Checks
+from napari_deepspace._napari.closing import Closing
 from napari_deepspace._napari.clusters_view import GenesDialog
+from napari_deepspace._napari.estimates import Estimates
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.loading import Opened, open_section
 from napari_deepspace._napari.look_panel import LookPanel
 from napari_deepspace._napari.outline_layers import OutlineLayers
 from napari_deepspace._napari.project_view import Projects, apply_view, run_of
 from napari_deepspace._napari.quality_panel import QualityPanel
+from napari_deepspace._napari.runs_control import Runs
 from napari_deepspace._napari.section_panel import SectionPanel
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.train_panel import TrainPanel
-from napari_deepspace._napari.training import Estimates, Training
+from napari_deepspace._napari.training import Training
 from napari_deepspace._napari.widgets import Wrapped, calm_wheel, label, one_shot, restyle
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.outlines import Outline, read_outlines
@@ -62,6 +65,7 @@ class DeepSpaceDock(QWidget):
         self.outline_layers = OutlineLayers(self.session, self.canvas)
         self.estimates = Estimates(self.session, self.train_panel, lambda: self.opened)
         self.projects = Projects(self.session, self.section_panel, viewer, self._open, self.say, self.fail)
+        self.runs = Runs(self.session, self.train_panel, self.training, self._open, self.say, self.fail)
         self.opened: SectionSettings | None = None  #: how the open section was read
         self.messages: list[str] = []
         self._painted: SpotsView | None = None  #: what the spots show now
@@ -72,9 +76,11 @@ class DeepSpaceDock(QWidget):
         self._paint_soon = one_shot(self, 0)
         self._wanted: QWidget = self
         self._scroll_soon = one_shot(self, 60)
+        self._closing = Closing(self)
         self._build()
         self._connect()
         self.say("Open a section to begin.")
+        self._look_for_runs()
 
     # -- what a user can do, and a script too ------------------------------------------------------------------------------------------
 
@@ -218,6 +224,7 @@ class DeepSpaceDock(QWidget):
         self.training.started.connect(lambda: self.show_part(self.train_panel.run))
         self.training.done.connect(self._trained)
         self.train_panel.start_requested.connect(self.start_training)
+        self.train_panel.pause_requested.connect(self.training.pause)
         self.train_panel.stop_requested.connect(self.stop_training)
         self.train_panel.message.connect(lambda text: self.say(text, "warning"))
         q = self.quality_panel
@@ -235,6 +242,8 @@ class DeepSpaceDock(QWidget):
         events.connect(self._paint_later)  # whatever changed
         self._paint_soon.timeout.connect(self.paint)
         self._scroll_soon.timeout.connect(self._scroll_to_wanted)
+        self._closing.about_to.connect(self.training.leave)
+        self._closing.not_after_all.connect(self.training.follow_running)
         self._viewer.events.theme.connect(self._restyle)
         dock = weakref.ref(self)
 
@@ -245,7 +254,16 @@ class DeepSpaceDock(QWidget):
 
         self._hover_callback = hover
         self._viewer.mouse_move_callbacks.append(hover)
-        self.destroyed.connect(partial(_gone, (self.training, self.estimates, self.checks), self._viewer, hover))
+        self.destroyed.connect(partial(_gone, self._owners(), self._viewer, hover))
+
+    def _owners(self) -> tuple[Any, ...]:
+        return (self.training, self.estimates, self.checks, self.runs)
+
+    def _look_for_runs(self) -> None:
+        """Follow the run that works without this window, if one does; offer one that was cut short."""
+        if self.training.follow_running():
+            self.say("A run is training: it is followed from its beginning.")
+        self.runs.refresh()
 
     def _scroll_to_wanted(self) -> None:
         content, bar = self.scroller.widget(), self.scroller.verticalScrollBar()
@@ -259,15 +277,24 @@ class DeepSpaceDock(QWidget):
         palette = style.palette(self._viewer.theme)
         self.setStyleSheet(style.style_sheet(palette))
         self.train_panel.run.curves.restyle(palette)
+        self.train_panel.runs.restyle(palette)
         self.quality_panel.restyle(palette)
 
-    def _open(self, settings: SectionSettings | None, project: Project | None = None, view: View | None = None, drawn: Drawn | None = None) -> None:
+    def _open(
+        self,
+        settings: SectionSettings | None,
+        project: Project | None = None,
+        view: View | None = None,
+        drawn: Drawn | None = None,
+        run_dir: Path | None = None,
+    ) -> None:
         if self.session.busy:
             self.fail(DeepSpaceError(f"The dock is busy ({self.session.busy}). Wait for it, or press Stop, then open the section again."))
             return
         self.estimates.cancel()
         self.session.busy = "loading"
-        run_dir = run_of(project) if project is not None and view is not None else None
+        if project is not None and view is not None:
+            run_dir = run_of(project)
         start_job(
             partial(open_section, settings, run_dir),
             on_yield=self.say,
@@ -290,16 +317,18 @@ class DeepSpaceDock(QWidget):
         self.opened = opened.settings.model_copy(update={"outlines": None, "clusters": None})  # the session holds them from now on
         session.loaded = opened.loaded
         session.outlines, session.clusters = drawn or (tuple(section.outlines), given_clusters(section.adata))
-        self.train_panel.run.reset()
+        if session.running is None:
+            self.train_panel.run.reset()
         if section.synthetic and not self.train_panel.chips.names():
             self.train_panel.choose_paper_genes()
         chosen = self.train_panel.chips.names()
         if session.gene not in section.adata.var_names:
             session.gene = chosen[0] if chosen else _busiest_gene(opened.loaded.by_gene, section.adata.var_names)
-        self._fresh = project is None
+        self._fresh = project is None and run_dir is None
         if project is not None:
             self.projects.show(project)
         if opened.maps is not None:
+            self.training.painting = False
             session.run_dir = run_dir
             session.maps = opened.maps
         if view is not None:
@@ -311,14 +340,16 @@ class DeepSpaceDock(QWidget):
     def _loaded(self) -> None:
         """The loading job is over, well or not."""
         self.session.busy = ""
-        if self._fresh and self.train_panel.auto.isChecked() and self.train_panel.start.isEnabled():
+        free = self.session.running is None and self.train_panel.start.isEnabled()
+        if self._fresh and free and self.train_panel.auto.isChecked():
             self.train_panel.choose("quick")
             self.start_training()
         self._fresh = False
 
     def _trained(self) -> None:
-        self.show_part(self.train_panel.run.result)
-        if self.session.project is not None:
+        if not self.train_panel.run.visibleRegion().isEmpty():  # who works elsewhere in the dock is left there
+            self.show_part(self.train_panel.run.result)
+        if self.session.project is not None and self.session.section is not None:
             self.save_project(self.session.project)
 
     def _maps_changed(self) -> None:
@@ -359,8 +390,9 @@ class DeepSpaceDock(QWidget):
         self.look_panel.show_hover(hover_text(str(section.adata.obs_names[index]), self._painted, index, self._notes[index]))
 
     def shut(self) -> None:
-        """Leave no process and no callback behind."""
-        _gone((self.training, self.estimates, self.checks), self._viewer, self._hover_callback)
+        """Leave no process and no callback behind, but a run that shall go on."""
+        self.training.leave()
+        _gone(self._owners(), self._viewer, self._hover_callback)
 
     def event(self, event: Any) -> bool:
         """Closing the dock takes this widget out of it, without destroying it."""
@@ -404,7 +436,7 @@ def _busiest_gene(by_gene: Any, names: Any) -> str:
     return str(names[int(by_gene.sum(axis=0).argmax())]) if len(names) else ""
 
 
-def _gone(owners: tuple[Training | Estimates | Checks, ...], viewer: Any, hover: Any, *_: Any) -> None:
+def _gone(owners: tuple[Any, ...], viewer: Any, hover: Any, *_: Any) -> None:
     """The dock was closed: no process and no callback stays behind."""
     for owner in owners:
         owner.shut()

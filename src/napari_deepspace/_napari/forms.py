@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterable
 from typing import Any, Literal, Union, get_args, get_origin
@@ -9,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QAbstractSpinBox, QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QLabel, QLineEdit, QSpinBox, QWidget
+from qtpy.QtWidgets import QAbstractSpinBox, QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QGridLayout, QLabel, QLineEdit, QSpinBox, QWidget
 
 from napari_deepspace.settings import settings_error
 
@@ -82,18 +83,61 @@ def _optional(annotation: Any) -> Any:
 def _widget(info: FieldInfo) -> QWidget:
     kind = info.annotation
     if get_origin(kind) is Literal:
-        box = QComboBox()
-        box.addItems([str(option) for option in get_args(kind)])
+        return _combo_box([str(option) for option in get_args(kind)])
+    if isinstance(info.json_schema_extra, dict) and isinstance(choices := info.json_schema_extra.get("choices"), list):
+        box = _combo_box([str(choice) for choice in choices])
+        box.setEditable(True)  # names of other kinds can be typed
+        box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         return box
+    if get_origin(kind) is tuple and get_origin(get_args(kind)[0]) is Literal:
+        return Ticks([str(option) for option in get_args(get_args(kind)[0])])
     if kind is bool:
         return QCheckBox()
     if kind is int or kind is float:
         return _spin_box(info, integer=kind is int)
     field = QLineEdit()
     if _optional(kind) is not None:
-        field.setPlaceholderText("automatic")
+        field.setPlaceholderText(_when_empty(info.description or ""))
     field.setProperty("list", get_origin(kind) is tuple)
     return field
+
+
+def _when_empty(description: str) -> str:
+    """What an empty field stands for: the description says "empty: ...", else it is found out."""
+    found = re.search(r"empty: ([^;,]+)", description)
+    return found[1] if found else "automatic"
+
+
+def _combo_box(options: list[str]) -> QComboBox:
+    box = QComboBox()
+    box.addItems(options)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)  # a long name never widens the dock
+    box.setMinimumContentsLength(12)
+    return box
+
+
+class Ticks(QWidget):
+    """Some of a few names, in their own order."""
+
+    changed = Signal()
+
+    def __init__(self, options: list[str], columns: int = 3):
+        super().__init__()
+        self.boxes = {option: QCheckBox(option) for option in options}
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        for number, box in enumerate(self.boxes.values()):
+            layout.addWidget(box, *divmod(number, columns))
+            box.toggled.connect(lambda _: self.changed.emit())
+
+    def value(self) -> tuple[str, ...]:
+        return tuple(option for option, box in self.boxes.items() if box.isChecked())
+
+    def set_value(self, chosen: Iterable[str]) -> None:
+        chosen = set(chosen)
+        for option, box in self.boxes.items():
+            box.setChecked(option in chosen)
 
 
 def _spin_box(info: FieldInfo, *, integer: bool) -> QSpinBox | QDoubleSpinBox:
@@ -115,6 +159,8 @@ def _spin_box(info: FieldInfo, *, integer: bool) -> QSpinBox | QDoubleSpinBox:
 
 
 def _changed(widget: QWidget) -> Any:
+    if isinstance(widget, Ticks):
+        return widget.changed
     if isinstance(widget, QComboBox):
         return widget.currentTextChanged
     if isinstance(widget, QCheckBox):
@@ -123,8 +169,10 @@ def _changed(widget: QWidget) -> Any:
 
 
 def _get(widget: QWidget) -> Any:
+    if isinstance(widget, Ticks):
+        return widget.value()
     if isinstance(widget, QComboBox):
-        return widget.currentText()
+        return widget.currentText().strip()
     if isinstance(widget, QCheckBox):
         return widget.isChecked()
     if isinstance(widget, QLineEdit):
@@ -136,7 +184,9 @@ def _get(widget: QWidget) -> Any:
 
 
 def _set(widget: QWidget, value: Any) -> None:
-    if isinstance(widget, QComboBox):
+    if isinstance(widget, Ticks):
+        widget.set_value(value)
+    elif isinstance(widget, QComboBox):
         widget.setCurrentText(str(value))
     elif isinstance(widget, QCheckBox):
         widget.setChecked(bool(value))

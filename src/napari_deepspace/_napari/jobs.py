@@ -26,8 +26,8 @@ import psutil
 from napari.qt.threading import create_worker
 
 from napari_deepspace.errors import DeepSpaceError, TrainingError
-from napari_deepspace.events import LAST, BaselinesScored, BatchEnded, EpochEnded, Event, Failed, FoldEnded, Stopped
-from napari_deepspace.runs import LOG, follow
+from napari_deepspace.events import LAST, BaselinesScored, BatchEnded, EpochEnded, Event, Failed, FoldEnded, Stopped, from_json
+from napari_deepspace.runs import EVENTS, LOG, follow
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +99,7 @@ class Child:
 
     def __init__(self, arguments: list[str], log: Path, errors: Path | None = None):
         self.stopping = False
+        self.process: subprocess.Popen[bytes] | psutil.Process
         with open(log, "ab") as out, open(errors or os.devnull, "ab") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "napari_deepspace", *arguments],
@@ -109,8 +110,30 @@ class Child:
             )
         _children.add(self)
 
+    @classmethod
+    def of(cls, pid: int) -> Child:
+        """A process that another window or the command line started; it outlives this one.
+
+        Raises
+        ------
+        psutil.NoSuchProcess
+            It is gone.
+        """
+        child = cls.__new__(cls)
+        child.stopping, child.process = False, psutil.Process(pid)
+        return child
+
     def alive(self) -> bool:
+        if isinstance(self.process, psutil.Process):
+            try:
+                return self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE
+            except psutil.Error:
+                return False
         return self.process.poll() is None
+
+    def detach(self) -> None:
+        """Let the process live when this one ends."""
+        _children.discard(self)
 
     def stop(self) -> None:
         """Ask the whole group to end now, and end it for good after a second. Returns at once."""
@@ -161,14 +184,37 @@ class Child:
         try:
             os.killpg(self.process.pid, signal.SIGTERM if terminate else signal.SIGKILL)
         except ProcessLookupError:
-            return False
+            if not isinstance(self.process, psutil.Process) or not self.alive():
+                return False
+            _ignore_gone(self.process.terminate if terminate else self.process.kill)  # started by a shell, in a group that is not its own
         return True
 
 
-def follow_run(child: Child, run_dir: Path) -> Generator[tuple[Event, np.ndarray | None] | None, None, Event]:
+def past_events(run_dir: Path) -> tuple[list[tuple[Event, np.ndarray | None]], int]:
+    """What a run has told so far, without its single steps and with the newest map alone, and the size of ``events.jsonl`` up to there."""
+    told: list[Event] = []
+    size = 0
+    try:
+        with open(run_dir / EVENTS, "rb") as file:
+            while (line := file.readline()).endswith(b"\n"):
+                size = file.tell()
+                if b'"event": "BatchEnded"' not in line:
+                    told.append(from_json(line.decode("utf-8")))
+    except FileNotFoundError:
+        return [], 0
+    maps: dict[int, np.ndarray | None] = {}
+    for kinds in ((BaselinesScored,), (EpochEnded, FoldEnded)):
+        newest = next((number for number in reversed(range(len(told))) if isinstance(told[number], kinds)), None)
+        if newest is not None:
+            maps[newest] = _map_of(told[newest], run_dir)
+    return [(event, maps.get(number)) for number, event in enumerate(told)], size
+
+
+def follow_run(child: Child, run_dir: Path, position: int = 0) -> Generator[tuple[Event, np.ndarray | None] | None, None, Event]:
     """Yield ``(event, map)`` of a training or preprocessing in a child process and None at every poll; return its last event.
 
-    ``map`` is the array an event names, float32 (n_spots, n_genes). Steps that come faster than ten a second are left out.
+    ``map`` is the array an event names, float32 (n_spots, n_genes). Steps that come faster than ten a second are left out. ``position`` is the
+    size of ``events.jsonl`` that is known already.
 
     Raises
     ------
@@ -176,7 +222,7 @@ def follow_run(child: Child, run_dir: Path) -> Generator[tuple[Event, np.ndarray
         The training failed in a way the user can mend, or its process ended without a last word.
     """
     shown = 0.0
-    for event in follow(run_dir, child.alive):
+    for event in follow(run_dir, child.alive, position=position):
         if isinstance(event, LAST):
             yield from _ended(child)
         if isinstance(event, Failed):
@@ -208,10 +254,14 @@ def _sudden_end(child: Child, run_dir: Path) -> Exception:
     said = last_error(run_dir / LOG)
     if code == 2 and said:
         return TrainingError(said)
-    how = f"signal {-code}: {_signal_word(-code)}" if code < 0 else f"exit code {code}"
+    how = f"exit code {code}"
+    if code is None:  # only its parent is told
+        how = "nobody was told how"
+    elif code < 0:
+        how = f"signal {-code}: {_signal_word(-code)}"
     return TrainingError(
         f"The training process ended unexpectedly ({how}). What it had finished is in {run_dir}. "
-        "Start again; if it happens again, lower the batch size or the tile size under Advanced, or choose Quick."
+        "Resume the run, or start again; if it happens again, lower the batch size or the tile size under Advanced, or choose Quick."
     )
 
 
@@ -228,8 +278,8 @@ def answer(child: Child, out: Path, errors: Path) -> Generator[None, None, Any]:
         time.sleep(0.1)
     if child.stopping:
         return None
-    if child.process.returncode != 0:
-        raise DeepSpaceError(last_error(errors) or f"The process ended with exit code {child.process.returncode}.")
+    if (code := child.process.wait()) != 0:
+        raise DeepSpaceError(last_error(errors) or f"The process ended with exit code {code}.")
     return json.loads(out.read_text(encoding="utf-8"))
 
 

@@ -32,7 +32,6 @@ class OutlineLayers:
         self._listening, self._drawing = True, False
         session.events.outlines.connect(lambda: self._show(OUTLINES))
         session.events.proposals.connect(lambda: self._show(PROPOSALS))
-        session.events.busy.connect(self._lock)
 
     def draw(self, on: bool) -> None:
         """Let the mouse draw exclude outlines, or let it move the camera again."""
@@ -79,13 +78,6 @@ class OutlineLayers:
         camera.center = (0.0, (y0 + y1) / 2, (x0 + x1) / 2)
         camera.zoom = min(height / (y1 - y0), width / (x1 - x0)) / 3
 
-    def _lock(self, busy: str) -> None:
-        """What a run works with is not changed under its hands."""
-        for role in NAMES:
-            layer = self._canvas.layer(role)
-            if layer is not None:
-                layer.editable = busy != "training"
-
     def _show(self, role: str) -> None:
         if not self._listening:
             return
@@ -106,7 +98,6 @@ class OutlineLayers:
         layer = Shapes(data or None, ndim=2, **kwargs) if data else Shapes(ndim=2, **_without_shapes(kwargs))
         layer.feature_defaults = {"id": "", "class": NEW[role]}
         self._canvas.viewer.add_layer(layer)
-        layer.editable = self._session.busy != "training"
         layer.events.data.connect(lambda event: self._edited(layer, role, event))
         return layer
 

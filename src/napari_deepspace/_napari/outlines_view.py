@@ -49,9 +49,7 @@ class OutlinesView(QWidget):
         if kept is not None:
             self.step.say(int(kept.removed["excluded"].sum()))
         for button in (self.draw, self.take):
-            button.setEnabled(self._session.busy != "training" and self._session.loaded is not None)
-        if self._session.busy == "training":
-            self.draw.setChecked(False)
+            button.setEnabled(self._session.loaded is not None)
 
 
 class RegionsView(QWidget):

@@ -144,14 +144,12 @@ class QualityPanel(Collapsible):
         for key, possible in {"gene": counted, "removed": counted, "clusters": s.clusters is not None}.items():
             self.show_on_slide.buttons[key].setEnabled(possible)
         self.show_on_slide.set_value(s.paint)
-        idle = s.busy != "training"
         for step in self.steps:
-            step.setEnabled(idle)
             step.setVisible(counted)
         for widget in (self.outlines, self.regions, self.clusters):
             widget.setVisible(counted)
         self.outside.setVisible(False)
-        self.normalisation.setEnabled(idle and counted)
+        self.normalisation.setEnabled(counted)
         self.normalisation.setCurrentIndex(self.normalisation.findData(s.normalisation))
         if kept is None or section is None or not counted:
             self.stay.setText("Open a section to see how many spots stay." if section is None else "This section has no counts to judge spots by.")

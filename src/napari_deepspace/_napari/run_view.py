@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pyqtgraph as pg
@@ -12,7 +13,7 @@ from qtpy.QtWidgets import QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_deepspace._napari.style import Palette, palette
 from napari_deepspace._napari.widgets import label
-from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Event, Finished, FoldEnded, Progress, Started
+from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Event, Finished, FoldEnded, Progress, Resumed, Started
 
 OUTPUTS = {"genes": "genes", "signatures": "signatures", "clusters": "clusters", "obs": "columns"}
 BASELINE_COLOURS = {"mean RGB": "#e08a2e", "interpolation": "#3aa17e"}
@@ -67,6 +68,10 @@ class RunView(QWidget):
             self._show_share(share, f"{event.stage}: {event.done:,} of {event.total:,}", event.stage)
         elif isinstance(event, BaselinesScored):
             self.curves.set_baselines(event.mean_r)
+        elif isinstance(event, Resumed):
+            self.curves.resume(event)
+            self._clock = _Clock()
+            self._network(event.fold, event.epoch - 1, event.epoch)
         elif isinstance(event, BatchEnded):
             self._network(event.fold, event.epoch - 1 + event.step / max(event.steps, 1), event.epoch)
         elif isinstance(event, EpochEnded):
@@ -75,6 +80,22 @@ class RunView(QWidget):
         elif isinstance(event, FoldEnded):
             self.curves.add_fold(event)
             self._show_share((event.fold + 1) / event.folds, f"fold {event.fold + 1} of {event.folds} done", stage="folds")
+
+    def replay(self, events: Sequence[Event]) -> None:
+        """Show a run that is over, from its events."""
+        self.begin("")
+        for event in events:
+            self.show_event(event)
+        last = events[-1] if events else None
+        if isinstance(last, Finished):
+            self.finish(score_words(last.scores, last))
+        else:
+            self.end("")
+
+    def say(self, words: str) -> None:
+        """Something is being done that takes a moment."""
+        self.bar.setRange(0, 0)
+        self.doing.setText(words)
 
     def finish(self, words: str) -> None:
         """The run is complete: show its score, never alone."""
@@ -165,15 +186,14 @@ class Curves(QWidget):
             layout.addWidget(widget)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self._epochs = 0
-        self._points: list[tuple[float, float, float, float]] = []
         self.epochs: list[EpochEnded] = []  #: those drawn
-        self._folds: list[tuple[float, float]] = []
+        self.folds: list[FoldEnded] = []
         self._baselines: dict[str, float] = {}
         self._lines: list[Any] = []
         self.restyle(palette())
 
     def clear(self) -> None:
-        self._points, self.epochs, self._folds, self._baselines = [], [], [], {}
+        self.epochs, self.folds, self._baselines = [], [], {}
         for plot in (self.loss, self.score):
             plot.clear()
         self._lines = []
@@ -192,6 +212,9 @@ class Curves(QWidget):
 
     def set_baselines(self, mean_r: dict[str, float]) -> None:
         """Draw a horizontal line for each simple way."""
+        for line in self._lines:
+            self.score.removeItem(line)
+        self._lines = []
         self._baselines = {name: r for name, r in mean_r.items() if math.isfinite(r)}
         for name, r in self._baselines.items():
             line = pg.InfiniteLine(r, angle=0, pen=pg.mkPen(BASELINE_COLOURS.get(name, "#888888"), width=1.5, style=Qt.PenStyle.DashLine))
@@ -201,14 +224,17 @@ class Curves(QWidget):
         self._fit()
 
     def add_epoch(self, event: EpochEnded) -> None:
-        if self._points and event.epoch == 1:  # a gap between folds
-            self._points.append((event.fold * self._epochs + 0.5, math.nan, math.nan, math.nan))
         self.epochs.append(event)
-        self._points.append((event.fold * self._epochs + event.epoch, event.train_loss, event.validation_loss, event.validation_r))
         self._draw()
 
     def add_fold(self, event: FoldEnded) -> None:
-        self._folds.append(((event.fold + 1) * (self._epochs or 1), event.r))
+        self.folds.append(event)
+        self._draw()
+
+    def resume(self, event: Resumed) -> None:
+        """Take away what was told of the point at which the run goes on, and of later ones: it is told again."""
+        self.epochs = [one for one in self.epochs if (one.fold, one.epoch) < (event.fold, event.epoch)]
+        self.folds = [one for one in self.folds if one.fold < event.fold]
         self._draw()
 
     def restyle(self, p: Palette) -> None:
@@ -228,18 +254,28 @@ class Curves(QWidget):
         for plot in (self.loss, self.score):
             for item in plot.listDataItems():
                 plot.removeItem(item)
-        if self._points:
-            x, train, held, r = (list(column) for column in zip(*self._points, strict=True))
+        points = self._points()
+        if points:
+            x, train, held, r = (list(column) for column in zip(*points, strict=True))
             self.loss.plot(x, train, pen=pg.mkPen(p.dim, width=1.5), connect="finite")
             self.loss.plot(x, held, pen=pg.mkPen(p.accent, width=2), connect="finite")
             self.score.plot(x, r, pen=pg.mkPen(p.accent, width=2), connect="finite", symbol="o", symbolSize=4, symbolBrush=p.accent, symbolPen=None)
-        if self._folds:
-            x, r = (list(column) for column in zip(*self._folds, strict=True))
-            self.score.plot(x, r, pen=None, symbol="d", symbolSize=9, symbolBrush=p.text, symbolPen=None)
+        if self.folds:
+            ends = [(one.fold + 1) * (self._epochs or 1) for one in self.folds]
+            self.score.plot(ends, [one.r for one in self.folds], pen=None, symbol="d", symbolSize=9, symbolBrush=p.text, symbolPen=None)
         self._fit()
 
+    def _points(self) -> list[tuple[float, float, float, float]]:
+        """Epoch, losses and score of each epoch, with a gap between folds."""
+        points: list[tuple[float, float, float, float]] = []
+        for event in self.epochs:
+            if points and event.epoch == 1:
+                points.append((event.fold * self._epochs + 0.5, math.nan, math.nan, math.nan))
+            points.append((event.fold * self._epochs + event.epoch, event.train_loss, event.validation_loss, event.validation_r))
+        return points
+
     def _fit(self) -> None:
-        values = [r for *_, r in self._points] + [r for _, r in self._folds] + list(self._baselines.values()) + [0.0]
+        values = [one.validation_r for one in self.epochs] + [one.r for one in self.folds] + list(self._baselines.values()) + [0.0]
         finite = [value for value in values if math.isfinite(value)]
         self.score.setYRange(min(finite), max([*finite, 0.1]), padding=0.08)
 

@@ -82,7 +82,8 @@ class Session:
     spot_percent: int = 100
     slide_percent: int = 100  #: opacity of the slide
     side_by_side: bool = False
-    busy: str = ""  #: "" or what the one job does: "loading", "training"
+    busy: str = ""  #: "" or what the one job does that changes the section: "loading", "checking"
+    running: Path | None = None  #: the run that is followed while it trains; drawing and looking go on beside it
     run_dir: Path | None = None  #: the run whose predictions are shown
     project: Path | None = None
     runs: Path | None = None  #: where runs are kept without a project; None: the user's own folder

@@ -51,6 +51,8 @@ def style_sheet(p: Palette) -> str:
     QLabel#status[level="error"] {{ color: {p.error}; font-weight: bold; }}
     QLabel#status[level="warning"] {{ color: {p.warning}; }}
     QLabel#result {{ background: {p.raised}; border-left: 3px solid {p.accent}; padding: 5px 7px; }}
+    QWidget#offer {{ background: {p.raised}; border-left: 3px solid {p.warning}; }}
+    QListView#runs {{ background: {p.raised}; border: 1px solid {p.line}; border-radius: 3px; }}
     QToolButton#stepHeader {{ font-weight: bold; text-align: left; padding: 4px 2px; border: none; border-radius: 3px; background: {p.raised}; }}
     QToolButton#stepHeader:hover {{ background: {p.line}; }}
     QToolButton#advancedHeader {{ border: none; padding: 2px 0; color: {p.dim}; background: transparent; }}

@@ -1,30 +1,24 @@
-"""Step 3: which genes, which kind of model, at what cost; Start and Stop."""
+"""Step 3: what is predicted, by which kind of model, at what cost; Start, Pause and Stop; the run that works, and all runs."""
 
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QPushButton, QRadioButton, QVBoxLayout
+from qtpy.QtWidgets import QCheckBox, QComboBox, QPushButton, QRadioButton, QVBoxLayout, QWidget
 
 from napari_deepspace._napari.forms import Form
 from napari_deepspace._napari.run_view import RunView
+from napari_deepspace._napari.runs_view import RunsView
 from napari_deepspace._napari.session import Session
-from napari_deepspace._napari.widgets import Chips, Collapsible, GeneSearch, label, row
+from napari_deepspace._napari.target_view import TargetView
+from napari_deepspace._napari.widgets import Collapsible, label, row
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.glossary import term
-from napari_deepspace.settings import (
-    PAPER_GENES,
-    GeneSettings,
-    NetworkSettings,
-    QuickSettings,
-    RunSettings,
-    SectionSettings,
-    SplitSettings,
-    TileSettings,
-)
+from napari_deepspace.run_list import RunInfo, state_words
+from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings, SectionSettings, SplitSettings, TileSettings
 
 NETWORKS: dict[str, NetworkSettings] = {
     "Paper's settings: VGG16, 50 epochs": NetworkSettings(),
@@ -33,25 +27,28 @@ NETWORKS: dict[str, NetworkSettings] = {
     ),
 }
 OWN = "As set under Advanced"
+ADVANCED = {
+    "quick": "Quick", "network": "Network", "genes": "Genes, when none is named", "signatures": "Signatures", "clusters": "Clusters",
+    "tile": "Tile", "split": "Split",
+}  # fmt: skip
 
 
 class TrainPanel(Collapsible):
     """What to train. ``settings(section)`` is the frozen request; the dock runs it and feeds ``run`` with events."""
 
     start_requested = Signal()
+    pause_requested = Signal()
     stop_requested = Signal()
+    resume_offered = Signal(Path)
+    offer_declined = Signal(Path)
     changed = Signal()
     message = Signal(str)
 
     def __init__(self, session: Session):
         super().__init__("3  Train")
         self._session = session
-        self.search = GeneSearch("Add a gene…", quiet=True, height=120)
-        self.chips = Chips()
-        self.paper, self.top = QPushButton("Paper's 24"), QPushButton("Top 50 by mean")
-        self.paper.setToolTip("ESR1, ERBB2, MKI67 and 21 genes of the tumour's surroundings.")
-        self.top.setToolTip("Name no gene: the 50 of highest mean expression are predicted.")
-        self.genes_text = label("", "panel", wrap=True, dim=True)
+        self.target = TargetView(session)
+        self.search, self.chips, self.paper = self.target.search, self.target.chips, self.target.paper
         self.quick = QRadioButton("Quick – colour and texture, in seconds")
         self.network = QRadioButton("Network – learns from pixels, takes longer")
         self.quick.setChecked(True)
@@ -65,61 +62,77 @@ class TrainPanel(Collapsible):
         self.forms: dict[str, Form] = {
             "quick": Form(QuickSettings()),
             "network": Form(NetworkSettings()),
-            "genes": Form(GeneSettings(), exclude=("names",)),
+            **self.target.forms,
             "tile": Form(TileSettings()),
             "split": Form(SplitSettings()),
         }
         self.device = label("Device: found out before the first training.", "device", wrap=True, dim=True)
         self.cost = label("", "cost", wrap=True)
-        self.start, self.stop = QPushButton("Start"), QPushButton("Stop")
+        self.start, self.pause, self.stop = QPushButton("Start"), QPushButton("Pause"), QPushButton("Stop")
         self.start.setObjectName("main")
+        for button, tip in ((self.start, "Start"), (self.pause, "Pause"), (self.stop, "Stop")):
+            button.setToolTip(term(tip))
+        self.pausable = False  #: the run that works is a network's
+        self.offer = QWidget()
+        self.offer.setObjectName("offer")
+        self.offer_text = label("", "resume", wrap=True)
+        self.offer_yes, self.offer_no = QPushButton("Resume"), QPushButton("Not now")
+        self._offered: Path | None = None
         self.auto = QCheckBox("Start Quick when a section opens")
         self.auto.setChecked(True)
         self.auto.setToolTip("The first map then appears by itself, half a minute after a section is opened.")
         self.run = RunView()
+        self.runs = RunsView()
         self._build()
         self._connect()
         self._refresh()
 
     def _build(self) -> None:
         add = self.content.addWidget
-        self.content.addLayout(row(label("Genes", "panel"), 1, self.paper, self.top))
-        add(self.search)
-        add(self.chips)
-        add(self.genes_text)
+        add(self.target)
         for button in (self.quick, self.network):
             add(button)
         indented = row(self.preset)
         indented.setContentsMargins(22, 0, 0, 0)
         self.content.addLayout(indented)
         advanced = Collapsible("Advanced", level=2, open_=False)
-        for key, title in {"quick": "Quick", "network": "Network", "genes": "Genes, when none is named", "tile": "Tile", "split": "Split"}.items():
-            part = QVBoxLayout()
-            part.addWidget(label(f"<b>{title}</b>", key))
-            part.addWidget(self.forms[key])
-            advanced.content.addLayout(part)
+        self._advanced: dict[str, QWidget] = {}
+        for key, title in ADVANCED.items():
+            part = self._advanced[key] = QWidget()
+            layout = QVBoxLayout(part)
+            layout.setContentsMargins(0, 0, 0, 0)
+            layout.addWidget(label(f"<b>{title}</b>", {"clusters": "cluster", "signatures": "signature"}.get(key, key)))
+            layout.addWidget(self.forms[key])
+            advanced.content.addWidget(part)
         add(advanced)
         add(self.device)
         add(self.cost)
-        self.content.addLayout(row(self.start, self.stop, 1))
+        self.content.addLayout(row(self.start, self.pause, self.stop, 1))
         add(self.auto)
+        offer = QVBoxLayout(self.offer)
+        offer.setContentsMargins(7, 5, 7, 5)
+        offer.addWidget(self.offer_text)
+        offer.addLayout(row(self.offer_yes, self.offer_no, 1))
+        add(self.offer)
         add(self.run)
+        add(self.runs)
+        self.show_offer(None)
 
     def _connect(self) -> None:
-        self.search.picked.connect(self.chips.add)
-        self.search.unknown.connect(self._unknown_gene)
-        self.paper.clicked.connect(self.choose_paper_genes)
-        self.top.clicked.connect(lambda: self.chips.set_names(()))
+        self.target.changed.connect(self._edited)
+        self.target.message.connect(self.message.emit)
         self.start.clicked.connect(self.start_requested.emit)
+        self.pause.clicked.connect(self.pause_requested.emit)
         self.stop.clicked.connect(self.stop_requested.emit)
         self.preset.activated.connect(lambda _: self._preset_chosen())
         self.quick.toggled.connect(lambda _: self._edited())
-        self.chips.changed.connect(self._edited)
-        for name, form in self.forms.items():
-            form.valueChanged.connect(self._network_edited if name == "network" else self._edited)
+        self.offer_yes.clicked.connect(lambda: self._answer(self.resume_offered))
+        self.offer_no.clicked.connect(lambda: self._answer(self.offer_declined))
+        for name in ("quick", "network", "tile", "split"):
+            self.forms[name].valueChanged.connect(self._network_edited if name == "network" else self._edited)
         self.forms["tile"].valueChanged.connect(self._tile_edited)
-        self._session.events.loaded.connect(self._section_changed)
-        self._session.events.busy.connect(self._refresh)
+        for signal in (self._session.events.loaded, self._session.events.busy, self._session.events.running):
+            signal.connect(self._refresh)
         for signal in (self._session.events.filter, self._session.events.normalisation):
             signal.connect(self._edited)
 
@@ -133,13 +146,12 @@ class TrainPanel(Collapsible):
         """
         quick = self.quick.isChecked()
         model = self.forms["quick" if quick else "network"].value()
-        genes = self.forms["genes"].value().model_copy(update={"names": self.chips.names()})
         return RunSettings(
             name=name or ("quick" if quick else model.backbone),
             sections=(section,),
             filter=self._session.filter,
             normalisation=self._session.normalisation,
-            target=genes,
+            target=self.target.value(),
             tile=self.forms["tile"].value(),
             split=self.forms["split"].value(),
             model=model,
@@ -154,11 +166,21 @@ class TrainPanel(Collapsible):
 
     def choose_paper_genes(self) -> None:
         """Take those of the paper's genes that this section holds, and name the others."""
-        names = set(self._session.section.adata.var_names) if self._session.section else set(PAPER_GENES)
-        missing = [gene for gene in PAPER_GENES if gene not in names]
-        self.chips.set_names([gene for gene in PAPER_GENES if gene in names])
-        if missing:
-            self.message.emit(f"{len(PAPER_GENES) - len(missing)} of the paper's 24 genes are in this section; missing: {', '.join(missing)}.")
+        self.target.choose("genes")
+        self.target.choose_paper_genes()
+
+    def set_pausable(self, on: bool) -> None:
+        """Whether the run that works can be paused."""
+        self.pausable = on
+        self._refresh()
+
+    def show_offer(self, run: RunInfo | None) -> None:
+        """Offer to go on with a run that was paused or cut short."""
+        self._offered = run.run_dir if run is not None else None
+        self.offer.setVisible(run is not None)
+        if run is not None:
+            was = "was" if run.state == "interrupted" else "is"
+            self.offer_text.setText(f"<b>{run.name}</b> ({run.target}, {', '.join(run.sections)}) {was} {state_words(run)}.")
 
     def show_costs(self, costs: dict[str, Any]) -> None:
         """What each choice would take, from the trial."""
@@ -173,29 +195,11 @@ class TrainPanel(Collapsible):
     def show_device(self, device: str, reason: str) -> None:
         self.device.setText(f"Device: {device.upper()}" + (f" – {reason}" if reason else ""))
 
-    def _unknown_gene(self, text: str) -> None:
-        section = self._session.section
-        where = f"{section.library_id} has no gene" if section else "Open a section first; there is no gene"
-        self.message.emit(f"{where} whose name holds “{text}”. Check the spelling: names are those of the section's own table.")
-
-    def _seldom(self) -> str:
-        """Which of the chosen genes are hardly there: they are predicted all the same."""
-        loaded, kept = self._session.loaded, self._session.kept()
-        if loaded is None or kept is None or not kept.keep.any():
-            return ""
-        least, names = self.forms["genes"].value().min_detected, self.chips.names()
-        columns = loaded.by_gene[:, loaded.section.adata.var_names.get_indexer(list(names))]
-        share = np.asarray((columns[np.flatnonzero(kept.keep)] > 0).mean(axis=0)).ravel()
-        seldom = [f"{name} ({s:.0%})" for name, s in zip(names, share, strict=True) if s < least]
-        return f" Seen in fewer than {least:.0%} of the spots, so there is little to learn from: {', '.join(seldom)}." if seldom else ""
-
-    def _section_changed(self) -> None:
-        section = self._session.section
-        names = [] if section is None else [str(name) for name in section.adata.var_names]
-        self.search.set_names(names)
-        known = set(names)
-        self.chips.set_names([name for name in self.chips.names() if name in known])
-        self._refresh()
+    def _answer(self, signal: Any) -> None:
+        if self._offered is not None:
+            run_dir = self._offered
+            self.show_offer(None)
+            signal.emit(run_dir)
 
     def _preset_chosen(self) -> None:
         self.network.setChecked(True)
@@ -224,14 +228,13 @@ class TrainPanel(Collapsible):
     def _refresh(self) -> None:
         s = self._session
         possible = s.section is not None and s.section.slide is not None and s.section.adata.n_vars > 0
-        self.start.setEnabled(possible and not s.busy)
-        self.start.setText("Start Quick" if self.quick.isChecked() else "Start network")
-        self.stop.setEnabled(s.busy == "training")
-        chosen = len(self.chips.names())
-        self.chips.setVisible(chosen > 0)
-        top = self.forms["genes"].fields["top"].text().strip() or "all"  # type: ignore[attr-defined]
+        working = s.running is not None
+        self.start.setEnabled(possible and s.busy != "loading")
+        self.start.setText("Add to queue" if working else "Start Quick" if self.quick.isChecked() else "Start network")
+        self.pause.setEnabled(working and self.pausable)
+        self.stop.setEnabled(working)
         self.cost.setVisible(bool(self.cost.text()))
-        named = f"{chosen} genes are predicted.{self._seldom()}"
-        self.genes_text.setText(named if chosen else f"None named: the {top} genes of highest mean are predicted.")
         network = self.network.isChecked()
         self.preset.setEnabled(network)
+        for kind in self.target.forms:
+            self._advanced[kind].setVisible(kind == self.target.chosen())

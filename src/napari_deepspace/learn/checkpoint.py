@@ -84,6 +84,9 @@ class Checkpoints:
     def pause_asked(self) -> bool:
         return (self.run_dir / PAUSE).exists()
 
+    def pause_done(self) -> None:
+        (self.run_dir / PAUSE).unlink(missing_ok=True)
+
     def write_state(self, at: Position, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Write where a fold stands; raises TrainingError where the disk does not take it, and the state before is intact."""
         tensors = {f"network/{name}": value for name, value in network.state_dict().items()}

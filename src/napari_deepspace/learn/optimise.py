@@ -89,6 +89,7 @@ def train_network(
             yield BatchEnded(data.fold, at.epoch, at.step, len(batches), loss)
             if checkpoints.pause_asked():
                 checkpoints.write_state(at, network, optimiser)
+                checkpoints.pause_done()
                 yield Paused(data.fold, at.epoch, at.step)
                 raise RunPaused(f"The run in {checkpoints.run_dir} was paused. Go on with: napari-deepspace train --resume {checkpoints.run_dir}")
             if checkpoints.due():
