@@ -148,6 +148,20 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_best_epoch(few, tmp_path):
         fit(few, settings(few, model={**NETWORK, "optimiser": "sgd", "learning_rate": 1e30}), tmp_path, progress=False)
 
 
+def test_curves_for_tensorboard_are_those_of_the_events(few, tmp_path):
+    """TensorBoard reads back each epoch's losses and scores, and the simple ways."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    told = list(training.fit([few], settings(few, tensorboard=True), tmp_path))
+    curves = EventAccumulator(str(tmp_path / "tensorboard"))
+    curves.Reload()
+    epochs = [event.validation_loss for event in told if isinstance(event, EpochEnded) and event.fold == 0]
+    read = curves.Scalars("loss/validation/fold 1")
+    assert [scalar.step for scalar in read] == [1, 2, 3]
+    np.testing.assert_allclose([scalar.value for scalar in read], epochs, rtol=1e-6)
+    assert "baseline/mean RGB" in curves.Tags()["scalars"]
+
+
 def test_checkpoints_are_safetensors_and_damage_is_told(tmp_path):
     """Any program that knows the format reads them; a damaged file is a ModelError."""
     from safetensors.torch import load_file

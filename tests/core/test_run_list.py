@@ -22,6 +22,7 @@ from napari_deepspace.run_list import delete_run, list_runs, rename_run, run_inf
 from napari_deepspace.run_queue import add_to_queue, leave_queue, move_in_queue, queued_runs, take_next
 from napari_deepspace.runs import EventLog, claim, new_run_dir, write_atomic, write_json
 from napari_deepspace.settings import dump_yaml, run_settings
+from napari_deepspace.target import Target
 
 STARTED = Started("run", "vgg16", ("ESR1",), 100, 5, 50, "cpu")
 EPOCH = EpochEnded(1, 7, 50, 1.0, 1.0, 0.1, True, 2.0)
@@ -47,7 +48,7 @@ def score(run_dir, section, *, split="random", spots=slice(None), seed=0):
     table = pd.DataFrame({results.SPLIT: "guard", results.SOURCE: "out-of-fold", results.FOLD: 0, results.REASON: ""}, section.adata.obs_names)
     table.iloc[spots, 0] = "test"
     about = {"model": "vgg16", "split": split, "panel": "2 genes", "target_sum": 5000.0, "unit": "log", "training_sections": [section.library_id]}
-    result = results.result_at_spots(section, genes, columns, table, about)
+    result = results.result_at_spots(section, Target("genes", genes, "2 genes", "log", 5000.0), columns, table, about)
     results.write_result(result, run_dir / "predictions" / f"1-{section.library_id}.h5ad")
     scores = evaluate(result)
     metrics = {"synthetic": True, "mean_r": scores["mean"]["r"], "n_spots": scores["n_spots"], "sections": {section.library_id: scores}}

@@ -51,6 +51,7 @@ def small_run(tmp_path):
     from napari_deepspace._napari.loading import maps_of_run
     from napari_deepspace.analyse.evaluate import evaluate
     from napari_deepspace.runs import write_json
+    from napari_deepspace.target import Target
 
     def make(section):
         run_dir = tmp_path / "runs" / "random-1"
@@ -60,8 +61,8 @@ def small_run(tmp_path):
         spots = pd.DataFrame(
             {results.SPLIT: "test", results.SOURCE: "out-of-fold", results.FOLD: 0, results.REASON: ""}, index=section.adata.obs_names
         )
-        about = {"model": "random", "split": "random", "panel": "2 genes", "target_sum": 5000.0, "training_sections": [section.library_id]}
-        result = results.result_at_spots(section, genes, columns, spots, about)
+        about = {"model": "random", "split": "random", "target_sum": 5000.0, "training_sections": [section.library_id]}
+        result = results.result_at_spots(section, Target("genes", genes, "2 genes", "log", 5000.0), columns, spots, about)
         results.write_result(result, run_dir / "predictions" / f"1-{section.library_id}.h5ad")
         write_json(run_dir / "metrics.json", {"sections": {section.library_id: evaluate(result)}})
         return run_dir, maps_of_run(run_dir, section)

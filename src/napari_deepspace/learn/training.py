@@ -25,6 +25,7 @@ from napari_deepspace.learn.networks import choose_device
 from napari_deepspace.learn.optimise import FoldData, train_network
 from napari_deepspace.learn.splits import PART_NAMES, TEST, TRAINING, VALIDATION
 from napari_deepspace.learn.targets import FittedTarget, fit_target, score
+from napari_deepspace.learn.tensorboard import with_curves
 from napari_deepspace.results import write_result
 from napari_deepspace.runs import MAPS, METRICS, PAUSE, PREDICTIONS, SETTINGS, claim, safe_name, write_atomic, write_json
 from napari_deepspace.section import Section, spot_fingerprints
@@ -49,8 +50,12 @@ def fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> Ge
     RunPaused
         Somebody asked for it (:func:`napari_deepspace.runs.request_pause`).
     """
+    job = _fit(sections, settings, Path(run_dir))
+    return (yield from with_curves(job, Path(run_dir)) if settings.tensorboard else job)
+
+
+def _fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> Generator[Event, None, TrainedModel]:
     began = time.perf_counter()
-    run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / PAUSE).unlink(missing_ok=True)
     claim(run_dir)
