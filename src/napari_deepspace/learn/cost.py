@@ -15,8 +15,8 @@ import torch.nn.functional as F
 
 from napari_deepspace.errors import TrainingError
 from napari_deepspace.events import result_of
-from napari_deepspace.learn.data import gather, tile_side_px
-from napari_deepspace.learn.features import tile_features
+from napari_deepspace.learn.data import gather
+from napari_deepspace.learn.features import BLOCK_PX, slide_features
 from napari_deepspace.learn.model import network_outputs
 from napari_deepspace.learn.networks import build_network, choose_device, set_training_mode
 from napari_deepspace.learn.optimise import make_optimiser, training_step
@@ -69,32 +69,38 @@ def _estimate_one(label: str, sections: Sequence[Section], settings: RunSettings
     # the trial stays short: it neither looks for white tiles nor computes clusters
     counts_only = settings.filter.model_copy(update={"white_percentile": 100, "exclude_cluster": None})
     data = result_of(gather(sections, settings.model_copy(update={"filter": counts_only})))
-    n = len(data.section_of)
-    section = sections[0]
-    some = section.centres_yx[np.linspace(0, section.adata.n_obs - 1, min(TRIAL_TILES, section.adata.n_obs)).astype(int)]
-    began = time.perf_counter()
-    tiles = cut_tiles(section.require_slide(), some, tile_radius_px(data.tile_um, section.mpp), tile_side_px(settings, data.tile_um))
-    cutting = (time.perf_counter() - began) / len(tiles) * n
+    n, section = len(data.section_of), sections[0]
     base_gb = psutil.Process().memory_info().rss / 1e9
-    tiles_gb = n * tiles[0].nbytes / 1e9
     if isinstance(settings.model, QuickSettings):
-        tile_features(tiles[:4])  # the first call also sets things up
-        began = time.perf_counter()
-        tile_features(tiles)
-        seconds = cutting + (time.perf_counter() - began) / len(tiles) * n + _ridge_seconds(data.split.parts, len(data.target.names))
+        seconds = _features_seconds(section, data.tile_um, data.tile_px) * n + _ridge_seconds(data.split.parts, len(data.target.names))
         device, reason, memory = torch.device("cpu"), "Quick needs no GPU", base_gb + 0.4
     else:
+        some = section.centres_yx[np.linspace(0, section.adata.n_obs - 1, min(TRIAL_TILES, section.adata.n_obs)).astype(int)]
+        began = time.perf_counter()
+        tiles = cut_tiles(section.require_slide(), some, tile_radius_px(data.tile_um, section.mpp), data.tile_px)
+        cutting = (time.perf_counter() - began) / len(tiles) * n
         device, reason = choose_device(settings.model.device)
         seconds_network, memory_gb = _network_cost(settings.model, tiles, len(data.target.names), data.split.parts, data.split.home, device)
-        seconds, memory = cutting + seconds_network, base_gb + tiles_gb + memory_gb
+        seconds, memory = cutting + seconds_network, base_gb + n * tiles[0].nbytes / 1e9 + memory_gb
     return Cost(label, seconds, memory, str(device), reason, f"{label}: about {duration(seconds)}, {memory:.1f} GB")
+
+
+def _features_seconds(section: Section, tile_um: float, tile_px: int) -> float:
+    """Seconds a spot of Quick's features, from the block that holds most spots: spots far apart would share nothing."""
+    radius, centres = tile_radius_px(tile_um, section.mpp), section.centres_yx
+    _, block, spots = np.unique(centres // (BLOCK_PX * 2 * radius / tile_px), axis=0, return_inverse=True, return_counts=True)
+    some = centres[block.ravel() == spots.argmax()]
+    began = time.perf_counter()
+    for _ in slide_features(section.require_slide().levels, some, radius, tile_px):
+        pass
+    return (time.perf_counter() - began) / len(some)
 
 
 def _ridge_seconds(parts: np.ndarray, genes: int) -> float:
     """Time of one PCA and its ridge on numbers of the size of a fold's training part, times those that a run makes."""
     folds, n = parts.shape[1], round(np.isin(parts, (TRAINING, VALIDATION)).sum(axis=0).mean())
     rng = np.random.default_rng(0)
-    features, values = rng.standard_normal((n, 218), dtype=np.float32), rng.standard_normal((n, genes), dtype=np.float32)
+    features, values = rng.standard_normal((n, 382), dtype=np.float32), rng.standard_normal((n, genes), dtype=np.float32)
     began = time.perf_counter()
     u, _, _ = np.linalg.svd(features, full_matrices=False)
     u.T @ values

@@ -11,7 +11,7 @@ import pandas as pd
 from napari_deepspace.analyse.baselines import standardise
 from napari_deepspace.errors import DataError, TrainingError
 from napari_deepspace.events import Event, Progress
-from napari_deepspace.learn.features import tile_features
+from napari_deepspace.learn.features import slide_features
 from napari_deepspace.learn.splits import Split, make_split
 from napari_deepspace.preprocess.filters import SpotFilter
 from napari_deepspace.preprocess.prepare import prepare, tile_side_um
@@ -154,8 +154,8 @@ def section_features(section: Section, centres_yx: np.ndarray, tile_um: float, t
     parts: list[np.ndarray] = []
     order: list[np.ndarray] = []
     done = 0
-    for index, batch in iter_tiles(section.require_slide(), centres_yx, tile_radius_px(tile_um, section.mpp), tile_px, BATCH):
-        parts.append(tile_features(batch))
+    for index, batch in slide_features(section.require_slide().levels, centres_yx, tile_radius_px(tile_um, section.mpp), tile_px):
+        parts.append(batch)
         order.append(index)
         done += len(batch)
         yield Progress(f"measuring colour and texture of {section.library_id}", done, len(centres_yx))
@@ -181,6 +181,13 @@ def section_looks(
 def standardised(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """z-scores by the section's own spots on tissue (images only, no counts): evens out stain and scanner between sections."""
     return np.clip(standardise(features, reference), -6, 6)
+
+
+def quick_inputs(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """What Quick's linear maps look at, float32 (n, 2 n_features): each z-score, and how far it is from usual to either side, both levelled off by a
+    hyperbolic tangent. So a gene may be high where a feature is either high or low, and rare artefacts do not rule."""
+    z = standardised(features, reference) / 2
+    return np.asarray(2 * np.tanh(np.concatenate([z, np.abs(z)], axis=1)), dtype=np.float32)
 
 
 def mean_rgb(tiles: np.ndarray) -> np.ndarray:
