@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from napari_deepspace.learn.features import slide_features
+from napari_deepspace.learn.features import quick_inputs, slide_features
 from napari_deepspace.phantom_tissue import CELL_UM, GRID, MPP, N_HIDDEN, TILE_UM, Tissue, band_field
 from napari_deepspace.settings import QuickSettings
 
@@ -26,11 +26,12 @@ _SPLITS, _FOLDS, _BLOCK_UM, _COMPONENTS = 12, 5, 500.0, 64  # as Quick is scored
 
 
 def tile_looks(tissue: Tissue, image: np.ndarray) -> np.ndarray:
-    """Features of the tiles of the scored spots on ``image`` (uint8, the slide): float (n_scored, n_features)."""
+    """What Quick sees of the scored spots on ``image`` (uint8, the slide): float (n_scored, n_inputs)."""
     radius, side = round(TILE_UM / MPP / 2), round(TILE_UM / QuickSettings().um_per_px / 2) * 2
     batches = list(slide_features([image], np.round(_scored_centres(tissue)), radius, side))
     order = np.argsort(np.concatenate([indices for indices, _ in batches]))
-    return np.concatenate([looks for _, looks in batches])[order].astype(np.float64)
+    looks = np.concatenate([looks for _, looks in batches])[order].astype(np.float64)
+    return quick_inputs(looks, looks).astype(np.float64)
 
 
 def hidden_fields(tissue: Tissue, looks: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from napari_deepspace.learn import features
-from napari_deepspace.learn.features import slide_features, stain_density
+from napari_deepspace.learn.features import quick_inputs, slide_features, stain_density
 from napari_deepspace.tiles import mirrored
 
 RADIUS, SIDE = 50, 64  # a step that is no whole number of pixels
@@ -133,6 +133,16 @@ def test_features_follow_the_size_of_structures():
     small, large = (at([of(sigma)], [(128, 128)], 64, 128)[0] for sigma in (1, 5))
     assert abs(small[:3] - large[:3]).max() < 0.05
     assert np.abs(small[60:] - large[60:]).max() > 1
+
+
+def test_inputs_tell_unusual_from_usual_and_level_off():
+    """Quick's inputs are z-scores by the reference and their distance from usual; both rise with the feature and end at 2; a constant gives 0."""
+    reference = np.random.default_rng(0).normal(5, 2, (400, 1))
+    at_sds = reference.mean() + reference.std() * np.array([[-50.0], [-1], [0], [1], [50]])
+    found = quick_inputs(at_sds, reference)
+    level = 2 * np.tanh(0.5)
+    np.testing.assert_allclose(found, np.array([[-2, 2], [-level, level], [0, 0], [level, level], [2, 2]]), atol=1e-5)
+    assert (quick_inputs(np.full((3, 1), 7.0), np.full((9, 1), 7.0)) == 0).all()
 
 
 def test_centres_that_are_no_numbers_are_refused(slide):

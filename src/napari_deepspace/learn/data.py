@@ -183,13 +183,6 @@ def standardised(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.clip(standardise(features, reference), -6, 6)
 
 
-def quick_inputs(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """What Quick's linear maps look at, float32 (n, 2 n_features): each z-score, and how far it is from usual to either side, both levelled off by a
-    hyperbolic tangent. So a gene may be high where a feature is either high or low, and rare artefacts do not rule."""
-    z = standardised(features, reference) / 2
-    return np.asarray(2 * np.tanh(np.concatenate([z, np.abs(z)], axis=1)), dtype=np.float32)
-
-
 def mean_rgb(tiles: np.ndarray) -> np.ndarray:
     """Mean R, G, B in 0..1 of uint8 tiles (n, s, s, 3): float64 (n, 3)."""
     return tiles.reshape(len(tiles), -1, 3).mean(axis=1) / 255

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import sparse
 from skimage.color import hed_from_rgb
 
+from napari_deepspace.analyse.baselines import standardise
 from napari_deepspace.tiles import mirrored, whole
 
 BLOCK_PX = 768  #: side of a block, in pixels of the features; memory is that of one block
@@ -49,6 +50,16 @@ def slide_features(levels: Sequence[Any], centres_yx: np.ndarray, radius_px: int
         last = np.ceil(corners[indices].max(axis=0)).astype(np.int64) + tile_px + 1
         image = _resampled(levels, step, first, last)
         yield indices, np.concatenate(_features(image, _Tiles(corners[indices] - first, tile_px)), axis=1).astype(np.float32)
+
+
+def quick_inputs(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """What Quick's linear maps look at, float32 (n, 2 n_features): each feature's z-score by ``reference`` (the section's own spots on tissue; images
+    only, no counts), and how far it is from usual to either side, both levelled off by a hyperbolic tangent.
+
+    So a gene may be high where a feature is either high or low, and rare artefacts do not rule.
+    """
+    z = standardise(features, reference) / 2
+    return np.asarray(2 * np.tanh(np.concatenate([z, np.abs(z)], axis=1)), dtype=np.float32)
 
 
 @dataclass

@@ -14,7 +14,8 @@ from napari_deepspace import results
 from napari_deepspace.analyse.baselines import predict_mean_rgb
 from napari_deepspace.errors import DataError
 from napari_deepspace.events import Event, Noted
-from napari_deepspace.learn.data import quick_inputs, section_looks, standardised
+from napari_deepspace.learn.data import section_looks, standardised
+from napari_deepspace.learn.features import quick_inputs
 from napari_deepspace.learn.model import TrainedModel, network_outputs
 from napari_deepspace.learn.networks import choose_device
 from napari_deepspace.learn.splits import PART_NAMES, TRAINING, VALIDATION

@@ -18,7 +18,8 @@ from napari_deepspace.analyse.evaluate import evaluate
 from napari_deepspace.events import BaselinesScored, Event, Finished, FoldEnded, Noted, Resumed, Started
 from napari_deepspace.learn.checkpoint import Checkpoints
 from napari_deepspace.learn.cost import choose_micro_batch
-from napari_deepspace.learn.data import TrainingData, gather, quick_inputs, section_looks, standardised, values_fitted_on
+from napari_deepspace.learn.data import TrainingData, gather, section_looks, standardised, values_fitted_on
+from napari_deepspace.learn.features import quick_inputs
 from napari_deepspace.learn.linear import fit_logistic, fit_ridge
 from napari_deepspace.learn.model import Member, SeenSpots, TrainedModel, network_outputs
 from napari_deepspace.learn.networks import choose_device
