@@ -25,7 +25,7 @@ PEAK = """next(int(line.split()[1]) for line in open("/proc/self/status") if lin
 
 SECTION = """
 import json, sys, tempfile, time
-import numpy as np
+import numpy as np, psutil
 from napari_deepspace.read import read_section
 from napari_deepspace.slide import open_slide
 
@@ -33,6 +33,7 @@ section = read_section({data!r}, slide=False)
 section.adata.obsm["spatial"] = section.adata.obsm["spatial"] * (section.mpp / {mpp})
 section.mpp = {mpp}
 section.slide = open_slide({slide!r})
+loaded = psutil.Process().memory_info().rss / 1e6
 """
 
 FEATURES = """
@@ -60,7 +61,7 @@ model = fit(section, settings, tempfile.mkdtemp(), progress=False)
 """
 
 END = """
-print(json.dumps(dict(seconds=time.perf_counter() - began, peak_mb={peak})))
+print(json.dumps(dict(seconds=time.perf_counter() - began, peak_mb={peak}, loaded_mb=loaded)))
 """
 
 
@@ -93,7 +94,10 @@ def test_quick(slide: Path) -> None:
     found = {}
     for spots in SPOTS:
         one = found[spots] = measured(FEATURES, slide, spots=spots, one_by_one=False)
-        print(f"  features of {spots:5} spots: {one['seconds']:6.1f} s, {one['seconds'] / spots * 1e3:.1f} ms a spot, peak {one['peak_mb']:.0f} MB")
+        print(
+            f"  features of {spots:5} spots: {one['seconds']:6.1f} s, {one['seconds'] / spots * 1e3:.1f} ms a spot, "
+            f"peak {one['peak_mb']:.0f} MB ({one['loaded_mb']:.0f} MB with the counts alone)"
+        )
     most, least = found[SPOTS[-1]], found[SPOTS[0]]
     print(
         f"  from {SPOTS[0]} to {SPOTS[-1]} spots ({SPOTS[-1] / SPOTS[0]:.1f} times): {most['seconds'] / least['seconds']:.1f} times the time, "
