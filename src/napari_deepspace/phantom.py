@@ -15,7 +15,7 @@ from pathlib import Path
 from napari_deepspace.errors import DataError
 from napari_deepspace.slide_cache import cache_dir
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same seed gives another section."""
 
 MARKER = "SYNTHETIC.txt"

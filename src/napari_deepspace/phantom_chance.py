@@ -9,12 +9,11 @@ shuffled section is no such choice: its spots change places at random, so that i
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from napari_deepspace.learn.features import tile_features
+from napari_deepspace.learn.features import quick_inputs, slide_features
 from napari_deepspace.phantom_tissue import CELL_UM, GRID, MPP, N_HIDDEN, TILE_UM, Tissue, band_field
 from napari_deepspace.settings import QuickSettings
 
@@ -27,11 +26,12 @@ _SPLITS, _FOLDS, _BLOCK_UM, _COMPONENTS = 12, 5, 500.0, 64  # as Quick is scored
 
 
 def tile_looks(tissue: Tissue, image: np.ndarray) -> np.ndarray:
-    """Features of the tiles of the scored spots on ``image`` (uint8, the slide): float (n_scored, n_features)."""
+    """What Quick sees of the scored spots on ``image`` (uint8, the slide): float (n_scored, n_inputs)."""
     radius, side = round(TILE_UM / MPP / 2), round(TILE_UM / QuickSettings().um_per_px / 2) * 2
-    corners = np.round(_scored_centres(tissue)).astype(int) - radius
-    tiles = np.stack([cv2.resize(image[y : y + 2 * radius, x : x + 2 * radius], (side, side), interpolation=cv2.INTER_AREA) for y, x in corners])
-    return np.concatenate([tile_features(tiles[start : start + 64]) for start in range(0, len(tiles), 64)]).astype(np.float64)
+    batches = list(slide_features([image], np.round(_scored_centres(tissue)), radius, side))
+    order = np.argsort(np.concatenate([indices for indices, _ in batches]))
+    looks = np.concatenate([looks for _, looks in batches])[order].astype(np.float64)
+    return quick_inputs(looks, looks).astype(np.float64)
 
 
 def hidden_fields(tissue: Tissue, looks: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ def tile_radius_px(tile_um: float, mpp: float) -> int:
 
 def over_border(shape: tuple[int, int], centres_yx: np.ndarray, radius_px: int) -> np.ndarray:
     """Which tiles reach beyond the image, bool (n,); ``shape`` is (height, width)."""
-    centres = _whole(centres_yx)
+    centres = whole(centres_yx)
     return np.any((centres - radius_px < 0) | (centres + radius_px > np.asarray(shape[:2])), axis=1)
 
 
@@ -38,7 +38,7 @@ def cut_tiles(slide: Slide, centres_yx: np.ndarray, radius_px: int, out_px: int 
     DataError
         The slide's file is damaged.
     """
-    centres = _whole(centres_yx)
+    centres = whole(centres_yx)
     side = out_px or 2 * radius_px
     tiles = np.empty((len(centres), side, side, 3), dtype=np.uint8)
     for done, index in enumerate(read_order(slide, centres, radius_px), start=1):
@@ -57,7 +57,7 @@ def iter_tiles(
     ``level`` of the slide is read; on a reduced level both are rounded to its pixels.
     """
     share = slide.levels[level].shape[0] / slide.shape[0]
-    centres = _whole(np.asarray(centres_yx, dtype=np.float64) * share)
+    centres = whole(np.asarray(centres_yx, dtype=np.float64) * share)
     radius = radius_px if level == 0 else max(1, round(radius_px * share))
     order = read_order(slide, centres, radius, level)
     for start in range(0, len(order), batch):
@@ -104,7 +104,8 @@ def between_spots(array_rc: np.ndarray, centres_yx: np.ndarray) -> np.ndarray:
     return np.floor(np.asarray(centres_yx, dtype=np.float64)[lattice_triangles(array_rc)].mean(axis=1) + 1e-9)
 
 
-def _whole(centres_yx: np.ndarray) -> np.ndarray:
+def whole(centres_yx: np.ndarray) -> np.ndarray:
+    """Centres (n, 2) rounded to whole pixels, int64; raises ValueError where one is not finite."""
     centres = np.asarray(centres_yx, dtype=np.float64).reshape(-1, 2)
     if not np.isfinite(centres).all():
         raise ValueError("tile centres must be finite numbers")
@@ -118,7 +119,7 @@ def _cut(slide: Slide, centre: np.ndarray, radius: int, side: int, level: int = 
     if radius <= y <= height - radius and radius <= x <= width - radius:
         tile = slide.read_region(y - radius, x - radius, 2 * radius, 2 * radius, level)
     else:
-        rows, columns = _mirrored(y - radius, y + radius, height), _mirrored(x - radius, x + radius, width)
+        rows, columns = mirrored(np.arange(y - radius, y + radius), height), mirrored(np.arange(x - radius, x + radius), width)
         top, left = int(rows.min()), int(columns.min())
         part = slide.read_region(top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1, level)
         tile = part[np.ix_(rows - top, columns - left)]
@@ -127,8 +128,8 @@ def _cut(slide: Slide, centre: np.ndarray, radius: int, side: int, level: int = 
     return cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA if side < 2 * radius else cv2.INTER_LINEAR)
 
 
-def _mirrored(start: int, stop: int, size: int) -> np.ndarray:
-    """Indices start..stop folded into 0..size-1 as by numpy's "reflect", for any distance beyond the border."""
+def mirrored(indices: np.ndarray, size: int) -> np.ndarray:
+    """Indices folded into 0..size-1 as by numpy's "reflect", for any distance beyond the border."""
     period = max(1, 2 * (size - 1))
-    folded = np.arange(start, stop) % period
-    return np.minimum(folded, period - folded) if size > 1 else np.zeros(stop - start, dtype=np.int64)
+    folded = indices % period
+    return np.minimum(folded, period - folded) if size > 1 else np.zeros(len(indices), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Linear maps, features, networks and the files they live in."""
+"""Linear maps, networks and the files they live in."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 
 from napari_deepspace.errors import SettingsError
-from napari_deepspace.learn.features import stain_density, tile_features
 from napari_deepspace.learn.linear import fit_ridge
 from napari_deepspace.learn.networks import choose_device
 
@@ -30,28 +29,6 @@ def test_ridge_chooses_a_strong_penalty_for_noise():
     signal = fit_ridge(x, x[:, :2], np.arange(300) // 10, 30, [1, 100, 10000]).predict(x)
     assert noise.std() < 0.15
     assert signal.std() > 0.9
-
-
-def test_features_are_finite_and_blind_to_turning():
-    """White, black and noisy tiles give finite features; the mean colour comes first; quarter turns change colours not at all."""
-    rng = np.random.default_rng(0)
-    tiles = rng.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-    tiles[1], tiles[2] = 255, 0
-    features = tile_features(tiles)
-    assert np.isfinite(features).all()
-    np.testing.assert_allclose(features[:, :3], tiles.reshape(3, -1, 3).mean(axis=1) / 255, atol=1e-5)
-    np.testing.assert_allclose(tile_features(np.rot90(tiles, axes=(1, 2)).copy())[:, :15], features[:, :15], atol=0.02)
-
-
-def test_stains_equal_scikit_image():
-    """Haematoxylin and eosin densities are scikit-image's, up to its choice of logarithm."""
-    from skimage.color import rgb2hed
-
-    image = np.random.default_rng(0).integers(20, 255, (8, 8, 3), dtype=np.uint8)
-    ours = stain_density(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)[0].permute(1, 2, 0).numpy()
-    theirs = rgb2hed(image)
-    scale = np.log(1e-6)  # scikit-image divides optical density by the logarithm of its smallest value
-    np.testing.assert_allclose(np.maximum(ours / -scale, 0), theirs, atol=1e-4)
 
 
 def test_device_is_chosen_with_a_reason():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from napari_deepspace import slide as slide_module
 from napari_deepspace.slide import open_slide
-from napari_deepspace.tiles import _mirrored, cut_tiles, iter_tiles, over_border, tile_radius_px
+from napari_deepspace.tiles import cut_tiles, iter_tiles, mirrored, over_border, tile_radius_px
 
 
 def write(path: Path, image: np.ndarray) -> Path:
@@ -72,7 +72,7 @@ def test_mirroring_is_numpys(size, start, length):
     """Mirroring holds at any distance and for tiles larger than the image, as numpy's "reflect"."""
     far = 130
     expected = np.pad(np.arange(size), far, mode="reflect" if size > 1 else "edge")[far + start : far + start + length]
-    np.testing.assert_array_equal(_mirrored(start, start + length, size), expected)
+    np.testing.assert_array_equal(mirrored(np.arange(start, start + length), size), expected)
 
 
 def test_tile_may_exceed_the_image(tmp_path):

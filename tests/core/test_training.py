@@ -222,7 +222,7 @@ def test_no_spot_left_after_filtering(small, tmp_path):
 
 
 def test_damaged_models_are_refused(quick_run, tmp_path):
-    """A folder without a model, a truncated file and a newer format each end in one sentence."""
+    """A folder without a model, a truncated file, and another version's format each end in one sentence."""
     folder, _ = quick_run
     with pytest.raises(ModelError, match="No trained model"):
         load_model(tmp_path)
@@ -234,6 +234,9 @@ def test_damaged_models_are_refused(quick_run, tmp_path):
         load_model(tmp_path)
     (tmp_path / "model" / "model.json").write_text(json.dumps({**header, "format": 99}))
     with pytest.raises(ModelError, match="newer version"):
+        load_model(tmp_path)
+    (tmp_path / "model" / "model.json").write_text(json.dumps({**header, "format": 1}))
+    with pytest.raises(ModelError, match="Train it again"):
         load_model(tmp_path)
 
 

@@ -15,14 +15,15 @@ import torch.nn.functional as F
 
 from napari_deepspace.errors import TrainingError
 from napari_deepspace.events import result_of
-from napari_deepspace.learn.data import gather, section_tiles, tile_side_px
-from napari_deepspace.learn.features import tile_features
+from napari_deepspace.learn.data import gather, section_tiles
+from napari_deepspace.learn.features import BLOCK_PX, slide_features
 from napari_deepspace.learn.model import network_outputs
 from napari_deepspace.learn.networks import Network, build_network, choose_device, set_training_mode, to_input
 from napari_deepspace.learn.optimise import make_optimiser, training_step
 from napari_deepspace.learn.splits import TEST, TRAINING, VALIDATION
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings
+from napari_deepspace.tiles import tile_radius_px
 
 TRIAL_TILES = 32
 CPU_TILES = 4
@@ -68,47 +69,58 @@ def _estimate_one(label: str, sections: Sequence[Section], settings: RunSettings
     # the trial stays short: it neither looks for white tiles nor computes clusters
     counts_only = settings.filter.model_copy(update={"white_percentile": 100, "exclude_cluster": None})
     data = result_of(gather(sections, settings.model_copy(update={"filter": counts_only})))
-    n = len(data.section_of)
-    section = sections[0]
-    some = section.centres_yx[np.linspace(0, section.adata.n_obs - 1, min(TRIAL_TILES, section.adata.n_obs)).astype(int)]
-    began = time.perf_counter()
-    context = settings.model.context if isinstance(settings.model, NetworkSettings) else None
-    tiles = result_of(section_tiles(section, some, data.tile_um, tile_side_px(settings, data.tile_um), context))
-    cutting = (time.perf_counter() - began) / len(tiles) * n
+    n, section = len(data.section_of), sections[0]
     base_gb = psutil.Process().memory_info().rss / 1e9
-    tiles_gb = n * tiles[0].nbytes / 1e9
     if isinstance(settings.model, QuickSettings):
-        looking, looking_gb = _looking_cost(settings.model, tiles)
-        seconds = cutting + looking * n + _ridge_seconds(data.split.parts, len(data.target.names))
+        looking, looking_gb = _looking_cost(settings.model, section, data.tile_um, data.tile_px)
+        seconds = looking * n + _ridge_seconds(data.split.parts, len(data.target.names))
         device, reason, memory = torch.device("cpu"), "Quick needs no GPU", base_gb + looking_gb
     else:
+        cutting, tiles = _cut_some(section, data.tile_um, data.tile_px, settings.model.context)
         device, reason = choose_device(settings.model.device)
         seconds_network, memory_gb = _network_cost(settings.model, tiles, len(data.target.names), data.split.parts, data.split.home, device)
-        seconds, memory = cutting + seconds_network, base_gb + tiles_gb + memory_gb
+        seconds, memory = cutting * n + seconds_network, base_gb + n * tiles[0].nbytes / 1e9 + memory_gb
     return Cost(label, seconds, memory, str(device), reason, f"{label}: about {duration(seconds)}, {memory:.1f} GB")
 
 
-def _looking_cost(quick: QuickSettings, tiles: np.ndarray) -> tuple[float, float]:
-    """Seconds a tile, and GB, of Quick's features: by hand, or of a backbone (random weights cost the same)."""
+def _looking_cost(quick: QuickSettings, section: Section, tile_um: float, tile_px: int) -> tuple[float, float]:
+    """Seconds a spot, and GB, of what Quick looks at: features by hand, or of a backbone (random weights cost the same)."""
     if quick.features == "handmade":
-        tile_features(tiles[:4])  # the first call also sets things up
-        began = time.perf_counter()
-        tile_features(tiles)
-        return (time.perf_counter() - began) / len(tiles), 0.4
+        return _features_seconds(section, tile_um, tile_px), 0.4
+    cutting, tiles = _cut_some(section, tile_um, tile_px, None)
     device, _ = choose_device("auto")
     network = build_network(quick.features, 1).to(device).eval()
     images = torch.from_numpy(tiles[:8]).to(device)
     with torch.inference_mode():
         seconds = _seconds(lambda: network.features(to_input(images, network)), device)
     weights_gb = sum(p.numel() for p in network.parameters()) * 4 / 1e9
-    return seconds / len(images), weights_gb + _activations_gb(network, to_input(images[:1], network)) * len(images)
+    return cutting + seconds / len(images), weights_gb + _activations_gb(network, to_input(images[:1], network)) * len(images)
+
+
+def _cut_some(section: Section, tile_um: float, tile_px: int, context: float | None) -> tuple[float, np.ndarray]:
+    """Seconds a tile of cutting, and some tiles from all over the section."""
+    some = section.centres_yx[np.linspace(0, section.adata.n_obs - 1, min(TRIAL_TILES, section.adata.n_obs)).astype(int)]
+    began = time.perf_counter()
+    tiles = result_of(section_tiles(section, some, tile_um, tile_px, context))
+    return (time.perf_counter() - began) / len(tiles), tiles
+
+
+def _features_seconds(section: Section, tile_um: float, tile_px: int) -> float:
+    """Seconds a spot of Quick's features, from the block that holds most spots: spots far apart would share nothing."""
+    radius, centres = tile_radius_px(tile_um, section.mpp), section.centres_yx
+    _, block, spots = np.unique(centres // (BLOCK_PX * 2 * radius / tile_px), axis=0, return_inverse=True, return_counts=True)
+    some = centres[block.ravel() == spots.argmax()]
+    began = time.perf_counter()
+    for _ in slide_features(section.require_slide().levels, some, radius, tile_px):
+        pass
+    return (time.perf_counter() - began) / len(some)
 
 
 def _ridge_seconds(parts: np.ndarray, genes: int) -> float:
     """Time of one PCA and its ridge on numbers of the size of a fold's training part, times those that a run makes."""
     folds, n = parts.shape[1], round(np.isin(parts, (TRAINING, VALIDATION)).sum(axis=0).mean())
     rng = np.random.default_rng(0)
-    features, values = rng.standard_normal((n, 218), dtype=np.float32), rng.standard_normal((n, genes), dtype=np.float32)
+    features, values = rng.standard_normal((n, 382), dtype=np.float32), rng.standard_normal((n, genes), dtype=np.float32)
     began = time.perf_counter()
     u, _, _ = np.linalg.svd(features, full_matrices=False)
     u.T @ values

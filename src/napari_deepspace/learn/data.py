@@ -11,7 +11,7 @@ import pandas as pd
 from napari_deepspace.analyse.baselines import standardise
 from napari_deepspace.errors import DataError, TrainingError
 from napari_deepspace.events import Event, Progress
-from napari_deepspace.learn.features import tile_features
+from napari_deepspace.learn.features import slide_features
 from napari_deepspace.learn.frozen import backbone_features, backbone_px
 from napari_deepspace.learn.splits import Split, make_split
 from napari_deepspace.preprocess.filters import SpotFilter
@@ -176,8 +176,8 @@ def section_features(section: Section, centres_yx: np.ndarray, tile_um: float, t
     parts: list[np.ndarray] = []
     order: list[np.ndarray] = []
     done = 0
-    for index, batch in iter_tiles(section.require_slide(), centres_yx, tile_radius_px(tile_um, section.mpp), tile_px, BATCH):
-        parts.append(tile_features(batch))
+    for index, batch in slide_features(section.require_slide().levels, centres_yx, tile_radius_px(tile_um, section.mpp), tile_px):
+        parts.append(batch)
         order.append(index)
         done += len(batch)
         yield Progress(f"measuring colour and texture of {section.library_id}", done, len(centres_yx))

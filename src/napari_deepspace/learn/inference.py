@@ -15,6 +15,7 @@ from napari_deepspace.analyse.baselines import predict_mean_rgb
 from napari_deepspace.errors import DataError
 from napari_deepspace.events import Event, Noted
 from napari_deepspace.learn.data import section_looks, standardised
+from napari_deepspace.learn.features import quick_inputs
 from napari_deepspace.learn.model import TrainedModel, network_outputs
 from napari_deepspace.learn.networks import choose_device
 from napari_deepspace.learn.splits import PART_NAMES, TRAINING, VALIDATION
@@ -92,7 +93,7 @@ def _outputs(
     if reference is not None:
         by, by_colour = yield from section_looks(section, reference, model.tile_um, model.tile_px, model.settings.model)
     if not network:
-        inputs = standardised(looks, by)
+        inputs = quick_inputs(looks, by)
         return [member.linear.predict(inputs) for member in model.members if member.linear is not None], standardised(rgb, by_colour)
     assert isinstance(model.settings.model, NetworkSettings)
     device, _ = choose_device("auto")

@@ -24,7 +24,7 @@ from napari_deepspace.runs import MODEL, write_json
 from napari_deepspace.settings import NetworkSettings, RunSettings, run_settings
 from napari_deepspace.target import Target
 
-FORMAT = 1
+FORMAT = 2  #: raised with Quick's features and with the parts of a target
 HEADER, WEIGHTS = "model.json", "weights.safetensors"
 
 
@@ -134,7 +134,7 @@ def load_model(path: Path) -> TrainedModel:
     Raises
     ------
     ModelError
-        There is no complete model, it is damaged, or a newer version wrote it.
+        There is no complete model, it is damaged, or another version wrote it.
     """
     folder = Path(path) / MODEL if (Path(path) / MODEL).is_dir() else Path(path)
     if not (folder / HEADER).is_file():
@@ -143,6 +143,8 @@ def load_model(path: Path) -> TrainedModel:
         header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
         if header.get("format", FORMAT + 1) > FORMAT:
             raise ModelError(f"The model in {path} was written by a newer version ({header.get('version')}). Update napari-deepspace.")
+        if header["format"] < FORMAT:
+            raise ModelError(f"The model in {path} was written by an older version ({header['version']}). Train it again.")
         return _rebuild(header, load_tensors(folder / WEIGHTS)[0])
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, SettingsError) as error:
         raise ModelError(f"The model in {path} is damaged ({type(error).__name__}: {error}). Train again, or copy the run folder anew.") from error

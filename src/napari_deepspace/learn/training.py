@@ -19,6 +19,7 @@ from napari_deepspace.events import BaselinesScored, Event, Finished, FoldEnded,
 from napari_deepspace.learn.checkpoint import Checkpoints
 from napari_deepspace.learn.cost import choose_micro_batch
 from napari_deepspace.learn.data import TrainingData, gather, section_looks, standardised, values_fitted_on
+from napari_deepspace.learn.features import quick_inputs
 from napari_deepspace.learn.linear import LinearModel, fit_logistic, fit_ridge
 from napari_deepspace.learn.model import Member, SeenSpots, TrainedModel, network_outputs
 from napari_deepspace.learn.networks import choose_device
@@ -165,7 +166,7 @@ def _inputs(data: TrainingData, settings: RunSettings) -> Generator[Event, None,
     for section, verdict in zip(data.sections, data.filters, strict=True):
         rows = np.flatnonzero(verdict.predictable)
         looks, rgb = yield from section_looks(section, section.centres_yx[rows], data.tile_um, data.tile_px, settings.model)
-        inputs.append(_at_rows(looks if network else standardised(looks, looks), rows, section.adata.n_obs))
+        inputs.append(_at_rows(looks if network else quick_inputs(looks, looks), rows, section.adata.n_obs))
         colours.append(_at_rows(standardised(rgb, rgb), rows, section.adata.n_obs))
     return np.concatenate(inputs), np.concatenate(colours)
 
