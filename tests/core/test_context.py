@@ -10,9 +10,10 @@ import torch
 from napari_deepspace import results
 from napari_deepspace.blocking import fit, predict
 from napari_deepspace.events import result_of
+from napari_deepspace.learn.augment import augmented
 from napari_deepspace.learn.data import gather, section_tiles, widest_view_um
 from napari_deepspace.learn.model import load_model
-from napari_deepspace.learn.networks import augment, build_network, each_view, to_input
+from napari_deepspace.learn.networks import build_network, to_input
 from napari_deepspace.learn.splits import TEST, TRAINING, VALIDATION
 from napari_deepspace.settings import NetworkSettings, run_settings
 from napari_deepspace.tiles import coarsest_level, cut_tiles, tile_radius_px
@@ -64,11 +65,11 @@ def test_what_only_the_wider_view_shows_is_learned_with_context_alone():
 
 
 def test_views_are_changed_alike():
-    """Augmentation with one seed does to the wider view what it does to the tile."""
+    """Augmentation does to the wider view what it does to the tile."""
     tile = torch.randint(0, 256, (9, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    both = each_view(lambda view: augment(view, torch.Generator().manual_seed(5)), torch.stack([tile, tile], dim=1))
+    both = augmented(torch.stack([tile, tile], dim=1), NetworkSettings(), 5)
     assert torch.equal(both[:, 0], both[:, 1])
-    assert torch.equal(both[:, 0], each_view(lambda view: augment(view, torch.Generator().manual_seed(5)), tile))
+    assert torch.equal(both[:, 0], augmented(tile, NetworkSettings(), 5))
     assert not torch.equal(both[:, 0], tile)
 
 

@@ -1,109 +1,94 @@
-"""What :mod:`~napari_deepspace.learn.augment` has drawn, carried out on a CPU: tile by tile on bytes, by OpenCV."""
+"""Augmentation on the processor: cv2, tile by tile, in uint8; a tile pays only for the changes drawn for it.
+
+Every function takes one tile uint8 (s, s, 3) and returns one. cv2 gives the same pixels with any number of its threads.
+"""
 
 from __future__ import annotations
 
-from functools import cache
-
 import cv2
 import numpy as np
+import torch
 
-from napari_deepspace.learn.augment import BLURS, DISTORTIONS, Draws, affine_matrix, motion_kernel, sampling_map
+from napari_deepspace.learn.augment_draws import DISTORTIONS, Values
+from napari_deepspace.learn.augment_tables import affine_matrix, contrast_table, distortion_map, hsv_table, normal_numbers
+from napari_deepspace.learn.median import median7
 
-FIELD = 1 << 22  #: numbers of the fixed field of noise
-UNIT = 256  #: of which one SD is this many
-TURNS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
-BORDER = cv2.BORDER_REFLECT_101
+CPU = torch.device("cpu")
 
 
-def apply(tiles: np.ndarray, draws: Draws) -> np.ndarray:
-    """uint8 ``tiles`` (n, s, s, 3) changed as drawn."""
-    out = np.empty_like(tiles)
+def augment_on_cpu(tiles: np.ndarray, steps: dict[str, Values]) -> np.ndarray:
+    """Tiles uint8 (n, s, s, 3) after the steps of ``draw``; the tiles given are left as they are."""
+    changed = np.empty_like(tiles)
     for row, tile in enumerate(tiles):
-        out[row] = _one(tile, {name: values[row] for name, values in draws.items()})
-    return out
+        new = tile
+        for step, values in steps.items():
+            new = _CHANGES[step.removeprefix("random.")](new, values, row)
+        changed[row] = new
+    return changed
 
 
-def _one(tile: np.ndarray, d: dict[str, np.ndarray]) -> np.ndarray:
-    if "turn" in d:
-        tile = cv2.flip(tile, 1) if d["mirror"] else tile
-        tile = cv2.rotate(tile, TURNS[int(d["turn"])]) if d["turn"] else tile
-    if "box" in d and d["box"][0] >= 0:
-        top, left, height, width = map(int, d["box"])
-        tile = cv2.resize(tile[top : top + height, left : left + width], tile.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    tile = _of_group(tile, d, "")
-    table = _tone(d)
-    if table is not None:
-        tile = cv2.LUT(tile, table)
-    if "hsv" in d:
-        tile = _color(tile, d)
-    return _of_group(tile, d, "random ")
-
-
-def _of_group(tile: np.ndarray, d: dict[str, np.ndarray], prefix: str) -> np.ndarray:
-    """Noise, blur and distortion, as far as they are drawn."""
-    if d.get(f"{prefix}noise", -1) >= 0:
-        tile = _noise(tile, int(d[f"{prefix}noise"]), *d[f"{prefix}noise values"])
-    if d.get(f"{prefix}blur", -1) >= 0:
-        size, angle = d[f"{prefix}blur values"]
-        tile = _blur(tile, BLURS[int(d[f"{prefix}blur"])], int(size), round(np.degrees(angle)))
-    if d.get(f"{prefix}dist", -1) >= 0:
-        tile = _distorted(tile, int(d[f"{prefix}dist"]), d[f"{prefix}dist values"])
+def _flip(tile: np.ndarray, values: Values, row: int) -> np.ndarray:
+    symmetry = int(values["symmetry"][row])
+    if symmetry & 4:
+        tile = cv2.transpose(tile)
+    if symmetry & 3:
+        tile = cv2.flip(tile, (1, 0, -1)[(symmetry & 3) - 1])
     return tile
 
 
-def _distorted(tile: np.ndarray, way: int, values: np.ndarray) -> np.ndarray:
-    if DISTORTIONS[way] == "affine":  # as its sampling map, without making one
-        matrix = affine_matrix(values, len(tile))
-        return cv2.warpAffine(tile, matrix, tile.shape[1::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=BORDER)
-    return cv2.remap(tile, *sampling_map(way, values, len(tile)), cv2.INTER_LINEAR, borderMode=BORDER)
+def _crop(tile: np.ndarray, values: Values, row: int) -> np.ndarray:
+    y, x, height, width = values["box"][row].tolist()
+    if height == width == len(tile):
+        return tile
+    return cv2.resize(tile[y : y + height, x : x + width], tile.shape[:2], interpolation=cv2.INTER_LINEAR)
 
 
-def _noise(tile: np.ndarray, way: int, sd: float, where: float) -> np.ndarray:
-    field = _field()
-    need = tile.size if way else tile.size // 3
-    start = int(where * (len(field) - need))
-    noise = field[start : start + need].reshape(*tile.shape[:2], -1)
-    noise = noise if way else cv2.merge([noise] * 3)
-    return cv2.addWeighted(tile, 1, noise, sd / UNIT, 0, dtype=cv2.CV_8U)
+def _noise(tile: np.ndarray, values: Values, row: int) -> np.ndarray:
+    kind, start, side = values["kind"][row], int(values["start"][row]), len(tile)
+    if kind < 0:
+        return tile
+    shape = (side, side) if kind == 0 else (side, side, 3)
+    noise = normal_numbers()[start : start + int(np.prod(shape))].reshape(shape)
+    return cv2.addWeighted(tile, 1, cv2.merge([noise] * 3) if kind == 0 else noise, float(values["sd"][row]), 0, dtype=cv2.CV_8U)
 
 
-@cache
-def _field() -> np.ndarray:
-    return np.rint(np.random.default_rng(0).standard_normal(FIELD, dtype=np.float32) * UNIT).astype(np.int16)
+def _blur(tile: np.ndarray, values: Values, row: int) -> np.ndarray:
+    kind, size = values["kind"][row], int(values["size"][row])
+    if kind == 0:
+        return cv2.filter2D(tile, -1, values["kernel"][row], borderType=cv2.BORDER_REFLECT_101)
+    if kind == 1:
+        return median7(tile) if size == 7 else cv2.medianBlur(tile, size)
+    return cv2.blur(tile, (size, size), borderType=cv2.BORDER_REFLECT_101) if kind == 2 else tile
 
 
-def _blur(tile: np.ndarray, way: str, size: int, angle: int) -> np.ndarray:
-    if way == "median":
-        return cv2.medianBlur(tile, size)
-    if way == "box":
-        return cv2.blur(tile, (size, size), borderType=BORDER)
-    return cv2.filter2D(tile, -1, motion_kernel(size, angle), borderType=BORDER)
+def _dist(tile: np.ndarray, values: Values, row: int) -> np.ndarray:
+    kind, side = values["kind"][row], len(tile)
+    if kind < 0:
+        return tile
+    if DISTORTIONS[kind] == "shift_scale_rotate":
+        matrix = affine_matrix(values, np.array([row]), side)[0]
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(tile, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    rows, columns = distortion_map(values, np.array([row]), side, CPU)[0].numpy()
+    whole, part = cv2.convertMaps(columns, rows, cv2.CV_16SC2)  # in 1/32 px: faster than leaving it to remap
+    return cv2.remap(tile, whole, part, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def _tone(d: dict[str, np.ndarray]) -> np.ndarray | None:
-    """Contrast, gamma and brightness one after another, each rounded to bytes, as one table; None where none is drawn."""
-    table = np.arange(256, dtype=np.float64)
-    if not any(np.isfinite(d.get(name, np.nan)) for name in ("contrast", "gamma", "brightness")):
-        return None
-    if np.isfinite(d["contrast"]):
-        table = np.rint(np.clip(table * d["contrast"], 0, 255))
-    if np.isfinite(d["gamma"]):
-        table = np.rint(255 * (table / 255) ** d["gamma"])
-    if np.isfinite(d["brightness"]):
-        table = np.rint(np.clip(table + d["brightness"], 0, 255))
-    return table.astype(np.uint8)
+def _contrast(tile: np.ndarray, values: Values, row: int) -> np.ndarray:
+    factor, gamma, added = (values[name][row : row + 1] for name in ("factor", "gamma", "added"))
+    if factor == 1 and gamma == 1 and added == 0:
+        return tile
+    return cv2.LUT(tile, contrast_table(factor, gamma, added)[0])
 
 
-def _color(tile: np.ndarray, d: dict[str, np.ndarray]) -> np.ndarray:
-    if np.isfinite(d["hsv"][0]):
-        hue, saturation, value = d["hsv"]
-        levels = np.arange(256)
-        tables = np.stack([(levels + round(hue)) % 180, np.clip(levels + saturation, 0, 255), np.clip(levels + value, 0, 255)], axis=1)
-        tile = cv2.cvtColor(cv2.LUT(cv2.cvtColor(tile, cv2.COLOR_RGB2HSV), np.rint(tables).astype(np.uint8)[None]), cv2.COLOR_HSV2RGB)
-    if d["order"][0] >= 0:
-        shuffled = np.empty_like(tile)
-        cv2.mixChannels([tile], [shuffled], np.stack([d["order"], np.arange(3)], axis=1).ravel().tolist())
-        tile = shuffled
-    if np.isfinite(d["shift"][0]):
-        tile = cv2.add(tile, np.array([*np.rint(d["shift"]), 0.0]))  # stops at 0 and 255
+def _color(tile: np.ndarray, values: Values, row: int) -> np.ndarray:
+    hsv, channels, rgb = values["hsv"][row], values["channels"][row], values["rgb"][row]
+    if hsv.any():
+        planes = cv2.split(cv2.cvtColor(tile, cv2.COLOR_RGB2HSV))  # three tables of one channel are faster than one of three
+        tile = cv2.cvtColor(cv2.merge([cv2.LUT(*pair) for pair in zip(planes, hsv_table(hsv).T, strict=True)]), cv2.COLOR_HSV2RGB)
+    if rgb.any() or channels[0] != 0 or channels[1] != 1:
+        tile = cv2.transform(tile, np.column_stack([np.eye(3)[channels], rgb]))
     return tile
+
+
+_CHANGES = {"flip": _flip, "crop": _crop, "noise": _noise, "blur": _blur, "dist": _dist, "contrast": _contrast, "color": _color}

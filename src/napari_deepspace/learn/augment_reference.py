@@ -1,13 +1,17 @@
-"""The one seam to albumentations, which is no longer developed: the paper's groups tile by tile, as its program has them, slow.
+"""The paper's groups in albumentations 2.0.8, tile by tile: slow, and no longer developed; the reference that tests compare with.
 
-What its version 2 has no more is replaced by its equal: ``Flip`` by its three parts, the additive noise of imgaug by ``AdditiveNoise``, contrast and
-brightness by ``RandomBrightnessContrast`` with the other limit 0. Borders of distortions are mirrored, not black.
+The one module that knows albumentations, which is an optional extra. Its transforms that are gone (`Flip`, the two `IAA*`, `RandomContrast`,
+`RandomBrightness`) are put together from those that are left; mirrored borders are asked for where its own default is black.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import random
+import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -18,53 +22,89 @@ from napari_deepspace.settings import AUGMENTATIONS
 
 
 def albumentations_augment(tiles: np.ndarray, groups: Sequence[str], seed: int) -> np.ndarray:
-    """uint8 ``tiles`` (n, s, s, 3) with ``groups`` of changes, one tile after another.
+    """Tiles uint8 (n, s, s, 3) after ``groups`` by albumentations, in the order of AUGMENTATIONS; the same seed gives the same tiles.
 
     Raises
     ------
     SettingsError
         albumentations is not installed.
     """
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it looks for its newest version on the network when it is imported
+    changes = _pipeline(tuple(group for group in AUGMENTATIONS if group in groups), tiles.shape[1])
+    return apply_to_tiles(changes, tiles, seed)
+
+
+def apply_to_tiles(changes: Any, tiles: np.ndarray, seed: int) -> np.ndarray:
+    """Tiles uint8 (n, s, s, 3) one after another through a ``Compose``, its randomness seeded.
+
+    All transforms draw from the same generators. Its own ``seed`` gives each transform a generator of its own with the same seed: two
+    transforms of probability 0.5 then always come together.
+    """
+    changes.set_random_state(np.random.default_rng(seed), random.Random(seed))
+    return np.stack([changes(image=tile)["image"] for tile in tiles])
+
+
+def import_albumentations() -> Any:
+    """The module, kept from asking the network for its newest version. Raises SettingsError where it is not installed."""
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     try:
         import albumentations
     except ImportError as error:
         raise SettingsError(
-            'model.augment_with: albumentations is not installed. Install it with: pip install "napari-deepspace[albumentations]", or take torch.'
+            'albumentations is not installed. Install it (pip install "napari-deepspace[albumentations]"), or set model.augment_with to torch.'
         ) from error
-    changes = [_group(albumentations, name, tiles.shape[1]) for name in AUGMENTATIONS if name in groups]
-    whole = albumentations.Compose(changes, seed=seed)
-    return np.stack([whole(image=tile)["image"] for tile in tiles])
+    return albumentations
 
 
-def _group(a: Any, name: str, side: int) -> Any:
-    border = cv2.BORDER_REFLECT_101
-    if name == "flip":
-        both = a.Sequential([a.HorizontalFlip(p=1), a.VerticalFlip(p=1)], p=1)
-        flips = a.OneOf([a.VerticalFlip(p=1), a.HorizontalFlip(p=1), both], p=0.5)
-        return a.Sequential([a.RandomRotate90(p=0.5), flips, a.Transpose(p=0.5)], p=1)
-    if name == "crop":
-        return a.RandomResizedCrop((side, side), scale=(0.5, 1), ratio=(3 / 4, 4 / 3), p=0.5)
-    if name == "noise":
-        alike = a.AdditiveNoise(noise_type="gaussian", spatial_mode="shared", noise_params={"mean_range": (0, 0), "std_range": (0.01, 0.05)}, p=1)
-        return a.OneOf([alike, a.GaussNoise(std_range=(10**0.5 / 255, 50**0.5 / 255), p=1)], p=1)
-    if name == "blur":
-        return a.OneOf([a.MotionBlur(blur_limit=7, p=1), a.MedianBlur(blur_limit=7, p=1), a.Blur(blur_limit=7, p=1)], p=1)
-    if name == "dist":
-        return a.OneOf(
-            [
-                a.OpticalDistortion(distort_limit=0.05, border_mode=border, p=1),
-                a.GridDistortion(num_steps=5, distort_limit=0.3, normalized=False, border_mode=border, p=1),
-                a.PiecewiseAffine(scale=(0.03, 0.05), nb_rows=4, nb_cols=4, border_mode=border, p=1),
-                a.ShiftScaleRotate(shift_limit=0.0625, scale_limit=0.1, rotate_limit=45, border_mode=border, p=1),
-            ],
-            p=1,
-        )
-    if name == "contrast":
-        contrast = a.RandomBrightnessContrast(brightness_limit=0, contrast_limit=0.2, p=0.5)
-        brightness = a.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0, p=0.5)
-        return a.Sequential([contrast, a.RandomGamma(gamma_limit=(80, 120), p=0.5), brightness], p=1)
-    if name == "color":
-        hsv = a.HueSaturationValue(20, 30, 20, p=0.5)
-        return a.Sequential([hsv, a.ChannelShuffle(p=0.5), a.RGBShift(20, 20, 20, p=0.5)], p=1)
-    return a.OneOf([_group(a, one, side) for one in ("noise", "blur", "dist")], p=1)
+@lru_cache(maxsize=8)
+def _pipeline(groups: tuple[str, ...], side: int) -> Any:
+    return import_albumentations().Compose([step for group in groups for step in group_steps(group, side)])
+
+
+def group_steps(group: str, side: int) -> list[Any]:
+    """The transforms of one group, to be applied one after another; side is the tiles', in px."""
+    albumentations: Any = import_albumentations()
+    if group in ("noise", "blur", "dist"):
+        return [albumentations.OneOf(one_of(group), p=1)]
+    if group == "random":
+        return [albumentations.OneOf([albumentations.OneOf(one_of(each), p=1) for each in ("noise", "blur", "dist")], p=1)]
+    if group == "flip":
+        down, mirrored = albumentations.VerticalFlip(p=1), albumentations.HorizontalFlip(p=1)
+        flips = albumentations.OneOf([down, mirrored, albumentations.Sequential([down, mirrored], p=1)], p=0.5)
+        return [albumentations.RandomRotate90(p=0.5), flips, albumentations.Transpose(p=0.5)]
+    if group == "crop":
+        return [albumentations.RandomResizedCrop(size=(side, side), scale=(0.5, 1.0), ratio=(3 / 4, 4 / 3), p=0.5)]
+    if group == "contrast":
+        return [
+            albumentations.RandomBrightnessContrast(brightness_limit=0, contrast_limit=0.2, p=0.5),
+            albumentations.RandomGamma(gamma_limit=(80, 120), p=0.5),
+            albumentations.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0, p=0.5),
+        ]
+    return [
+        albumentations.HueSaturationValue(hue_shift_limit=20, sat_shift_limit=30, val_shift_limit=20, p=0.5),
+        albumentations.ChannelShuffle(p=0.5),
+        albumentations.RGBShift(r_shift_limit=20, g_shift_limit=20, b_shift_limit=20, p=0.5),
+    ]
+
+
+def one_of(group: str) -> list[Any]:
+    """The transforms that noise, blur or dist chooses one of."""
+    albumentations: Any = import_albumentations()
+    mirrored = {"border_mode": cv2.BORDER_REFLECT_101, "p": 1}
+    if group == "noise":
+        shared = {"mean_range": (0.0, 0.0), "std_range": (0.01, 0.05)}
+        return [
+            albumentations.AdditiveNoise(noise_type="gaussian", spatial_mode="shared", noise_params=shared, p=1),
+            albumentations.GaussNoise(std_range=(math.sqrt(10) / 255, math.sqrt(50) / 255), p=1),
+        ]
+    if group == "blur":
+        return [kind(blur_limit=(3, 7), p=1) for kind in (albumentations.MotionBlur, albumentations.MedianBlur, albumentations.Blur)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it says that its piecewise affine is slow
+        piecewise = albumentations.PiecewiseAffine(scale=(0.03, 0.05), nb_rows=4, nb_cols=4, **mirrored)
+    shift = {"x": (-0.0625, 0.0625), "y": (-0.0625, 0.0625)}
+    return [
+        albumentations.OpticalDistortion(distort_limit=0.05, **mirrored),
+        albumentations.GridDistortion(num_steps=5, distort_limit=0.3, **mirrored),
+        piecewise,
+        albumentations.Affine(scale=(0.9, 1.1), keep_ratio=True, translate_percent=shift, rotate=(-45, 45), **mirrored),
+    ]

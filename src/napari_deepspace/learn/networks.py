@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -128,10 +128,3 @@ def to_input(tiles: torch.Tensor, network: nn.Module | None = None) -> torch.Ten
     sd = torch.tensor(IMAGENET_SD) if sd is None else sd
     shape = (3, 1, 1)
     return (tiles.movedim(-1, -3).float() / 255 - mean.to(tiles.device).view(shape)) / sd.to(tiles.device).view(shape)
-
-
-def each_view(change: Callable[[torch.Tensor], torch.Tensor], tiles: torch.Tensor) -> torch.Tensor:
-    """``change`` (of uint8 (n, s, s, 3)) done to tiles, or to each view of (n, 2, s, s, 3): alike, if it draws the same in every call."""
-    if tiles.ndim == 4:
-        return change(tiles)
-    return torch.stack([change(view) for view in tiles.unbind(dim=1)], dim=1)
