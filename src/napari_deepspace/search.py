@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from napari_deepspace.errors import DataError, DeepSpaceError, SettingsError, TrainingError
+from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, SettingsError, TrainingError
 from napari_deepspace.events import BatchEnded, EpochEnded, Event, Failed, Finished, FoldEnded, Noted, Progress, Started, TrialEnded
 from napari_deepspace.runs import CHECKPOINT, METRICS, MODEL, EventLog, claim, new_run_dir, read_events, running_pid, write_atomic
 from napari_deepspace.search_results import (
@@ -164,6 +164,8 @@ def _done(trial: Trial, before: Sequence[Trial], sections: Sequence[Section], se
     try:
         yield from _run(trial, sections, settings, run_dir, log)
         result = _result(trial, run_dir)
+    except RunPaused:
+        raise
     except (DeepSpaceError, MemoryError, RuntimeError) as error:  # torch's everyday failures, memory among them, are RuntimeErrors
         message = str(error) if isinstance(error, DeepSpaceError) else f"{type(error).__name__}: {error}".splitlines()[0]
         log.write(Failed(message))

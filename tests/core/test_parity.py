@@ -21,7 +21,7 @@ from napari_deepspace.settings import NetworkSettings, run_settings
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("backbone", ["vgg16", "densenet121"])
+@pytest.mark.parametrize("backbone", [pytest.param("vgg16", marks=pytest.mark.acceptance), "densenet121"])  # VGG16 writes 1.6 GB
 def test_one_epoch_gives_the_losses_of_a_plain_loop(small, tmp_path, backbone):
     """Equal tiles, split, initial weights, order and Adam: the losses of the first epoch and of its validation equal those of twenty plain lines."""
     section = part_of(small, np.arange(small.adata.n_obs) < 45)

@@ -215,6 +215,7 @@ print(*asked, sep="|")
 """
 
 
+@pytest.mark.acceptance  # half a minute and more
 def test_a_kept_run_outlives_napari_and_is_found_again(viewer, qtbot, phantom_dir, tmp_path):
     """Keep training, asked once when the window closes: napari ends, the run goes on; the next dock follows it, past included, and can stop it."""
     command = [sys.executable, "-c", KEEP, str(phantom_dir / "outs"), NETWORK.model_dump_json()]
@@ -241,6 +242,7 @@ def test_a_kept_run_outlives_napari_and_is_found_again(viewer, qtbot, phantom_di
             process.kill()
 
 
+@pytest.mark.acceptance  # half a minute and more
 def test_closing_the_window_keeps_or_pauses(opened, qtbot):
     """A kept run is back in the dock if the window was not closed after all, for napari asks too; Pause leaves a run that can be resumed."""
     process = start_network(opened, qtbot)
@@ -291,6 +293,7 @@ def test_a_killed_run_is_offered_and_goes_on(opened, qtbot):
     assert run_info(run_dir).resumable
 
 
+@pytest.mark.acceptance  # half a minute and more
 def test_drawing_and_looking_go_on_while_a_run_works(opened, viewer, qtbot, tmp_path):
     """Outlines, thresholds, genes and another section are free; the live map is painted on its own section alone, and comes back with it."""
     start_network(opened, qtbot)
