@@ -130,9 +130,9 @@ def _take_score(at: Position, score: float) -> bool:
 
 
 def make_optimiser(network: nn.Module, settings: NetworkSettings) -> torch.optim.Optimizer:
-    """Adam, or SGD with momentum 0.9, over the weights that train; fused, since the plain way makes copies as large as the largest layer."""
+    """Adam, or SGD with momentum 0.9, over the weights that train; fused on a GPU. On a CPU fused steps round otherwise than plain ones."""
     weights = [p for p in network.parameters() if p.requires_grad]
-    fused = weights[0].device.type in ("cpu", "cuda")
+    fused = weights[0].device.type == "cuda"
     if settings.optimiser == "sgd":
         return torch.optim.SGD(weights, lr=settings.learning_rate, momentum=0.9, weight_decay=settings.weight_decay, fused=fused)
     return torch.optim.Adam(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused)
