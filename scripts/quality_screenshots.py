@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from qtpy.QtWidgets import QApplication
+from screenshot_tools import wait
 
 from napari_deepspace._napari.app import open_window
 
 B4 = Path(__file__).resolve().parents[2] / "shared" / "data" / "her2st" / "B4"
-
-
-def wait(condition: Callable[[], bool], seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        QApplication.processEvents()
-        time.sleep(0.01)
-        if time.monotonic() > end:
-            raise TimeoutError("waited in vain")
 
 
 def main(output: Path) -> None:

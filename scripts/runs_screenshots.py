@@ -5,24 +5,14 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from qtpy.QtWidgets import QApplication
+from screenshot_tools import wait
 
 from napari_deepspace._napari.app import open_window
 from napari_deepspace.settings import NetworkSettings, SplitSettings
 
 NETWORK = NetworkSettings(backbone="resnet18", weights="scratch", tile_px=64, epochs=8, learning_rate=1e-3, patience=10)
-
-
-def wait(condition: Callable[[], bool], seconds: float = 900) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        QApplication.processEvents()
-        time.sleep(0.01)
-        if time.monotonic() > end:
-            raise TimeoutError("waited in vain")
 
 
 def main(output: Path) -> None:

@@ -62,7 +62,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "learning rate": "How strongly the network corrects itself at each step; too high is unsteady, too low is slow.",
         "weight decay": "A pull of the weights towards zero, against learning by heart.",
         "patience": "Training stops when the validation loss has not fallen for this many epochs.",
-        "augmentation": "Tiles are turned, flipped and slightly recoloured while training, so that the network learns tissue and not one picture.",
+        "augmentation": "Tiles are turned, cropped, blurred, distorted and recoloured while training, so that tissue is learned, not one picture.",
         "tile size": "How far the tile reaches beyond the spot, in per cent of the spot's diameter.",
         "tile pixels": "Pixels a side that every tile is resized to before a model sees it.",
         "components": "How many combined image features Quick keeps.",

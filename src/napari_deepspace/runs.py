@@ -108,7 +108,10 @@ def _drop_unfinished_line(path: Path) -> None:
 
 
 def claim(run_dir: Path) -> None:
-    """Write down that this process works on the run."""
+    """Write down that this process works on the run; a pause that was asked of another process is forgotten, one asked of this process is not."""
+    if running_pid(run_dir) == os.getpid():
+        return
+    (Path(run_dir) / PAUSE).unlink(missing_ok=True)
     write_json(Path(run_dir) / PROCESS, {"pid": os.getpid(), "created": psutil.Process().create_time()})
 
 

@@ -20,8 +20,8 @@ from napari_deepspace.events import BatchEnded, EpochEnded, Finished, Paused, Re
 from napari_deepspace.learn import training
 from napari_deepspace.learn.model import load_model
 from napari_deepspace.learn.tensor_files import load_tensors, save_tensors
-from napari_deepspace.runs import CHECKPOINT, can_resume, read_events, request_pause, running_pid
-from napari_deepspace.settings import dump_yaml, run_settings
+from napari_deepspace.runs import CHECKPOINT, PAUSE, can_resume, claim, read_events, request_pause, running_pid
+from napari_deepspace.settings import dump_yaml, load_run_settings, run_settings
 
 NETWORK = {"kind": "network", "backbone": "mobilenet_v3_small", "weights": "scratch", "tile_px": 32, "epochs": 3, "batch_size": 8}
 STEPS = 3  #: of an epoch
@@ -71,12 +71,24 @@ def test_a_paused_run_ends_with_the_very_same_weights(few, tmp_path, uninterrupt
     assert can_resume(tmp_path) is False, "this very process still works on it"
     (tmp_path / "process.json").unlink()
     assert can_resume(tmp_path)
-    went_on = list(training.fit([few], settings(few), tmp_path))
+    kept = load_run_settings(tmp_path / "run.yaml")
+    assert (kept.threads, kept.model.micro_batch) == (1, 8), "the run keeps what its weights depend on"
+    went_on = list(training.fit([few], kept, tmp_path))
     assert Resumed(*moment, os.getpid()) in went_on
     assert not any(isinstance(event, Started) for event in went_on)
     assert isinstance(went_on[-1], Finished)
     assert same_weights(load_model(tmp_path), uninterrupted)
     assert not (tmp_path / CHECKPOINT).exists(), "what a finished run could go on from is dropped"
+
+
+def test_a_pause_asked_for_while_the_process_begins_counts(few, tmp_path):
+    """A request to a process that has claimed the run holds; one that an earlier process left is forgotten."""
+    request_pause(tmp_path)
+    claim(tmp_path)
+    assert not (tmp_path / PAUSE).exists()
+    request_pause(tmp_path)
+    with pytest.raises(RunPaused):
+        fit(few, settings(few), tmp_path, progress=False)
 
 
 def test_a_killed_run_ends_with_the_very_same_weights(few, phantom, tmp_path):

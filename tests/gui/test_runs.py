@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -344,6 +345,7 @@ def test_a_run_is_opened_renamed_compared_and_deleted_from_the_list(opened, qtbo
     qtbot.waitUntil(lambda: any(run.name == "x, renamed" for run in view.model.runs), timeout=10_000)
     view.choose(0, 1)
     click(view.buttons["compare"])
+    qtbot.waitUntil(lambda: hasattr(opened.runs, "compared"), timeout=10_000)
     dialog = opened.runs.compared
     assert list(dialog.frame.columns) == [run.name for run in view.model.runs]
     assert "can be compared" in dialog.note.text()
@@ -412,3 +414,34 @@ def test_the_target_is_chosen_in_words(opened):
         assert opened.run_settings().target == ObsSettings(obsm="fractions")
     finally:
         del section.adata.obs["fraction of T cells"], section.adata.obsm["fractions"]
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(1800)
+def test_fifty_starts_and_stops_leave_nothing(opened, qtbot):
+    """Fifty times a network is started, and stopped once its process works: no process, thread or file handle is left, and less than 50 MB."""
+    this = psutil.Process()
+    opened.train_panel.chips.set_names(["ESR1", "SPARC"])
+    opened.train_panel.choose("network")
+    opened.train_panel.forms["network"].setValue(NETWORK)
+
+    def cycle() -> None:
+        click(opened.train_panel.start)
+        qtbot.waitUntil(lambda: opened.session.running is not None and (opened.session.running / "process.json").exists(), timeout=60_000)
+        click(opened.train_panel.stop)
+        qtbot.waitUntil(lambda: opened.session.running is None, timeout=30_000)
+
+    def state() -> tuple[int, int, int, float]:
+        qtbot.wait(1500)
+        gc.collect()
+        return len(this.children(recursive=True)), this.num_threads(), this.num_fds(), this.memory_info().rss / 1e6
+
+    for _ in range(3):  # what is made once is made now
+        cycle()
+    before = state()
+    for _ in range(50):
+        cycle()
+    after = state()
+    print(f"\nprocesses, threads, file handles, MB before {before}, after fifty {after}")
+    assert after[:3] <= before[:3]
+    assert after[3] < before[3] + 50

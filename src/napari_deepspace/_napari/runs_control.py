@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from qtpy.QtCore import QObject, QTimer
 
 from napari_deepspace._napari.jobs import past_events, start_job
@@ -144,9 +145,7 @@ class Runs(QObject):
         elif action == "delete":
             self._delete(runs)
         elif action == "compare":
-            dialog = CompareDialog(compare_runs([run.run_dir for run in runs]), any(run.synthetic for run in runs), self._panel)
-            dialog.show()
-            self.compared = dialog
+            start_job(partial(_compare, runs), on_return=partial(self._show_comparison, any(run.synthetic for run in runs)), on_error=self._fail)
 
     def open(self, run: RunInfo) -> None:
         """Show the predictions of a run, of one that trains what it has so far; its section is opened if another one is shown.
@@ -191,16 +190,30 @@ class Runs(QObject):
     def _delete(self, runs: list[RunInfo]) -> None:
         if not self.ask_delete(runs):
             return
-        for run in runs:
-            delete_run(run.run_dir)
-            if run.run_dir == self._session.run_dir:
-                self._session.run_dir = self._session.maps = None
-        self._say("1 run was deleted." if len(runs) == 1 else f"{len(runs)} runs were deleted.")
+        if self._session.run_dir in [run.run_dir for run in runs]:
+            self._session.run_dir = self._session.maps = None
+        words = "1 run was deleted." if len(runs) == 1 else f"{len(runs)} runs were deleted."
+        start_job(partial(_delete, runs), on_return=lambda _: self._say(words), on_error=self._fail, on_finish=self.refresh)
+
+    def _show_comparison(self, synthetic: bool, frame: pd.DataFrame) -> None:
+        self.compared = CompareDialog(frame, synthetic, self._panel)
+        self.compared.show()
 
 
 def _read(run_dir: Path, section: Section) -> Generator[None, None, tuple[Maps | None, list[Any]]]:
     yield None
     return maps_of_run(run_dir, section), past_events(run_dir)[0]
+
+
+def _compare(runs: list[RunInfo]) -> Generator[None, None, pd.DataFrame]:
+    yield None
+    return compare_runs([run.run_dir for run in runs])
+
+
+def _delete(runs: list[RunInfo]) -> Generator[None, None, None]:
+    for run in runs:
+        yield None
+        delete_run(run.run_dir)
 
 
 def _list(folder: Path) -> Generator[None, None, list[RunInfo]]:

@@ -32,7 +32,10 @@ PAPER = NetworkSettings()
 
 @dataclass(frozen=True)
 class Cost:
-    """Time and memory of one choice: ``seconds`` for all folds and epochs at most, ``memory_gb`` at the peak, ``device`` and why that one."""
+    """Time and memory of one choice: ``seconds`` for all folds and epochs at most, ``memory_gb`` at the peak, ``device`` and why that one.
+
+    Both are NaN for a choice that this computer has no memory for; ``words`` then say so.
+    """
 
     label: str
     seconds: float
@@ -78,7 +81,10 @@ def _estimate_one(label: str, sections: Sequence[Section], settings: RunSettings
     else:
         cutting, tiles = _cut_some(section, data.tile_um, data.tile_px, settings.model.context)
         device, reason = choose_device(settings.model.device)
-        seconds_network, memory_gb = _network_cost(settings.model, tiles, len(data.target.names), data.split.parts, data.split.home, device)
+        try:
+            seconds_network, memory_gb = _network_cost(settings.model, tiles, len(data.target.names), data.split.parts, data.split.home, device)
+        except TrainingError as error:  # it does not fit; the other choices are told all the same
+            return Cost(label, math.nan, math.nan, str(device), reason, f"{label}: {error}")
         seconds, memory = cutting * n + seconds_network, base_gb + n * tiles[0].nbytes / 1e9 + memory_gb
     return Cost(label, seconds, memory, str(device), reason, f"{label}: about {duration(seconds)}, {memory:.1f} GB")
 
@@ -184,12 +190,16 @@ def choose_micro_batch(settings: NetworkSettings, n_outputs: int, n_spots: int, 
 
 
 def network_gb(settings: NetworkSettings, n_outputs: int, tile_px: int, micro_batch: int) -> float:
-    """GB of training beyond the tiles: weights, gradients, the optimiser's moments, and what the backward pass keeps of a micro-batch."""
+    """GB of training beyond the tiles: weights, gradients, the optimiser's moments, and what the backward pass keeps of a micro-batch.
+
+    Three copies of the largest layer come and go: its next gradient, and two of Adam's steps, which is not fused on a CPU.
+    """
     network, image = _sketch(settings, n_outputs, tile_px)
     weights = sum(p.numel() for p in network.parameters()) * 4 / 1e9
     training = sum(p.numel() for p in network.parameters() if p.requires_grad) * 4 / 1e9
     moments = 1 if settings.optimiser == "sgd" else 2
-    return weights + training * (1 + moments) + _activations_gb(network, image) * micro_batch
+    largest = max(p.numel() for p in network.parameters() if p.requires_grad) * 4 / 1e9
+    return weights + training * (1 + moments) + 3 * largest + _activations_gb(network, image) * micro_batch
 
 
 def _looks_at_the_batch(settings: NetworkSettings, n_outputs: int) -> bool:

@@ -26,13 +26,13 @@ class Network(nn.Module):
     mean: torch.Tensor
     sd: torch.Tensor
 
-    def __init__(self, trunk: nn.Module, head: nn.Linear, mean: Sequence[float], sd: Sequence[float], old_head: str = ""):
+    def __init__(self, trunk: nn.Module, head: nn.Linear, mean: Sequence[float], sd: Sequence[float], plain_head: str = ""):
         super().__init__()
         self.trunk, self.head = trunk, head
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("sd", torch.tensor(sd))
-        self._old_head = old_head
-        self.register_load_state_dict_pre_hook(_rename_old_keys)
+        self._plain_head = plain_head
+        self.register_load_state_dict_pre_hook(_rename_plain_keys)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """What the last layer sees: (n, n_features), with a context (n, 2 n_features)."""
@@ -43,13 +43,13 @@ class Network(nn.Module):
         return self.head(self.features(images))
 
 
-def _rename_old_keys(network: Network, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """The first version saved torchvision's networks as they are, the last layer among the others."""
-    if not network._old_head or f"{prefix}head.weight" in state:
+def _rename_plain_keys(network: Network, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """The keys of a whole network of torchvision, its last layer among the others, are understood too."""
+    if not network._plain_head or f"{prefix}head.weight" in state:
         return
     for key in [key for key in state if key.startswith(prefix)]:
         name = key.removeprefix(prefix)
-        last = name.removeprefix(f"{network._old_head}.")
+        last = name.removeprefix(f"{network._plain_head}.")
         state[f"{prefix}head.{last}" if last != name else f"{prefix}trunk.{name}"] = state.pop(key)
     state |= {f"{prefix}mean": network.mean, f"{prefix}sd": network.sd}
 

@@ -28,7 +28,7 @@ from napari_deepspace.learn.splits import PART_NAMES, TEST, TRAINING, VALIDATION
 from napari_deepspace.learn.targets import FittedTarget, fit_target, score
 from napari_deepspace.learn.tensorboard import with_curves
 from napari_deepspace.results import write_result
-from napari_deepspace.runs import MAPS, METRICS, PAUSE, PREDICTIONS, SETTINGS, claim, safe_name, write_atomic, write_json
+from napari_deepspace.runs import MAPS, METRICS, PREDICTIONS, SETTINGS, claim, safe_name, write_atomic, write_json
 from napari_deepspace.section import Section, spot_fingerprints
 from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings, dump_yaml
 from napari_deepspace.target import seldom_detected
@@ -58,7 +58,6 @@ def fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> Ge
 def _fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> Generator[Event, None, TrainedModel]:
     began = time.perf_counter()
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / PAUSE).unlink(missing_ok=True)
     claim(run_dir)
     threads = settings.threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
@@ -67,6 +66,8 @@ def _fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> G
     network = settings.model if isinstance(settings.model, NetworkSettings) else None
     device, reason = choose_device(network.device) if network else (torch.device("cpu"), "Quick needs no GPU")
     micro_batch = choose_micro_batch(network, len(data.target.names), len(data.section_of), data.tile_px, device) if network else 0
+    if network is not None:  # the run keeps it, like its threads: chosen anew by the memory of another day, the weights would be others
+        settings = settings.model_copy(update={"model": network.model_copy(update={"micro_batch": micro_batch})})
     checkpoints = Checkpoints(run_dir, settings.checkpoint_minutes)
     at = checkpoints.begin(_fingerprint(data, settings))
     write_atomic(run_dir / SETTINGS, dump_yaml(settings))
