@@ -69,11 +69,11 @@ def test_ten_killed_runs_end_with_the_same_weights(phantom_dir, tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="a small disk of its own takes root")
 def test_a_full_disk(phantom_dir, tmp_path):
-    """A disk of 60 MB, filled while the run goes on: one sentence, the last checkpoint readable; with room again the run ends as it would have."""
+    """A small disk is filled while the run goes on: one sentence, the last checkpoint readable; with room again the run ends as it would have."""
     (tmp_path / "run.yaml").write_text(asked(phantom_dir, model={**NETWORK, "backbone": "resnet18", "epochs": 2}))
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", str(disk)], check=False, capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", str(disk)], check=False, capture_output=True)
     if mounted.returncode:
         pytest.skip("no small disk can be made here")
     child = None
