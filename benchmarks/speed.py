@@ -70,8 +70,7 @@ def our_input(tiles: torch.Tensor, network: nn.Module) -> torch.Tensor:
     """Normalised float images in the memory format that our network is fed with."""
     from napari_deepspace.learn.networks import to_input
 
-    images = to_input(tiles, network)
-    return images.contiguous(memory_format=torch.channels_last) if tiles.device.type == "cuda" else images.contiguous()
+    return to_input(tiles, network).contiguous(memory_format=torch.channels_last)
 
 
 def our_outputs(network: nn.Module, tiles: np.ndarray, device: torch.device) -> np.ndarray:
