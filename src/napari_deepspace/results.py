@@ -17,8 +17,11 @@ from napari_deepspace.section import Section
 from napari_deepspace.target import Target
 
 PREDICTED, MEASURED = "deepspace_predicted", "deepspace_measured"
-BASELINES = {"mean RGB": "deepspace_mean_rgb", "interpolation": "deepspace_interpolation"}
-"""``obsm`` slots of the simple ways' predictions, float32 (n_spots, n_outputs), ordered as ``uns["deepspace"]["outputs"]``."""
+BASELINES = {
+    name: "deepspace_" + name.lower().replace(" ", "_")
+    for name in ("mean RGB", "brightness", "nuclear density", "log UMI", "interpolation", "neighbouring section")
+}
+"""``obsm`` slots of the simple ways' predictions (:data:`napari_deepspace.verdicts.WAYS`), float32 (n_spots, n_outputs), ordered as ``uns["deepspace"]["outputs"]``."""
 SPLIT, SOURCE, FOLD, REASON, TARGET, CLUSTER, UNS = (
     "deepspace_split", "deepspace_source", "deepspace_fold", "deepspace_reason", "deepspace_target", "deepspace_cluster", "deepspace",
 )  # fmt: skip
