@@ -14,7 +14,7 @@ GUI = ("napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "su
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "events", "settings", "presets", "runs", "run_queue", "awake", "verdicts"),
     ("slide_formats", "slide_cache", "slide"),
-    ("outlines", "section"),
+    ("outlines", "section", "seal"),
     (
         "glossary",
         "project_format",
@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("analyse",),
     ("learn",),
-    ("blocking", "phantom", "preprocess_command", "search", "train_command"),
+    ("blocking", "phantom", "preprocess_command", "seal_command", "search", "train_command"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""

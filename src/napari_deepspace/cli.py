@@ -28,6 +28,8 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Image = Annotated[Path | None, typer.Option(help="full-resolution H&E; left out: looked for by its size")]
 PlatformName = Annotated[str, typer.Option(help="auto, visium (55 um spots) or st (100 um spots)")]
+Patient = Annotated[str | None, typer.Option(help="patient the section was cut from: says whether the score is one across patients")]
+Block = Annotated[str | None, typer.Option(help="tissue block the section was cut from")]
 
 
 @app.command("open")
@@ -198,6 +200,8 @@ def predict(
     image: Image = None,
     platform: PlatformName = "auto",
     outlines: Annotated[Path | None, typer.Option(help="GeoJSON: tiles under Exclude and Ignore* outlines are not predicted")] = None,
+    patient: Patient = None,
+    block: Block = None,
 ) -> None:
     """Predict at the spots of any section with a finished run; writes OUT.h5ad."""
     from napari_deepspace.blocking import drain
@@ -209,7 +213,7 @@ def predict(
     if out.suffix != ".h5ad":
         raise SettingsError(f"--out {out}: the result is an .h5ad file; give a name that ends in .h5ad.")
     model = load_model(run_dir)
-    to_predict = read_section(section, image, platform=platform, outlines=outlines)
+    to_predict = read_section(section, image, platform=platform, outlines=outlines, patient=patient, block=block)
     adata = drain(inference.predict(model, to_predict, run=run_dir.resolve().name), sys.stderr.isatty())
     write_result(adata, out)
     sources = ", ".join(f"{count} {name}" for name, count in adata.obs[SOURCE].value_counts().items() if count)
@@ -221,6 +225,8 @@ def predict(
 def evaluate(
     out: Annotated[Path, typer.Argument(metavar="OUT.h5ad")],
     section: Annotated[Path | None, typer.Argument(help="section with the measured counts, where OUT.h5ad has none")] = None,
+    patient: Patient = None,
+    block: Block = None,
     as_json: Json = False,
 ) -> None:
     """Score predictions at spots the model was not trained on, beside the simple ways."""
@@ -228,11 +234,66 @@ def evaluate(
     from napari_deepspace.analyse.evaluate import require_scored
     from napari_deepspace.read import read_section
 
-    scores = require_scored(score(out, read_section(section, slide=False) if section else None))
+    scores = require_scored(score(out, read_section(section, slide=False) if section else None, patient, block))
     if as_json:
         _print(scores, True)
     else:
         _print_scores(scores)
+
+
+@app.command()
+def seal(
+    section: Path,
+    out: Annotated[Path, typer.Option(help="the seal, .json")],
+    share: Annotated[float, typer.Option(help="share of the spots that is sealed, at random or as a block")] = 0.2,
+    block: Annotated[bool, typer.Option("--block", help="one square block in place of single spots, which would each cost a guard band")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="the whole section")] = False,
+    seed: Annotated[int, typer.Option(help="seed of the choice")] = 0,
+    runs: Annotated[
+        list[Path] | None, typer.Option(help="folder of runs that may know the section; may be repeated; left out: the window's own")
+    ] = None,
+    platform: PlatformName = "auto",
+    as_json: Json = False,
+) -> None:
+    """Put spots of a section away before its first run: no run learns from them or predicts them until `unseal`, once."""
+    from napari_deepspace.read import read_section
+    from napari_deepspace.run_list import own_runs_folder
+    from napari_deepspace.seal_command import seal_section
+
+    if block and whole:
+        raise SettingsError("--block and --whole exclude each other. Give one of them, or neither for single spots.")
+    what: Any = "whole" if whole else "block" if block else "spots"
+    made = seal_section(read_section(section, platform=platform, slide=False), out, what, share, seed, runs or [own_runs_folder()])
+    if as_json:
+        _print({"seal": str(out), "words": made.words, "what": made.what, "spots": len(made.spots)}, True)
+        return
+    print(f"{out}: {made.library_id}, {made.what}: {made.words}.")
+    print("Leave the section out of every run." if whole else f"Name it in every RUN.yaml as sections[].sealed: {out}")
+
+
+@app.command()
+def unseal(
+    run_dir: Path,
+    section: Path,
+    sealed: Annotated[Path, typer.Option("--seal", help="the seal that `napari-deepspace seal` wrote")],
+    image: Image = None,
+    platform: PlatformName = "auto",
+    patient: Patient = None,
+    block: Block = None,
+    as_json: Json = False,
+) -> None:
+    """Open a seal, once: score one run at the sealed spots, and write date, run and scores into the seal."""
+    from napari_deepspace.blocking import drain
+    from napari_deepspace.read import read_section
+    from napari_deepspace.seal_command import unseal as open_seal
+
+    opened = read_section(section, image, platform=platform, patient=patient, block=block)
+    scores = drain(open_seal(run_dir, opened, sealed), sys.stderr.isatty() and not as_json)
+    if as_json:
+        _print(scores, True)
+    else:
+        _print_scores(scores)
+        print(f"{sealed}: opened now, by {run_dir.resolve().name}. It cannot be opened again.")
 
 
 def _run_values(run: RunInfo) -> dict[str, Any]:
@@ -314,6 +375,8 @@ def _print_scores(scores: dict[str, Any]) -> None:
         f"  n = {scores['n_spots']} spots the model was not trained on ({scores['training_spots_left_out']} training and "
         f"{scores['excluded_spots_left_out']} filtered spots left out); {chance}. Research use only."
     )
+    if scores.get("rank"):
+        print(f"  {scores['rank']}")
 
 
 def _number(value: float | None) -> str:

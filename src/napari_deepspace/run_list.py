@@ -11,8 +11,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -49,6 +49,7 @@ class RunInfo:
     size: int  #: bytes on disk
     at: str = ""  #: how far it is, in words: "fold 2, epoch 7"
     r: float = math.nan  #: mean over genes, at spots that were not trained on
+    score: str = "r"  #: what ``r`` is: "r", or "AUC" of clusters
     n: int = 0  #: how many spots those are
     split: str = ""  #: in words
     baselines: dict[str, float] = field(default_factory=dict)  #: mean r of the simple ways at the same spots
@@ -56,6 +57,7 @@ class RunInfo:
     message: str = ""  #: why it failed
     place: int = 0  #: in the queue, from 1
     resumable: bool = False  #: a network that was begun, is not finished, and that nobody works on
+    rank: str = ""  #: of a finished run among those on the same section: "best of 14 runs on this section"
 
 
 def own_runs_folder() -> Path:
@@ -72,8 +74,58 @@ def list_runs(folder: Path) -> list[RunInfo]:
         return []
     places = {run_dir: place for place, run_dir in enumerate(queued_runs(folder), start=1)}
     runs = [run for run_dir in run_dirs if (run := run_info(run_dir, places.get(run_dir, 0))) is not None]
+    on_section = _finished_on_sections([run for run in runs if run.state == "finished"])
+    runs = [replace(run, rank=_rank(run, on_section[run.run_dir])) if run.run_dir in on_section else run for run in runs]
     order = {"running": 0, "queued": 1}
     return sorted(runs, key=lambda run: (order.get(run.state, 2), run.place, -run.started.timestamp(), run.name))
+
+
+def rank_words(count: int, best: bool) -> str:
+    """How a run stands among the ``count`` finished runs on its section, itself included: whoever tries often is lucky once."""
+    if count < 2:
+        return "the only run on this section"
+    return f"{'best' if best else 'one'} of {count} runs on this section"
+
+
+def rank_among(run_dir: Path, r: float, score: str, fingerprints: Sequence[str]) -> tuple[int, str]:
+    """How many finished runs on the same section its folder holds, this one included, and :func:`rank_words`.
+
+    For a run that is about to be finished: ``r`` is what it scored, ``score`` the kind ("r", "AUC"), ``fingerprints`` those of its sections' counts.
+    """
+    own = {*section_places(run_dir), *fingerprints}
+    others = []
+    for other in sorted(path for path in Path(run_dir).parent.glob(f"*/{MODEL}/model.json") if path.parent.parent != Path(run_dir)):
+        if not own.isdisjoint(_identity(other.parent.parent)):
+            others.append(_scores(*_stamp(other.parent.parent / METRICS)))
+    rivals = [_number(one.get("mean_r")) for one in others if one.get("score", "r") == score]
+    return len(others) + 1, rank_words(len(others) + 1, not any(rival > r for rival in rivals) and math.isfinite(r))
+
+
+def section_places(run_dir: Path) -> set[Path]:
+    """Where the sections of a run lie: absolute folders, without `outs`."""
+    sections = (frozen_settings(run_dir) or {}).get("sections") or []
+    paths = [Path(os.path.abspath(Path(run_dir) / str(one.get("path", "")))) for one in sections if isinstance(one, dict)]
+    return {path.parent if path.name == "outs" else path for path in paths}
+
+
+def _identity(run_dir: Path) -> set[Any]:
+    """What tells the sections of a run: their places, and where it is known the fingerprints of their counts."""
+    return {*section_places(run_dir), *_scores(*_stamp(run_dir / METRICS)).get("section_fingerprints", ())}
+
+
+def _finished_on_sections(runs: Sequence[RunInfo]) -> dict[Path, list[RunInfo]]:
+    """For each run, those that share a section with it, itself included."""
+    of: dict[Any, list[RunInfo]] = {}
+    identities = {run.run_dir: _identity(run.run_dir) for run in runs}
+    for run in runs:
+        for one in identities[run.run_dir]:
+            of.setdefault(one, []).append(run)
+    return {run.run_dir: list({other.run_dir: other for one in identities[run.run_dir] for other in of[one]}.values()) for run in runs}
+
+
+def _rank(run: RunInfo, on_section: Sequence[RunInfo]) -> str:
+    rivals = [other.r for other in on_section if other.score == run.score]
+    return rank_words(len(on_section), math.isfinite(run.r) and not any(rival > run.r for rival in rivals))
 
 
 def run_info(run_dir: Path, place: int = 0) -> RunInfo | None:
@@ -96,6 +148,7 @@ def run_info(run_dir: Path, place: int = 0) -> RunInfo | None:
         size=_size(run_dir),
         at=at,
         r=_number(scores.get("mean_r")),
+        score=str(scores.get("score") or "r"),
         n=int(scores.get("n_spots") or 0),
         split=str(scores.get("split") or ""),
         baselines=_baselines(*_stamp(run_dir / EVENTS)) if finished else {},
@@ -150,12 +203,13 @@ def delete_run(run_dir: Path) -> None:
 
 
 def score_words(run: RunInfo) -> str:
-    """Mean r with n, split and baselines beside it; "" where there is none."""
+    """Mean r with n, split, baselines and the number of runs beside it; "" where there is none."""
     if not run.n:
         return ""
     beside = "".join(f"; {name} {r:.2f}" for name, r in run.baselines.items() if math.isfinite(r))
     synthetic = "SYNTHETIC data. " if run.synthetic else ""
-    return f"{synthetic}mean r {run.r:.2f} at {run.n:,} spots not trained on, {run.split}{beside}"
+    rank = f"; {run.rank}" if run.rank else ""
+    return f"{synthetic}mean {run.score} {run.r:.2f} at {run.n:,} spots not trained on, {run.split}{beside}{rank}"
 
 
 def state_words(run: RunInfo) -> str:
@@ -294,10 +348,13 @@ def _settings_of(path: Path, time: int, size: int) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=2048)
 def _scores(path: Path, time: int, size: int) -> dict[str, Any]:
-    """Mean r, number of spots and split in words; {} where there are none."""
+    """Mean r, number of spots, kind of score, split in words, and fingerprints of the sections; {} where there are none."""
     metrics = read_metrics(path.parent)
-    splits = dict.fromkeys(str(one.get("split") or "") for one in metrics.get("sections", {}).values())
-    return {key: metrics.get(key) for key in ("mean_r", "n_spots", "synthetic")} | {"split": "; ".join(splits)}
+    sections = list(metrics.get("sections", {}).values())
+    splits = dict.fromkeys(str(one.get("split") or "") for one in sections)
+    values = {key: metrics.get(key) for key in ("mean_r", "n_spots", "synthetic")} | {"split": "; ".join(splits)}
+    values["score"] = next((str(one["score"]) for one in sections if one.get("score")), "r")
+    return values | {"section_fingerprints": tuple(metrics.get("section_fingerprints") or ())}
 
 
 def read_metrics(run_dir: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ everything that touches pixels or napari is ``_yx`` = (row, column). Lengths end
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from napari_deepspace.errors import DataError
 from napari_deepspace.outlines import Outline
 from napari_deepspace.slide import Slide
 
+SEALED = "deepspace_sealed"
+"""Column of ``obs``, bool: spots of a sealed hold-out. Missing where the section has none."""
+
 
 @dataclass(frozen=True)
 class Platform:
@@ -26,6 +30,15 @@ class Platform:
     spot_diameter_um: float
     pitch_um: float
     lattice: str  #: "hexagonal" or "square"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a section comes from; None: nobody said."""
+
+    library_id: str
+    patient: str | None = None
+    block: str | None = None
 
 
 PLATFORMS = {
@@ -54,6 +67,18 @@ class Section:
     synthetic: bool = False
     outlines: list[Outline] = field(default_factory=list)  #: regions drawn on it, see :mod:`napari_deepspace.outlines`
     notes: list[str] = field(default_factory=list)  #: what the reader assumed or left out, in plain sentences
+    seal: str = ""  #: id of the sealed hold-out whose spots ``obs`` marks
+    seal_opened: str = ""  #: when and by which run it was opened, in words
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.library_id, self.patient, self.block)
+
+    @property
+    def sealed(self) -> np.ndarray:
+        """Spots of a sealed hold-out, bool (n_spots,)."""
+        obs = self.adata.obs
+        return np.asarray(obs[SEALED], dtype=bool) if SEALED in obs else np.zeros(len(obs), dtype=bool)
 
     @property
     def centres_yx(self) -> np.ndarray:
@@ -107,6 +132,23 @@ def lattice_step_px(array_rc: np.ndarray, xy_px: np.ndarray, lattice: str) -> fl
         return float("nan")
     fit, *_ = np.linalg.lstsq(centred, xy_px - np.mean(xy_px, axis=0), rcond=None)
     return float(np.sqrt(abs(np.linalg.det(fit))))
+
+
+def kinship(own: Origin, trained: Sequence[Origin]) -> str:
+    """How a section is related to those that a model was trained on, in words: the nearest relation counts."""
+    same = [one for one in trained if own.patient is not None and one.patient == own.patient]
+    if any(own.block is not None and one.block == own.block for one in same):
+        return "a neighbouring section of the same patient and block"
+    if any(own.block is None or one.block is None for one in same):
+        return "a neighbouring section of the same patient"
+    if same:
+        return "another block of the same patient"
+    return "patient unknown" if own.patient is None or any(one.patient is None for one in trained) else "another patient"
+
+
+def section_fingerprint(adata: AnnData) -> str:
+    """Of the counts of all spots together, whatever the section, its spots and its genes are called and in whatever order they are."""
+    return hashlib.blake2b(np.sort(spot_fingerprints(adata)).tobytes(), digest_size=16).hexdigest() if adata.n_vars else ""
 
 
 def spot_fingerprints(adata: AnnData) -> np.ndarray:

@@ -48,6 +48,7 @@ class SectionSettings(_Settings):
     )
     clusters: Path | None = Field(None, description="CSV with the columns barcode and cluster; taken in place of those that came with the section")
     obs: Path | None = Field(None, description="CSV with a column barcode and numbers per spot, which join obs (fractions of cell types, say)")
+    sealed: Path | None = Field(None, description="seal (`napari-deepspace seal`): its spots neither train nor are predicted until it is opened")
 
 
 class FilterSettings(_Settings):
@@ -124,12 +125,12 @@ class TileSettings(_Settings):
 class SplitSettings(_Settings):
     """Which spots train and which are kept for the score."""
 
-    kind: Literal["blocks", "random", "whole"] = Field(
+    kind: Literal["blocks", "random", "sections", "patients", "whole"] = Field(
         "blocks",
-        description="blocks: spatial blocks with a guard band; random: random spots, as in the paper; "
-        "whole: every spot of these sections trains, the score comes from another section",
+        description="blocks: spatial blocks with a guard band; random: random spots, as in the paper; sections: one section out, patients: one "
+        "patient out, both need several sections; whole: every spot of these sections trains, the score comes from another section",
     )
-    folds: int = Field(5, ge=2, le=20, description="number of folds; every spot is predicted by a model that never saw it")
+    folds: int = Field(5, ge=2, le=20, description="number of folds of blocks and random; every spot is predicted by a model that never saw it")
     block_um: float | None = Field(None, gt=0, description="side of a spatial block in um; empty: five spot pitches, or twice the guard band if more")
     guard_um: float | None = Field(
         None, ge=0, description="training spots nearer than this to a test spot are left out; empty: one tile width, with a context the wider view's"
@@ -281,7 +282,7 @@ def load_run_settings(path: Path, overrides: tuple[str, ...] = ()) -> RunSetting
 def place_sections(values: dict[str, Any], base: Path) -> None:
     """Take the relative paths of the sections in plain ``values`` from the folder ``base``."""
     for section in values.get("sections") or []:
-        for key in ("path", "image", "outlines", "clusters", "obs"):
+        for key in ("path", "image", "outlines", "clusters", "obs", "sealed"):
             if isinstance(section, dict) and section.get(key):
                 section[key] = base / str(section[key])
     model = values.get("model")

@@ -18,6 +18,17 @@ def tile_radius_px(tile_um: float, mpp: float) -> int:
     return math.ceil(round(tile_um / 2 / mpp, 6))  # round: 137.5 / 2 / 0.6875 must stay 100
 
 
+def edge_px(side_um: float, mpp: float, reduced: int = 1) -> float:
+    """What whole pixels add to a square of ``side_um``, in full-resolution px, on a level of the slide that is ``reduced`` times smaller.
+
+    Squares whose centres are ``side_um`` and this much apart share no pixel: the radius is rounded up, and both centres to the nearest pixel.
+    """
+    radius = tile_radius_px(side_um, mpp)
+    if reduced > 1:
+        radius = max(1, round(radius / reduced))
+    return max((2 * radius + 1) * reduced - side_um / mpp, 0.0)
+
+
 def over_border(shape: tuple[int, int], centres_yx: np.ndarray, radius_px: int) -> np.ndarray:
     """Which tiles reach beyond the image, bool (n,); ``shape`` is (height, width)."""
     centres = whole(centres_yx)

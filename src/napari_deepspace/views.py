@@ -24,6 +24,7 @@ REASON_COLOURS = {
     "excluded": "#111111",
     "failed": "#ff7a00",
     "cluster": "#18b34a",
+    "sealed": "#9b59d0",
 }
 """Of spots that a step of the filter removes; told apart on pink and purple tissue."""
 CLUSTER_COLOURS = (

@@ -86,7 +86,10 @@ def test_a_run_says_what_it_learned_and_how_it_scored(tmp_path, small):
     assert (run.name, run.sections, run.target, run.model, run.state) == ("mine", ("C3",), "2 genes", "vgg16", "finished")
     assert run.started.isoformat() == "2026-01-02T03:04:05"
     assert (run.r, run.n) == (pytest.approx(scores["mean"]["r"]), small.adata.n_obs)
-    assert score_words(run) == f"SYNTHETIC data. mean r {run.r:.2f} at {run.n:,} spots not trained on, random; mean RGB 0.12"
+    assert (
+        score_words(run)
+        == f"SYNTHETIC data. mean r {run.r:.2f} at {run.n:,} spots not trained on, random; mean RGB 0.12; the only run on this section"
+    )
     assert run.size == sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file())
 
 

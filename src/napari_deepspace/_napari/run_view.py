@@ -81,14 +81,14 @@ class RunView(QWidget):
             self.curves.add_fold(event)
             self._show_share((event.fold + 1) / event.folds, f"fold {event.fold + 1} of {event.folds} done", stage="folds")
 
-    def replay(self, events: Sequence[Event]) -> None:
-        """Show a run that is over, from its events."""
+    def replay(self, events: Sequence[Event], rank: str = "") -> None:
+        """Show a run that is over, from its events; ``rank`` says how it stands among the runs of now."""
         self.begin("")
         for event in events:
             self.show_event(event)
         last = events[-1] if events else None
         if isinstance(last, Finished):
-            self.finish(score_words(last.scores, last))
+            self.finish(score_words(last.scores, last, rank))
         else:
             self.end("")
 
@@ -152,8 +152,8 @@ def in_words(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def score_words(scores: dict[str, Any], finished: Finished) -> str:
-    """Mean r with panel, number of spots, split and baselines beside it."""
+def score_words(scores: dict[str, Any], finished: Finished, rank: str = "") -> str:
+    """Mean r with panel, number of spots, split, baselines and the number of runs beside it; ``rank`` is that of now, if the run ended earlier."""
     if not scores.get("mean"):
         return f"Trained on every spot ({scores.get('split', '')}): score it on another section."
     mean = dict(scores["mean"])
@@ -162,11 +162,13 @@ def score_words(scores: dict[str, Any], finished: Finished) -> str:
         {"genes": "genes", "signatures": "signatures", "clusters": "clusters"}.get(scores.get("target", ""), "columns"),
     )
     r = mean.pop(name, float("nan"))
+    rank = rank or str(scores.get("rank") or "")
+    among = f"<b>{rank.capitalize()}.</b> " if rank else ""
     beside = "; ".join(f"{name} {value:.2f}" for name, value in mean.items() if value is not None)
     synthetic = "SYNTHETIC data. " if scores.get("synthetic") else ""
     return (
         f"{synthetic}<b>mean {name} {r:.2f}</b> over {len(scores.get('genes', {}))} {what}, {scores['n_spots']:,} spots not trained on, "
-        f"{scores['split']}; beside it: {beside}.<br>Panel: {scores['panel']}. Took {in_words(finished.seconds)}."
+        f"{scores['split']}; beside it: {beside}.<br>{among}Panel: {scores['panel']}. Took {in_words(finished.seconds)}."
     )
 
 

@@ -177,7 +177,7 @@ class Runs(QObject):
         self._session.run_dir = run.run_dir
         self._session.maps = maps
         if self._session.running is None:
-            self._panel.run.replay([event for event, _ in told])
+            self._panel.run.replay([event for event, _ in told], run.rank)
         self._say(f"{run.name}: {score_words(run) or 'not scored'}.")
 
     def _leave(self, runs: list[RunInfo]) -> None:

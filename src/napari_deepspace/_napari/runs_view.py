@@ -212,7 +212,8 @@ class _TwoLines(QStyledItemDelegate):
         score = f"r {run.r:.2f} · n {run.n:,}" if run.n and math.isfinite(run.r) else ""
         word = state_words(run) if run.state == "queued" else run.state
         date = f"{run.started:%d %b %H:%M}"
-        parts = [run.target, *([run.model] if run.model != run.name else []), *([run.at] if run.state != "finished" else [])]
+        rank = run.rank.split(" runs")[0] if " of " in run.rank else ""  # "best of 14"; the tooltip says it whole
+        parts = [rank, run.target, *([run.model] if run.model != run.name else []), *([run.at] if run.state != "finished" else [])]
         below = " · ".join(part for part in parts if part)
         font = option.font
         font.setBold(True)

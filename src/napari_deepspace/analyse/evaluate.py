@@ -13,18 +13,19 @@ from napari_deepspace.analyse.metrics import auc, chance_r, classification, mean
 from napari_deepspace.errors import ModelError
 from napari_deepspace.events import result_of
 from napari_deepspace.preprocess.filters import filter_spots, spot_table
-from napari_deepspace.section import Section, spot_fingerprints
+from napari_deepspace.section import Origin, Section, kinship, spot_fingerprints
 from napari_deepspace.settings import FilterSettings
 from napari_deepspace.target import Target
 from napari_deepspace.target import measured as measured_values
 
 
-def evaluate(result: AnnData | Path | str, section: Section | None = None) -> dict[str, Any]:
+def evaluate(result: AnnData | Path | str, section: Section | None = None, patient: str | None = None, block: str | None = None) -> dict[str, Any]:
     """Compare predicted with measured at spots the model was not trained on.
 
     ``result`` is an AnnData or .h5ad of :mod:`napari_deepspace.results`; ``section`` gives the measurements where the result has none.
     Training, validation and guard spots are left out, also when the section has come back under another name, and so are spots that
-    failed the filter.
+    failed the filter. ``patient`` and ``block`` are those of the section, where neither it nor the result says so: they decide what is said of a
+    section that was not trained on.
 
     Returns a dict fit for JSON: the split, panel, normalisation, number of spots; per gene and as a mean: r over all spots put together,
     mean and SD of r over folds, RMSE, and r of each baseline at the same spots. An undefined r is None and counts as 0 in the mean.
@@ -60,7 +61,7 @@ def evaluate(result: AnnData | Path | str, section: Section | None = None) -> di
         "run": str(about.get("run", "")),
         "target": target.kind,
         "score": target.score,
-        "split": _split_words(about, parts, scored),
+        "split": _split_words(about, parts, scored, *_origin(section, patient, block)),
         "panel": target.panel,
         "normalisation": target.unit,
         "training_sections": [str(name) for name in about.get("training_sections", [])],
@@ -121,12 +122,21 @@ def _measured(adata: AnnData, section: Section | None, target: Target) -> tuple[
     return out, again
 
 
-def _split_words(about: dict[str, Any], parts: np.ndarray, scored: np.ndarray) -> str:
+def _origin(section: Section | None, patient: str | None, block: str | None) -> tuple[str | None, str | None]:
+    return (patient, block) if section is None else (patient or section.patient, block or section.block)
+
+
+def _split_words(about: dict[str, Any], parts: np.ndarray, scored: np.ndarray, patient: str | None, block: str | None) -> str:
     if not scored.any():
         return "no spot to score"
     if str(about.get("library_id")) in {str(name) for name in about.get("training_sections", [])} or (parts == "guard").any():
         return str(about.get("split", ""))
-    return f"another section than those trained on ({', '.join(str(name) for name in about.get('training_sections', []))}); patient not checked"
+    names = [str(name) for name in about.get("training_sections", [])]
+    unknown = [""] * len(names)  # results written before patients were kept
+    patients, blocks = (about.get(f"training_{what}", unknown) for what in ("patients", "blocks"))
+    trained = [Origin(name, str(whose) or None, str(cut) or None) for name, whose, cut in zip(names, patients, blocks, strict=True)]
+    own = Origin(str(about.get("library_id")), patient or str(about.get("patient", "")) or None, block or str(about.get("block", "")) or None)
+    return f"another section than those trained on ({', '.join(names)}): {kinship(own, trained)}"
 
 
 def _over_folds(values: list[float]) -> dict[str, float] | None:

@@ -16,10 +16,10 @@ from napari_deepspace.learn.frozen import backbone_features, backbone_px
 from napari_deepspace.learn.splits import Split, make_split
 from napari_deepspace.preprocess.filters import SpotFilter
 from napari_deepspace.preprocess.prepare import prepare, tile_side_um
-from napari_deepspace.section import Section
+from napari_deepspace.section import Section, spot_fingerprints
 from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings
 from napari_deepspace.target import Target, choose_target, measured
-from napari_deepspace.tiles import coarsest_level, iter_tiles, tile_radius_px
+from napari_deepspace.tiles import coarsest_level, edge_px, iter_tiles, tile_radius_px
 
 BATCH = 64
 
@@ -52,6 +52,11 @@ class TrainingData:
         """bool (n,): spots whose tile shows tissue."""
         return np.concatenate([verdict.predictable for verdict in self.filters])
 
+    @property
+    def sealed(self) -> np.ndarray:
+        """bool (n,): spots of a sealed hold-out."""
+        return np.concatenate([section.sealed for section in self.sections])
+
     def rows(self, number: int) -> np.ndarray:
         """Rows of one section, in its own order."""
         return np.flatnonzero(self.section_of == number)
@@ -67,7 +72,7 @@ def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Even
     SettingsError
         An unknown gene, column or cluster.
     TrainingError
-        No spot left, or sections of different platforms.
+        No spot left, sections of different platforms, the same section twice, or too little for the split.
     """
     adatas = [section.require_counts() for section in sections]
     for section in sections:
@@ -75,11 +80,14 @@ def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Even
     if len({section.platform.name for section in sections}) > 1:
         found = ", ".join(f"{section.library_id}: {section.platform.name}" for section in sections)
         raise TrainingError(f"Sections of different platforms cannot be trained together ({found}). Train one model a platform.")
+    _require_different(sections)
     prepared = yield from prepare(sections, settings)
     filters, clusters = [one.filter for one in prepared], [one.clusters for one in prepared]
     names = [section.library_id for section in sections]
     for name, verdict in zip(names, filters, strict=True):
         if not verdict.keep.any():
+            if verdict.removed["sealed"].any():
+                raise TrainingError(f"{name}: no spot is left beside those that are sealed. Leave the section out of this run.")
             raise TrainingError(verdict.nothing_left(name))
     keep = [verdict.keep for verdict in filters]
     target = choose_target(adatas, keep, settings, clusters, names)
@@ -98,8 +106,27 @@ def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Even
     )
     usable = data.keep & (yield from _known(data))
     parts = [usable[data.rows(number)] for number in range(len(sections))]
-    data.split = make_split(centres_um, parts, settings.split, widest_view_um(settings, tile_um), sections[0].platform.pitch_um)
+    data.split = make_split(
+        centres_um,
+        parts,
+        settings.split,
+        widest_view_um(settings, tile_um),
+        sections[0].platform.pitch_um,
+        edge_um=max(edge_um(section, settings, tile_um) for section in sections),
+        origins=[section.origin for section in sections],
+        sealed=[section.sealed for section in sections],
+    )
     return data
+
+
+def _require_different(sections: Sequence[Section]) -> None:
+    """Raise TrainingError where a section is there twice, under whatever name: one would be scored by a model that learned from the other."""
+    spots = [np.unique(spot_fingerprints(section.adata)) for section in sections]
+    for number, mine in enumerate(spots):
+        for other in range(number):
+            if len(np.intersect1d(mine, spots[other])) > len(mine) / 2:
+                pair = f"{sections[other].library_id} and {sections[number].library_id}"
+                raise TrainingError(f"{pair} hold the same spots: a section may be there only once. Take one of them out.")
 
 
 def _known(data: TrainingData) -> Generator[Event, None, np.ndarray]:
@@ -146,6 +173,17 @@ def widest_view_um(settings: RunSettings, tile_um: float) -> float:
     """Side in um of the widest square that the model looks at around a spot: the tile, or its context."""
     context = settings.model.context if isinstance(settings.model, NetworkSettings) else None
     return tile_um * (context or 1)
+
+
+def edge_um(section: Section, settings: RunSettings, tile_um: float) -> float:
+    """What whole pixels, of the slide or of the features, add to the widest view of a spot of ``section``, in um."""
+    slide, view_um = section.require_slide(), widest_view_um(settings, tile_um)
+    if not isinstance(settings.model, NetworkSettings) and settings.model.features == "handmade":
+        step = 2 * tile_radius_px(tile_um, section.mpp) / tile_side_px(settings, tile_um)
+        return (edge_px(view_um, section.mpp) + 2 * step + 1) * section.mpp  # pixels of the features that the tile's edges cut
+    context = settings.model.context if isinstance(settings.model, NetworkSettings) else None
+    level = 0 if context is None else coarsest_level(slide, tile_radius_px(view_um, section.mpp), tile_side_px(settings, tile_um))
+    return edge_px(view_um, section.mpp, round(slide.shape[0] / slide.levels[level].shape[0])) * section.mpp
 
 
 def section_tiles(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,9 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
     judged = yield from prepare_section(section, model.settings.filter.model_copy(update={"exclude_cluster": None}), model.tile_um)
     if not judged.filter.predictable.any():
         raise DataError(f"{section.library_id}: no spot lies on tissue, every tile is white or excluded. Raise filter.white_percentile.")
-    white = ~judged.filter.predictable if at_spots else (yield from white_points(section, judged, centres, model.tile_um))
-    spots = spot_table(section, model, judged.filter) if at_spots else _points(white)
+    verdict = without_sealed(judged.filter, section, model)
+    white = ~verdict.predictable if at_spots else (yield from white_points(section, judged, centres, model.tile_um))
+    spots = spot_table(section, model, verdict) if at_spots else _points(white)
     reference = None if at_spots else section.centres_yx[judged.filter.predictable]
     predicted, by_rgb = (np.full((len(centres), len(model.target.names)), np.nan, dtype=np.float32) for _ in range(2))
     if not white.all():
@@ -57,10 +59,22 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
     columns = {"predicted": predicted, "mean RGB": by_rgb}
     if at_spots:
         if section.adata.n_vars and _can_measure(model, section):
-            yield from _add_measured(columns, model, section, judged.filter)
+            yield from _add_measured(columns, model, section, verdict)
+            if "measured" in columns:
+                columns["measured"][verdict.removed["sealed"]] = np.nan
         return build_result(section, model, columns, spots, run)
     layers = {results.PREDICTED: predicted, results.BASELINES["mean RGB"]: by_rgb}
     return results.result_at_points(section, model.target, layers, spots, about(model, run), centres_yx=centres)
+
+
+def without_sealed(verdict: SpotFilter, section: Section, model: TrainedModel) -> SpotFilter:
+    """``verdict`` with the spots removed that were sealed when the model was trained, also where nobody says so any more."""
+    if not any(seen.sealed for seen in model.seen):
+        return verdict
+    hidden = np.zeros(section.adata.n_obs, dtype=bool)
+    for seen, match in zip(model.seen, matches(section, model), strict=True):
+        hidden |= np.isin(match, seen.sealed)
+    return replace(verdict, removed=verdict.removed | {"sealed": verdict.removed["sealed"] | hidden})
 
 
 def _can_measure(model: TrainedModel, section: Section) -> bool:
@@ -159,10 +173,12 @@ def _points(white: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _recognise(section: Section, model: TrainedModel) -> tuple[np.ndarray, np.ndarray]:
-    """For every spot: the fold that held it out (-1: none, or never seen) and its part to that fold's member (-1: never seen)."""
-    n = section.adata.n_obs
-    fold, part = np.full(n, -1), np.full(n, -1)
+def matches(section: Section, model: TrainedModel) -> list[np.ndarray]:
+    """For every section the model has seen, which of its rows each spot of ``section`` is: int (n_spots,), -1: none.
+
+    A spot is known by its counts, or by its place on the same slide.
+    """
+    n, found = section.adata.n_obs, []
     mine = spot_fingerprints(section.adata) if section.adata.n_vars else np.zeros(n, dtype=np.uint64)
     slide = section.slide.fingerprint() if section.slide is not None else ""
     for seen in model.seen:
@@ -175,6 +191,14 @@ def _recognise(section: Section, model: TrainedModel) -> tuple[np.ndarray, np.nd
         at = np.searchsorted(seen.fingerprints, mine, sorter=order).clip(max=len(order) - 1)
         same = (seen.fingerprints[order[at]] == mine) & (mine != 0)
         match[same] = order[at[same]]
+        found.append(match)
+    return found
+
+
+def _recognise(section: Section, model: TrainedModel) -> tuple[np.ndarray, np.ndarray]:
+    """For every spot: the fold that held it out (-1: none, or never seen) and its part to that fold's member (-1: never seen)."""
+    fold, part = (np.full(section.adata.n_obs, -1) for _ in range(2))
+    for seen, match in zip(model.seen, matches(section, model), strict=True):
         known = match >= 0
         home = seen.home[match[known]]
         fold[known] = home
@@ -204,6 +228,8 @@ def about(model: TrainedModel, run: str) -> dict[str, Any]:
         "target_sum": model.target.target_sum,
         "tile_um": model.tile_um,
         "training_sections": np.array([seen.library_id for seen in model.seen], dtype=object),
+        "training_patients": np.array([seen.patient or "" for seen in model.seen], dtype=object),
+        "training_blocks": np.array([seen.block or "" for seen in model.seen], dtype=object),
         "training_spots": np.unique(np.concatenate(trained_on)),
         "synthetic": model.synthetic,
     }

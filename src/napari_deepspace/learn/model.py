@@ -21,11 +21,14 @@ from napari_deepspace.learn.networks import build_network, to_input
 from napari_deepspace.learn.targets import FittedTarget
 from napari_deepspace.learn.tensor_files import load_tensors, save_tensors
 from napari_deepspace.runs import MODEL, write_json
+from napari_deepspace.section import Origin
 from napari_deepspace.settings import NetworkSettings, RunSettings, run_settings
 from napari_deepspace.target import Target
 
 FORMAT = 2  #: raised with Quick's features and with the parts of a target
 HEADER, WEIGHTS = "model.json", "weights.safetensors"
+SEEN = ("library_id", "slide", "mpp", "barcodes", "patient", "block", "seal", "sealed")
+"""What the header says of each section; the last four are missing in models of earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class SeenSpots:
     """The spots of one training section, so that they are known again under any name.
 
     ``fingerprints`` uint64 (n,), ``centres_yx`` float32 (n, 2) in full-resolution px, ``home`` int16 (n,) fold each was tested in (-1: none),
-    ``parts`` int8 (n, n_folds), see :mod:`~napari_deepspace.learn.splits`.
+    ``parts`` int8 (n, n_folds), see :mod:`~napari_deepspace.learn.splits`; ``sealed`` int (n_sealed,) are rows of a sealed hold-out, ``seal`` is
+    its id. Models written before these and ``patient`` and ``block`` were kept have none.
     """
 
     library_id: str
@@ -44,6 +48,14 @@ class SeenSpots:
     centres_yx: np.ndarray
     home: np.ndarray
     parts: np.ndarray
+    patient: str | None = None
+    block: str | None = None
+    seal: str = ""
+    sealed: tuple[int, ...] = ()
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.library_id, self.patient, self.block)
 
 
 @dataclass
@@ -122,7 +134,7 @@ class TrainedModel:
             "members": len(self.members),
             "tile_um": self.tile_um,
             "tile_px": self.tile_px,
-            "seen": [{"library_id": s.library_id, "slide": s.slide, "mpp": s.mpp, "barcodes": list(s.barcodes)} for s in self.seen],
+            "seen": [{key: getattr(seen, key) for key in SEEN} for seen in self.seen],
             "scores": self.scores,
         }
         write_json(folder / HEADER, header)
@@ -157,16 +169,7 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Traine
     for number in range(int(header["members"])):
         mine = {key.removeprefix(f"{number}/"): value for key, value in tensors.items() if key.startswith(f"{number}/")}
         members.append(Member.from_tensors(mine, target, settings))
-    seen = [
-        SeenSpots(
-            s["library_id"],
-            s["slide"],
-            float(s["mpp"]),
-            tuple(s["barcodes"]),
-            *(tensors[f"seen{n}/{key}"].numpy() for key in ("fingerprints", "centres_yx", "home", "parts")),
-        )
-        for n, s in enumerate(header["seen"])
-    ]
+    seen = [_seen(values, n, tensors) for n, values in enumerate(header["seen"])]
     return TrainedModel(
         settings=settings,
         target=target,
@@ -178,6 +181,21 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Traine
         scores=header.get("scores", {}),
         synthetic=bool(header.get("synthetic", False)),
         version=str(header["version"]),
+    )
+
+
+def _seen(values: dict[str, Any], number: int, tensors: dict[str, torch.Tensor]) -> SeenSpots:
+    arrays = {key: tensors[f"seen{number}/{key}"].numpy() for key in ("fingerprints", "centres_yx", "home", "parts")}
+    return SeenSpots(
+        library_id=values["library_id"],
+        slide=values["slide"],
+        mpp=float(values["mpp"]),
+        barcodes=tuple(values["barcodes"]),
+        patient=values.get("patient"),
+        block=values.get("block"),
+        seal=values.get("seal", ""),
+        sealed=tuple(values.get("sealed", ())),
+        **arrays,
     )
 
 

@@ -28,8 +28,9 @@ from napari_deepspace.learn.splits import PART_NAMES, TEST, TRAINING, VALIDATION
 from napari_deepspace.learn.targets import FittedTarget, fit_target, score
 from napari_deepspace.learn.tensorboard import with_curves
 from napari_deepspace.results import write_result
+from napari_deepspace.run_list import rank_among
 from napari_deepspace.runs import MAPS, METRICS, PREDICTIONS, SETTINGS, claim, safe_name, write_atomic, write_json
-from napari_deepspace.section import Section, spot_fingerprints
+from napari_deepspace.section import Section, section_fingerprint, spot_fingerprints
 from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings, dump_yaml
 from napari_deepspace.target import seldom_detected
 
@@ -76,6 +77,11 @@ def _fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> G
             settings.name, network.backbone if network else "quick", data.target.names, int(data.keep.sum()), data.split.n_folds,
             network.epochs if network else 0, str(device), reason, data.split.words, data.target.unit, os.getpid(), data.target.score,
         )  # fmt: skip
+        for section in sections:
+            if section.seal_opened:
+                yield Noted(
+                    f"The seal of {section.library_id} was {section.seal_opened}: a score at its spots is no longer that of a sealed hold-out."
+                )
         yield from _warn_of_seldom_detected(data, settings)
     else:
         yield Resumed(at.fold, at.epoch, at.step, os.getpid())
@@ -157,6 +163,7 @@ def _state(
     """What the model looks at, and the measured values on the scale that is shown and scored; nothing is learned from it."""
     inputs, rgb = yield from _inputs(data, settings)
     measured = yield from values_fitted_on(data, data.keep, data.target.target_sum, settings.threads)
+    measured[data.sealed] = np.nan
     return _State(data, settings, inputs, rgb, measured, device, run_dir, micro_batch, checkpoints)
 
 
@@ -218,7 +225,8 @@ def _baselines(state: _State) -> Generator[Event, None, None]:
             _interpolate_fold(state, learned, tested)
     scored = _scored(data)
     ways = {"mean RGB": state.by_rgb, "interpolation": state.by_neighbours}
-    mean = {name: score(data.target, state.measured[scored], values[scored]) if scored.any() else float("nan") for name, values in ways.items()}
+    told = {name: values[scored] for name, values in ways.items() if np.isfinite(values[scored]).any()}  # no neighbours where a section is left out
+    mean = {name: score(data.target, state.measured[scored], values) for name, values in told.items()}
     yield BaselinesScored(mean, int(scored.sum()), state.write_map(state.measured, "measured"))
 
 
@@ -323,6 +331,10 @@ def _model(state: _State) -> TrainedModel:
                 section.centres_yx.astype(np.float32),
                 data.split.home[rows].astype(np.int16),
                 data.split.parts[rows],
+                section.patient,
+                section.block,
+                section.seal,
+                tuple(np.flatnonzero(section.sealed).tolist()),
             )
         )
     return TrainedModel(
@@ -341,8 +353,9 @@ def _finish(state: _State, model: TrainedModel, began: float) -> Generator[Event
     for number, section in enumerate(data.sections):
         rows = data.rows(number)
         spots = spot_table(section, model, data.filters[number])
-        columns = {"predicted": state.predicted[rows], "mean RGB": state.by_rgb[rows], "interpolation": state.by_neighbours[rows]}
-        columns["measured"] = state.measured[rows]
+        columns = {"predicted": state.predicted[rows], "mean RGB": state.by_rgb[rows], "measured": state.measured[rows]}
+        if np.isfinite(state.by_neighbours[rows]).any():
+            columns["interpolation"] = state.by_neighbours[rows]
         adata = build_result(section, model, columns, spots, run=state.run_dir.name)
         file = f"{PREDICTIONS}/{number + 1}-{safe_name(section.library_id)}.h5ad"
         write_result(adata, state.run_dir / file)
@@ -352,10 +365,12 @@ def _finish(state: _State, model: TrainedModel, began: float) -> Generator[Event
     scored = _scored(data)
     overall = score(data.target, state.measured[scored], state.predicted[scored]) if scored.any() else float("nan")
     model.scores = {name: {key: s[key] for key in ("n_spots", "mean", "split", "panel")} for name, s in scores.items()}
-    write_json(
-        state.run_dir / METRICS,
-        {"research_use_only": True, "synthetic": model.synthetic, "mean_r": overall, "n_spots": int(scored.sum()), "sections": scores},
-    )
+    fingerprints = [section_fingerprint(section.adata) for section in data.sections]
+    count, rank = rank_among(state.run_dir, overall, data.target.score, fingerprints)
+    for one in scores.values():
+        one["rank"] = rank
+    metrics = {"research_use_only": True, "synthetic": model.synthetic, "mean_r": overall, "n_spots": int(scored.sum()), "sections": scores}
+    write_json(state.run_dir / METRICS, metrics | {"runs_on_section": count, "section_fingerprints": fingerprints})
     model.save(state.run_dir)
     log.info("run %s: parts %s", state.run_dir.name, dict(zip(PART_NAMES, np.bincount(data.split.parts[:, 0], minlength=5).tolist(), strict=True)))
     yield Finished(overall, int(scored.sum()), time.perf_counter() - began, tuple(files), first)

@@ -13,10 +13,10 @@ from scipy import sparse
 from napari_deepspace.preprocess.white_tiles import MOST_WHITE
 from napari_deepspace.settings import FilterSettings
 
-STEPS = ("in_tissue", "excluded", "failed", "cluster", "umi", "genes", "mitochondrial", "white")
+STEPS = ("in_tissue", "sealed", "excluded", "failed", "cluster", "umi", "genes", "mitochondrial", "white")
 """Steps of the filter in their order: what somebody decided comes before what was measured. Only the first is judged outside the tissue."""
-WITHOUT_TILE = ("in_tissue", "excluded", "white")
-"""Steps after which a spot is not predicted either: there is no tissue to look at."""
+WITHOUT_TILE = ("in_tissue", "sealed", "excluded", "white")
+"""Steps after which a spot is not predicted either: there is no tissue to look at, or its prediction would tell what is sealed."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def spot_table(adata: AnnData) -> pd.DataFrame:
 
     ``umi`` (total count), ``n_genes`` (genes with a count), ``mitochondrial`` (their share of the UMIs, 0 to 1), ``in_tissue``. Further columns
     are judged where a caller adds them: ``white`` (share of white pixels of the tile, above MOST_WHITE removed), ``excluded`` and ``failed``
-    (bool: within an outline that says so), ``cluster`` (name, or NaN).
+    (bool: within an outline that says so), ``sealed`` (bool: of a sealed hold-out), ``cluster`` (name, or NaN).
     """
     counts = sparse.csr_matrix(adata.X) if adata.n_vars else sparse.csr_matrix(adata.shape, dtype=np.float32)
     umi = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel().astype(np.int64)
@@ -114,6 +114,7 @@ def filter_spots(spots: pd.DataFrame, settings: FilterSettings) -> SpotFilter:
         "genes": spots["n_genes"].to_numpy() < settings.min_genes,
         "mitochondrial": spots["mitochondrial"].to_numpy() > settings.max_mitochondrial,
         "white": column("white", lambda share: share > MOST_WHITE),
+        "sealed": column("sealed", lambda hit: hit),
         "excluded": column("excluded", lambda hit: hit),
         "failed": column("failed", lambda hit: hit),
         "cluster": column("cluster", lambda name: name.astype(object) == settings.exclude_cluster),
@@ -124,6 +125,7 @@ def filter_spots(spots: pd.DataFrame, settings: FilterSettings) -> SpotFilter:
         "genes": f"genes < {settings.min_genes}",
         "mitochondrial": f"mitochondrial > {settings.max_mitochondrial:.0%}",
         "white": "white tile",
+        "sealed": "sealed",
         "excluded": "exclude outline",
         "failed": "failed region",
         "cluster": f"cluster {settings.exclude_cluster}",

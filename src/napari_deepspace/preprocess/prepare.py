@@ -75,9 +75,11 @@ def spots_of(section: Section) -> pd.DataFrame:
 
 
 def mark_outlines(spots: pd.DataFrame, outlines: Sequence[Outline], section: Section) -> pd.DataFrame:
-    """``spots`` with what ``outlines`` on ``section`` say of each: a spot is excluded if one touches it, and failed if its centre lies inside."""
+    """``spots`` with what ``outlines`` on ``section`` say of each: a spot is excluded if one touches it, and failed if its centre lies inside;
+    and with what the section's seal says."""
     centres = section.centres_yx
     return spots.assign(
+        sealed=section.sealed,
         excluded=touched([o for o in outlines if o.excludes], centres, section.spot_diameter_px / 2),
         failed=inside([o for o in outlines if o.failed], centres),
     )

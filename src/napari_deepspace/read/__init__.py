@@ -13,7 +13,8 @@ from napari_deepspace.read.files import Spots
 from napari_deepspace.read.images import check_image, find_image
 from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
 from napari_deepspace.read.spaceranger import add_given_clusters, add_numbers, find_outs, read_spaceranger
-from napari_deepspace.section import PLATFORMS, Platform, Section, lattice_step_px
+from napari_deepspace.seal import read_seal, sealed_spots
+from napari_deepspace.section import PLATFORMS, SEALED, Platform, Section, lattice_step_px
 from napari_deepspace.settings import SectionSettings
 from napari_deepspace.slide import Slide, image_size, open_slide
 
@@ -32,6 +33,7 @@ def read_section(
     outlines: str | Path | None = None,
     clusters: str | Path | None = None,
     obs: str | Path | None = None,
+    sealed: str | Path | None = None,
     slide: bool = True,
 ) -> Section:
     """Read one section: a Space Ranger folder (`outs/`, its parent, or loose files with `spatial/`) or a legacy ST folder.
@@ -50,13 +52,16 @@ def read_section(
         CSV with the columns barcode and cluster, which come as ``obs["given_cluster"]``.
     obs
         CSV with a column barcode and numbers per spot, which come as columns of ``obs``.
+    sealed
+        A seal (:mod:`napari_deepspace.seal`), whose spots ``obs["deepspace_sealed"]`` marks.
     slide
         False leaves the image alone: it is neither looked for nor opened.
 
     Raises
     ------
     DataError
-        The folder or one of its files cannot be read, or the image cannot be the one the positions refer to. Nothing stays open.
+        The folder or one of its files cannot be read, the image cannot be the one the positions refer to, or the seal is of another section.
+        Nothing stays open.
     SettingsError
         An unknown platform.
     """
@@ -64,7 +69,10 @@ def read_section(
         raise SettingsError(f"platform {platform!r} is unknown: choose auto, {' or '.join(PLATFORMS)}.")
     path = Path(path)
     drawn = read_outlines(Path(outlines)) if outlines is not None else []
+    seal = read_seal(Path(sealed)) if sealed is not None else None
     spots = _read_spots(path)
+    if seal is not None:
+        spots.adata.obs[SEALED] = sealed_spots(seal, spots.adata, library_id or spots.name)
     if clusters is not None:
         add_given_clusters(spots.adata, Path(clusters))
     if obs is not None:
@@ -91,6 +99,8 @@ def read_section(
         synthetic=any((folder / "SYNTHETIC.txt").is_file() for folder in (spots.folder, spots.folder.parent)),
         outlines=drawn,
         notes=spots.notes,
+        seal=seal.id if seal is not None else "",
+        seal_opened=seal.opened_words if seal is not None else "",
     )
 
 
@@ -106,6 +116,7 @@ def read_settings(settings: SectionSettings) -> Section:
         outlines=settings.outlines,
         clusters=settings.clusters,
         obs=settings.obs,
+        sealed=settings.sealed,
     )
 
 
