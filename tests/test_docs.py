@@ -7,6 +7,7 @@ import pytest
 
 from napari_deepspace import results
 from napari_deepspace.cli import app
+from napari_deepspace.section import SEALED
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -30,7 +31,7 @@ def test_the_contract_for_results_names_every_slot():
     """docs/results-format.md lists every layer and column that results have, and no other."""
     text = (ROOT / "docs" / "results-format.md").read_text(encoding="utf-8")
     layers = {results.PREDICTED, results.MEASURED, *results.BASELINES.values()}
-    keys = {*layers, results.SPLIT, results.SOURCE, results.FOLD, results.REASON, results.CLUSTER, results.TARGET}
+    keys = {*layers, results.SPLIT, results.SOURCE, results.FOLD, results.REASON, results.CLUSTER, results.TARGET, SEALED}
     assert set(re.findall(r"`(deepspace_\w+)`", text)) == keys
     for source in results.SOURCES:
         assert f"`{source}`" in text

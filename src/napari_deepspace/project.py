@@ -6,6 +6,7 @@
 ``outlines/``         ``<library_id>.geojson``: regions drawn on a section, full-resolution px, written with the first one
 ``clusters/``         ``<library_id>.csv``: clusters that were computed of a section
 ``transforms.json``   how sections lie over one another, written with the first transform
+``sealed/``           ``<library_id>.json``: sealed hold-outs, see :mod:`napari_deepspace.seal`
 ``runs/``             one folder a run, see :mod:`napari_deepspace.runs`
 ====================  =================================================================================================
 
@@ -35,7 +36,7 @@ from napari_deepspace.section import PLATFORMS, Section
 from napari_deepspace.settings import SectionSettings
 from napari_deepspace.slide import open_slide
 
-OUTLINES, CLUSTERS, TRANSFORMS, RUNS = "outlines", "clusters", "transforms.json", "runs"
+OUTLINES, CLUSTERS, TRANSFORMS, RUNS, SEALED = "outlines", "clusters", "transforms.json", "runs", "sealed"
 
 Kind = Literal["counts", "image"]
 _HASHED_BYTES = 2**20
@@ -231,15 +232,15 @@ def set_view(project: Project, view: View) -> Project:
 
 def outlines_path(project: Project, library_id: str) -> Path:
     """Where the outlines of a section are kept."""
-    return project.folder / OUTLINES / f"{_file_stem(library_id)}.geojson"
+    return project.folder / OUTLINES / f"{file_stem(library_id)}.geojson"
 
 
 def clusters_path(project: Project, library_id: str) -> Path:
     """Where computed clusters of a section are kept."""
-    return project.folder / CLUSTERS / f"{_file_stem(library_id)}.csv"
+    return project.folder / CLUSTERS / f"{file_stem(library_id)}.csv"
 
 
-def _file_stem(library_id: str) -> str:
+def file_stem(library_id: str) -> str:
     """``library_id`` without characters that a file name cannot hold; different names stay different."""
     safe = re.sub(r"[^\w.-]", "-", library_id).strip(".")
     return safe if safe == library_id else safe + "-" + hashlib.blake2b(library_id.encode(), digest_size=4).hexdigest()

@@ -57,6 +57,7 @@ class RunInfo:
     message: str = ""  #: why it failed
     place: int = 0  #: in the queue, from 1
     resumable: bool = False  #: a network that was begun, is not finished, and that nobody works on
+    sealed: bool = False  #: a section of its has a sealed hold-out that it kept
     rank: str = ""  #: of a finished run among those on the same section: "best of 14 runs on this section"
 
 
@@ -140,6 +141,7 @@ def run_info(run_dir: Path, place: int = 0) -> RunInfo | None:
     return RunInfo(
         run_dir=run_dir,
         name=run_name(run_dir),
+        sealed=any(isinstance(section, dict) and section.get("sealed") for section in settings["sections"]),
         sections=tuple(_section_name(section) for section in settings["sections"] if isinstance(section, dict)),
         target=target_words(settings.get("target") or {}),
         model="quick" if model.get("kind", "quick") == "quick" else str(model.get("backbone", "vgg16")),

@@ -6,8 +6,10 @@ scored once, are free of that. A seal is one small JSON file: which spots, since
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +20,7 @@ from anndata import AnnData
 
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.runs import nan_to_none, write_json
-from napari_deepspace.section import Section, section_fingerprint, spot_fingerprints
+from napari_deepspace.section import SEALED, Section, section_fingerprint, spot_fingerprints
 
 FORMAT = 1
 What = Literal["spots", "block", "whole"]
@@ -127,15 +129,32 @@ def sealed_spots(seal: Seal, adata: AnnData, where: str) -> np.ndarray:
     DataError
         Some of the sealed spots are not there: the seal is of another section.
     """
-    hidden = (
-        np.isin(spot_fingerprints(adata), np.array([int(text, 16) for text in seal.spots], dtype=np.uint64)) if adata.n_vars else np.zeros(0, bool)
-    )
+    prints = np.array([int(text, 16) for text in seal.spots], dtype=np.uint64)
+    hidden = np.isin(spot_fingerprints(adata), prints) if adata.n_vars else np.zeros(0, dtype=bool)
     if hidden.sum() < len(set(seal.spots)):
         raise DataError(
             f"{where} lacks {len(set(seal.spots)) - int(hidden.sum())} of the {len(seal.spots)} sealed spots: the seal is of another section "
             f"({seal.library_id}). Give the seal of this one."
         )
     return hidden
+
+
+def find_seal(folders: Sequence[Path], section: Section) -> tuple[Path, Seal] | None:
+    """The seal of ``section`` in the first of ``folders`` that holds one, known by the section's counts and not by a name."""
+    paths = [path for folder in folders for path in sorted(Path(folder).glob("*.json"))]
+    whole = section_fingerprint(section.adata) if paths else ""
+    for path in paths:
+        with contextlib.suppress(DataError):  # not a seal
+            seal = read_seal(path)
+            if whole and seal.section == whole:
+                return path, seal
+    return None
+
+
+def with_seal(section: Section, seal: Seal) -> Section:
+    """``section`` with its sealed spots marked; raises what :func:`sealed_spots` raises."""
+    section.adata.obs[SEALED] = sealed_spots(seal, section.adata, section.library_id)
+    return replace(section, seal=seal.id, seal_opened=seal.opened_words)
 
 
 def record_opening(seal: Seal, path: Path, run_dir: Path, scores: dict[str, Any]) -> Seal:

@@ -99,8 +99,8 @@ def unseal(run_dir: Path, section: Section, seal_path: Path) -> Generator[Event,
     free = replace(model, seen=[replace(seen, sealed=()) for seen in model.seen])
     result = yield from predict(free, section, run=Path(run_dir).resolve().name)
     scores = require_scored(evaluate(_only_sealed(result, section, hidden, learned)))
-    same = "" if str(section.library_id) in scores["training_sections"] else f"; {scores['split']}"
-    scores["split"] = f"sealed hold-out, {seal.what}, opened once{same}"
+    other = "" if any(seen.seal == seal.id for seen in model.seen) else f"; {scores['split']}"
+    scores["split"] = f"sealed hold-out, {seal.what}, opened once{other}"
     record_opening(seal, seal_path, run_dir, scores)
     return scores
 

@@ -161,5 +161,5 @@ def spot_fingerprints(adata: AnnData) -> np.ndarray:
     names = adata.var_names.astype(str)
     keys = np.array([int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") for name in names], dtype=np.uint64)
     terms = keys[counts.indices] * counts.data.astype(np.int64).astype(np.uint64)
-    sums = np.concatenate([[0], np.cumsum(terms, dtype=np.uint64)]).astype(np.uint64)
+    sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(terms, dtype=np.uint64)])  # a plain 0 would make all of it float
     return sums[counts.indptr[1:]] - sums[counts.indptr[:-1]]

@@ -18,7 +18,7 @@ from napari_deepspace.cli import main
 from napari_deepspace.errors import DataError
 from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Failed, Finished, Paused, Resumed, Started, Stopped
 from napari_deepspace.run_comparison import compare_runs, scored_spots
-from napari_deepspace.run_list import delete_run, list_runs, rename_run, run_info, score_words, state_words
+from napari_deepspace.run_list import delete_run, list_runs, rank_among, rename_run, run_info, score_words, state_words
 from napari_deepspace.run_queue import add_to_queue, leave_queue, move_in_queue, queued_runs, take_next
 from napari_deepspace.runs import EventLog, claim, new_run_dir, write_atomic, write_json
 from napari_deepspace.settings import dump_yaml, run_settings
@@ -274,3 +274,33 @@ def test_a_new_run_folder_says_when_it_was_asked_for(tmp_path):
     run_dir = new_run_dir(tmp_path, "a-b-20201111")
     write_atomic(run_dir / "run.yaml", dump_yaml(run_settings({"sections": [{"path": "x"}]})))
     assert run_info(run_dir).started.strftime("%Y%m%d-%H%M%S") == run_dir.name.removeprefix("a-b-20201111-")
+
+
+def test_beside_a_score_stands_how_many_runs_there_are_on_the_section(tmp_path, small):
+    """The best of three says so, the others too; a run on another section, and one that is not finished, do not count; a moved section does."""
+    for number in range(3):
+        moved = {"sections": [{"path": f"/moved/{number}"}]} if number == 2 else {}
+        run_dir = make_run(tmp_path, f"run{number}", (STARTED,), **moved)
+        score(run_dir, small, seed=number)
+        metrics = json.loads((run_dir / "metrics.json").read_text())
+        write_json(run_dir / "metrics.json", metrics | {"section_fingerprints": ["the counts"]})
+    score(make_run(tmp_path, "other", (STARTED,), sections=[{"path": "/data/D1"}]), small, seed=5)
+    make_run(tmp_path, "cut", (STARTED, EPOCH))
+    runs = {run.name: run for run in list_runs(tmp_path)}
+    best = max(("run0", "run1", "run2"), key=lambda name: runs[name].r)
+    for name in ("run0", "run1", "run2"):
+        assert runs[name].rank == f"{'best' if name == best else 'one'} of 3 runs on this section"
+        assert score_words(runs[name]).endswith(runs[name].rank)
+    assert runs["other"].rank == "the only run on this section"
+    assert runs["cut"].rank == ""
+
+
+def test_a_run_that_ends_counts_those_before_it(tmp_path, small):
+    """As metrics.json keeps it: the finished ones and itself; best only if none of the same kind of score is better."""
+    score(make_run(tmp_path, "first", (STARTED,)), small)
+    run_dir = make_run(tmp_path, "second", (STARTED,))
+    before = run_info(tmp_path / "first-20260102-030405").r
+    assert rank_among(run_dir, before + 0.1, "r", []) == (2, "best of 2 runs on this section")
+    assert rank_among(run_dir, before - 0.1, "r", []) == (2, "one of 2 runs on this section")
+    assert rank_among(run_dir, float("nan"), "r", []) == (2, "one of 2 runs on this section")
+    assert rank_among(make_run(tmp_path / "empty", "alone"), 0.1, "r", []) == (1, "the only run on this section")

@@ -386,3 +386,34 @@ def test_clusters_signatures_and_numbers_are_targets_too(small, tmp_path):
             np.testing.assert_allclose(values[known].sum(axis=1), 1, rtol=1e-5)
             assert (written.obs[results.CLUSTER][known] == np.array(results.outputs_of(written))[values[known].argmax(axis=1)]).all()
             assert scores["classification"]["accuracy"] > scores["classification"]["majority class"]
+
+
+def test_one_section_out_has_no_neighbours_to_copy(phantom, tmp_path):
+    """Two parts of the SYNTHETIC section stand for two sections: each is predicted by a model of the other; interpolation is absent, not invented."""
+    y = phantom.centres_yx[:, 0]
+    low, high = np.quantile(y, [0.2, 0.8])
+    parts = [
+        dataclasses.replace(phantom, adata=phantom.adata[rows].copy(), library_id=name, patient="P", block=block)
+        for name, rows, block in (("top", y < low, "a"), ("bottom", y > high, "b"))
+    ]
+    asked = run_settings({"sections": [{"path": "top"}, {"path": "bottom"}], "target": {"names": GENES}, "split": {"kind": "sections"}})
+    model = fit(parts, asked, tmp_path / "run", progress=False)
+    (baselines,) = (event for event in read_events(tmp_path / "run") if isinstance(event, BaselinesScored))
+    assert "interpolation" not in baselines.mean_r
+    assert np.isfinite(baselines.mean_r["mean RGB"])
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    for number, name in enumerate(("top", "bottom")):
+        scores = metrics["sections"][name]
+        assert scores["split"] == "one section out, 2 folds (another block of the same patient)"
+        assert "interpolation" not in scores["mean"]
+        assert scores["genes"]["ESR1"]["r"] > 0.3
+        assert scores["rank"] == "the only run on this section"
+        assert (model.seen[number].home == number).all()
+    assert metrics["runs_on_section"] == 1
+    assert load_model(tmp_path / "run").seen[0].origin == parts[0].origin
+    other = dataclasses.replace(phantom, adata=phantom.adata[(y > low) & (y < np.quantile(y, 0.35))].copy(), library_id="middle")
+    for patient, block, words in ((None, None, "patient unknown"), ("Q", None, "another patient"), ("P", "a", "same patient and block")):
+        result = predict(model, dataclasses.replace(other, patient=patient, block=block), progress=False)
+        assert evaluate(result)["split"].startswith("another section than those trained on (top, bottom): ")
+        assert evaluate(result)["split"].endswith(words)
+    assert evaluate(predict(model, other, progress=False), patient="Q")["split"].endswith("another patient")

@@ -26,6 +26,7 @@ from napari_deepspace._napari.outline_layers import OutlineLayers
 from napari_deepspace._napari.project_view import Projects, apply_view, run_of
 from napari_deepspace._napari.quality_panel import QualityPanel
 from napari_deepspace._napari.runs_control import Runs
+from napari_deepspace._napari.seals import Seals, seal_folders
 from napari_deepspace._napari.section_panel import SectionPanel
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.train_panel import TrainPanel
@@ -65,7 +66,9 @@ class DeepSpaceDock(QWidget):
         self.outline_layers = OutlineLayers(self.session, self.canvas)
         self.estimates = Estimates(self.session, self.train_panel, lambda: self.opened)
         self.projects = Projects(self.session, self.section_panel, viewer, self._open, self.say, self.fail)
+        self.seals = Seals(self.session, self.train_panel, self.reopen, self.say, self.fail)
         self.runs = Runs(self.session, self.train_panel, self.training, self._open, self.say, self.fail)
+        self.runs.unseal = self.seals.open
         self.opened: SectionSettings | None = None  #: how the open section was read
         self.messages: list[str] = []
         self._painted: SpotsView | None = None  #: what the spots show now
@@ -257,7 +260,7 @@ class DeepSpaceDock(QWidget):
         self.destroyed.connect(partial(_gone, self._owners(), self._viewer, hover))
 
     def _owners(self) -> tuple[Any, ...]:
-        return (self.training, self.estimates, self.checks, self.runs)
+        return (self.training, self.estimates, self.checks, self.runs, self.seals)
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
@@ -296,7 +299,7 @@ class DeepSpaceDock(QWidget):
         if project is not None and view is not None:
             run_dir = run_of(project)
         start_job(
-            partial(open_section, settings, run_dir),
+            partial(open_section, settings, run_dir, seal_folders(self.session, None if project is None else project.folder)),
             on_yield=self.say,
             on_return=partial(self._opened, project=project, view=view, run_dir=run_dir, drawn=drawn),
             on_error=self.fail,
@@ -316,6 +319,7 @@ class DeepSpaceDock(QWidget):
         session.filter = session.filter.model_copy(update={"exclude_cluster": None})
         self.opened = opened.settings.model_copy(update={"outlines": None, "clusters": None})  # the session holds them from now on
         session.loaded = opened.loaded
+        self.seals.show(opened.settings.sealed)
         session.outlines, session.clusters = drawn or (tuple(section.outlines), given_clusters(section.adata))
         if session.running is None:
             self.train_panel.run.reset()
@@ -340,7 +344,8 @@ class DeepSpaceDock(QWidget):
     def _loaded(self) -> None:
         """The loading job is over, well or not."""
         self.session.busy = ""
-        free = self.session.running is None and self.train_panel.start.isEnabled()
+        kept = self.session.kept()
+        free = self.session.running is None and self.train_panel.start.isEnabled() and kept is not None and kept.keep.any()
         if self._fresh and free and self.train_panel.auto.isChecked():
             self.train_panel.choose("quick")
             self.start_training()

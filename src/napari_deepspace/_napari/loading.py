@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from napari_deepspace.errors import ModelError
 from napari_deepspace.layers import LayerTuple, Maps, maps_of_result, section_layers
 from napari_deepspace.results import MEASURED, PREDICTED, TARGET, UNS, require_result
 from napari_deepspace.runs import METRICS, PREDICTIONS
+from napari_deepspace.seal import find_seal, with_seal
 from napari_deepspace.section import Section
 from napari_deepspace.settings import SectionSettings
 
@@ -36,8 +37,10 @@ class Opened:
     maps: Maps | None = None
 
 
-def open_section(settings: SectionSettings | None, run_dir: Path | None = None) -> Generator[str, None, Opened]:
+def open_section(settings: SectionSettings | None, run_dir: Path | None = None, seals: Sequence[Path] = ()) -> Generator[str, None, Opened]:
     """Read a section (None: the built-in synthetic one) and the predictions of ``run_dir`` for it, saying what is done.
+
+    Where ``settings`` name no seal, that of the section is looked for in the folders ``seals``.
 
     Raises
     ------
@@ -53,6 +56,9 @@ def open_section(settings: SectionSettings | None, run_dir: Path | None = None) 
     from napari_deepspace.read import read_settings
 
     section = read_settings(settings)
+    found = find_seal(seals, section) if settings.sealed is None else None
+    if found is not None:
+        settings, section = settings.model_copy(update={"sealed": found[0]}), with_seal(section, found[1])
     yield f"{section.library_id}: summing counts…"
     loaded = Loaded.of(section)
     yield f"{section.library_id}: opening the slide…"

@@ -54,6 +54,7 @@ class Runs(QObject):
         self._open_section, self._say, self._fail = open_section, say, fail
         self.ask_name: Callable[[RunInfo], str | None] = partial(ask_name, panel)
         self.ask_delete: Callable[[list[RunInfo]], bool] = partial(ask_delete, panel)
+        self.unseal: Callable[[RunInfo], None] = lambda run: None  #: the dock says what opens a seal
         self.runs: list[RunInfo] = []
         self._declined: set[Path] = set()  #: runs that were offered and not wanted now
         self._worker: Any = None
@@ -142,6 +143,8 @@ class Runs(QObject):
             name = self.ask_name(runs[0])
             if name is not None:
                 rename_run(runs[0].run_dir, name)
+        elif action == "unseal":
+            self.unseal(runs[0])
         elif action == "delete":
             self._delete(runs)
         elif action == "compare":

@@ -23,6 +23,7 @@ ACTIONS = {
     "up": ("Earlier in the queue", "Train this run before the one above it."),
     "down": ("Later in the queue", "Train this run after the one below it."),
     "leave": ("Take out of the queue", "The run does not wait any more."),
+    "unseal": ("Open the seal with this run…", "Score this run at the sealed spots, once; of the run you have chosen, at the very end."),
     "delete": ("Delete…", "Delete the run's folder with its model and predictions."),
 }
 
@@ -132,6 +133,7 @@ class RunsView(Collapsible):
             "up": waiting and runs[0].place > 1,
             "down": waiting and runs[0].place < last,
             "leave": bool(runs) and all(run.state == "queued" for run in runs),
+            "unseal": one and runs[0].state == "finished" and runs[0].sealed,
             "delete": bool(runs) and all(run.state != "running" for run in runs),
         }[key]
 

@@ -66,6 +66,8 @@ class TrainPanel(Collapsible):
             "tile": Form(TileSettings()),
             "split": Form(SplitSettings()),
         }
+        self.seal, self.sealed = QPushButton("Seal a hold-out…"), label("", "sealed hold-out", wrap=True)
+        self.seal.setToolTip(term("sealed hold-out"))
         self.device = label("Device: found out before the first training.", "device", wrap=True, dim=True)
         self.cost = label("", "cost", wrap=True)
         self.start, self.pause, self.stop = QPushButton("Start"), QPushButton("Pause"), QPushButton("Stop")
@@ -104,6 +106,8 @@ class TrainPanel(Collapsible):
             layout.addWidget(label(f"<b>{title}</b>", {"clusters": "cluster", "signatures": "signature"}.get(key, key)))
             layout.addWidget(self.forms[key])
             advanced.content.addWidget(part)
+        advanced.content.addLayout(row(self.seal, 1))
+        advanced.content.addWidget(self.sealed)
         add(advanced)
         add(self.device)
         add(self.cost)
@@ -117,6 +121,7 @@ class TrainPanel(Collapsible):
         add(self.run)
         add(self.runs)
         self.show_offer(None)
+        self.show_seal("")
 
     def _connect(self) -> None:
         self.target.changed.connect(self._edited)
@@ -182,6 +187,12 @@ class TrainPanel(Collapsible):
             was = "was" if run.state == "interrupted" else "is"
             self.offer_text.setText(f"<b>{run.name}</b> ({run.target}, {', '.join(run.sections)}) {was} {state_words(run)}.")
 
+    def show_seal(self, words: str) -> None:
+        """How the open section is sealed; "": it is not, and may be."""
+        self.sealed.setText(f"Sealed: {words}" if words else "")
+        self.sealed.setVisible(bool(words))
+        self.seal.setVisible(not words)
+
     def show_costs(self, costs: dict[str, Any]) -> None:
         """What each choice would take, from the trial."""
         words = [choice["words"] for choice in costs.get("choices", ())]
@@ -231,6 +242,7 @@ class TrainPanel(Collapsible):
         working = s.running is not None
         self.start.setEnabled(possible and s.busy != "loading")
         self.start.setText("Add to queue" if working else "Start Quick" if self.quick.isChecked() else "Start network")
+        self.seal.setEnabled(possible and not working and not s.busy)
         self.pause.setEnabled(working and self.pausable)
         self.stop.setEnabled(working)
         self.cost.setVisible(bool(self.cost.text()))

@@ -13,8 +13,8 @@ from napari_deepspace.read.files import Spots
 from napari_deepspace.read.images import check_image, find_image
 from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
 from napari_deepspace.read.spaceranger import add_given_clusters, add_numbers, find_outs, read_spaceranger
-from napari_deepspace.seal import read_seal, sealed_spots
-from napari_deepspace.section import PLATFORMS, SEALED, Platform, Section, lattice_step_px
+from napari_deepspace.seal import read_seal, sealed_spots, with_seal
+from napari_deepspace.section import PLATFORMS, Platform, Section, lattice_step_px
 from napari_deepspace.settings import SectionSettings
 from napari_deepspace.slide import Slide, image_size, open_slide
 
@@ -72,7 +72,7 @@ def read_section(
     seal = read_seal(Path(sealed)) if sealed is not None else None
     spots = _read_spots(path)
     if seal is not None:
-        spots.adata.obs[SEALED] = sealed_spots(seal, spots.adata, library_id or spots.name)
+        sealed_spots(seal, spots.adata, library_id or spots.name)  # refused before the slide is open
     if clusters is not None:
         add_given_clusters(spots.adata, Path(clusters))
     if obs is not None:
@@ -86,7 +86,7 @@ def read_section(
         opened, image_path = _open_image(spots, image_path)
         if opened is not None and opened.mpp and abs(opened.mpp / mpp - 1) > 0.05:
             spots.notes.append(f"The image states {opened.mpp:.3f} um per px, the lattice of the spots {mpp:.3f}: the lattice is used.")
-    return Section(
+    section = Section(
         adata=spots.adata,
         slide=opened,
         library_id=name,
@@ -99,9 +99,8 @@ def read_section(
         synthetic=any((folder / "SYNTHETIC.txt").is_file() for folder in (spots.folder, spots.folder.parent)),
         outlines=drawn,
         notes=spots.notes,
-        seal=seal.id if seal is not None else "",
-        seal_opened=seal.opened_words if seal is not None else "",
     )
+    return with_seal(section, seal) if seal is not None else section
 
 
 def read_settings(settings: SectionSettings) -> Section:
