@@ -6,7 +6,7 @@ differs, it says so here:
 * **DeepSpaCE (paper)** (Monjo et al. 2022). The paper names no batch size; its program used 128. Here 32 fits a computer without a large GPU.
 * **ST-Net** (He et al. 2020). Its windows of 224 px are about 150 um on its slides, 1.5 spot diameters of legacy ST. It trained all 50 epochs, so
   patience does not end a run early; the best epoch by validation loss is kept. The loss is SmoothL1, as everywhere here. It left one patient out:
-  give the sections of the other patients and ``split.kind: whole``, then predict and evaluate the one that was left out.
+  give all sections with their patients and ``split.kind: patients``.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from anndata.io import read_elem
 from napari_deepspace.errors import DataError, ModelError
 from napari_deepspace.events import Event
 from napari_deepspace.run_list import frozen_settings, read_metrics, run_name, section_places
-from napari_deepspace.runs import PREDICTIONS
+from napari_deepspace.runs import PREDICTIONS, SETTINGS
 from napari_deepspace.seal import Seal, What, make_seal, read_seal, record_opening, sealed_spots, write_seal
 from napari_deepspace.section import Section, section_fingerprint, spot_fingerprints
 
@@ -45,11 +45,12 @@ def seal_section(section: Section, out: Path, what: What, share: float, seed: in
 
 
 def runs_that_know(section: Section, folder: Path) -> list[Path]:
-    """Runs in ``folder`` that were or will be trained on ``section``: told by its path, or by the counts of their training spots."""
+    """Runs in ``folder``, a project or a search that were or will be trained on ``section``: told by its path, or by the counts of their training
+    spots."""
     prints, whole = spot_fingerprints(section.adata), section_fingerprint(section.adata)
     prints = prints[prints != 0]
     found = []
-    for run_dir in sorted(path for path in Path(folder).glob("*") if path.is_dir()):
+    for run_dir in sorted(path.parent for depth in ("*", "*/*", "*/*/*") for path in Path(folder).glob(f"{depth}/{SETTINGS}")):
         if frozen_settings(run_dir) is None:
             continue
         same_path = section.path is not None and not _places(section.path).isdisjoint(section_places(run_dir))
