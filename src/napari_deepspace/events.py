@@ -57,14 +57,15 @@ class Noted(Event):
 
 @dataclass(frozen=True)
 class BaselinesScored(Event):
-    """Mean r over genes of the simple ways, on the spots the model will be scored on.
+    """Mean r over genes of the simple ways, on the spots the model will be scored on, and of the best that the data allow.
 
     ``map_file`` (.npy): the measured values of the first section, on the scale of the maps that follow; as in :class:`EpochEnded`.
     """
 
-    mean_r: dict[str, float]  #: "mean RGB", "interpolation"
+    mean_r: dict[str, float]  #: by the names of :data:`napari_deepspace.verdicts.WAYS`
     n: int
     map_file: str = ""
+    ceiling: float = math.nan
 
 
 @dataclass(frozen=True)

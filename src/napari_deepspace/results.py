@@ -21,7 +21,9 @@ BASELINES = {
     name: "deepspace_" + name.lower().replace(" ", "_")
     for name in ("mean RGB", "brightness", "nuclear density", "log UMI", "interpolation", "neighbouring section")
 }
-"""``obsm`` slots of the simple ways' predictions (:data:`napari_deepspace.verdicts.WAYS`), float32 (n_spots, n_outputs), ordered as ``uns["deepspace"]["outputs"]``."""
+"""``obsm`` slots of the simple ways' predictions (:data:`napari_deepspace.verdicts.WAYS`), float32 (n_spots, n_outputs).
+
+Ordered as ``uns["deepspace"]["outputs"]``."""
 SPLIT, SOURCE, FOLD, REASON, TARGET, CLUSTER, UNS = (
     "deepspace_split", "deepspace_source", "deepspace_fold", "deepspace_reason", "deepspace_target", "deepspace_cluster", "deepspace",
 )  # fmt: skip
@@ -126,7 +128,7 @@ def _describe(adata: AnnData, section: Section, target: Target, about: dict[str,
     adata.uns[UNS] = {
         "version": __version__,
         "research_use_only": True,
-        "contents": f"{slot}['{PREDICTED}'] is predicted from the H&E image, not measured",
+        "contents": f"{slot}['{PREDICTED}'] is predicted from {about.get('looks_at', 'the H&E image')}, not measured",
         "library_id": section.library_id,
         "target": target.to_json(),
         "outputs": np.array(target.names, dtype=object),

@@ -230,6 +230,9 @@ class RunSettings(_Settings):
     tile: TileSettings = TileSettings()
     split: SplitSettings = SplitSettings()
     model: ModelSettings = QuickSettings()
+    neighbouring_section: bool = Field(
+        True, description="blend what the image says with a copy of the neighbouring section, where sections are aligned (obsm: spatial_aligned)"
+    )
     seed: int = Field(0, ge=0, description="seed of initial weights, order and augmentation")
     threads: int | None = Field(None, ge=1, description="CPU threads; empty: all, and all but one beside a window")
     checkpoint_minutes: float = Field(5, ge=0, description="minutes between checkpoints within an epoch; every epoch ends with one")

@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
 
-from napari_deepspace.analyse.baselines import fit_mean_rgb, interpolate, predict_mean_rgb, standardise
+from napari_deepspace.analyse.baselines import fit_simple, interpolate, predict_simple, standardise
 from napari_deepspace.analyse.metrics import auc, classification, macro_auc, mean_r, pearson, rmse
 
 
@@ -48,7 +48,7 @@ def test_mean_rgb_equals_ridge(values):
     """The mean-RGB baseline is scikit-learn's ridge with an intercept."""
     rng = np.random.default_rng(1)
     rgb = standardise(rng.random((50, 3)))
-    ours = predict_mean_rgb(fit_mean_rgb(rgb, values[0]), rgb)
+    ours = predict_simple(fit_simple(rgb, values[0]), rgb)
     np.testing.assert_allclose(ours, Ridge(alpha=1.0).fit(rgb, values[0]).predict(rgb), atol=1e-9)
 
 

@@ -55,7 +55,7 @@ def test_one_epoch_gives_the_losses_of_a_plain_loop(small, tmp_path, backbone):
     wanted = torch.from_numpy((values - low) / (high - low)).float()
     rows = np.flatnonzero(data.predictable)
     tiles = np.zeros((len(learned), 32, 32, 3), dtype=np.uint8)
-    tiles[rows], _ = result_of(section_looks(section, section.centres_yx[rows], data.tile_um, 32, asked.model))
+    tiles[rows] = result_of(section_looks(section, section.centres_yx[rows], data.tile_um, 32, asked.model))
     mean, sd = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     images = ((torch.from_numpy(tiles).float() / 255 - mean) / sd).permute(0, 3, 1, 2)
 

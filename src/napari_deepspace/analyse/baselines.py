@@ -1,4 +1,4 @@
-"""The simple ways that a model must beat: a tile's mean colour, and the neighbours without any image."""
+"""The simple ways that a model must beat: a few numbers of a tile, the neighbouring spots, and the neighbouring section."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from scipy.spatial import cKDTree
 NEIGHBOURS = 6
 
 
-def fit_mean_rgb(rgb: np.ndarray, values: np.ndarray, alpha: float = 1.0) -> np.ndarray:
-    """Ridge on a tile's mean colour: float64 (4, n_genes), three slopes and the intercept.
+def fit_simple(columns: np.ndarray, values: np.ndarray, alpha: float = 1.0) -> np.ndarray:
+    """Ridge on a few numbers of each spot, a tile's mean colour say: float64 (k + 1, n_outputs), slopes and the intercept.
 
-    ``rgb`` (n, 3) is standardised by the caller (per section), so one small ``alpha`` serves every slide; ``values`` is (n, n_genes).
+    ``columns`` (n, k) are standardised by the caller (per section), so one small ``alpha`` serves every slide; ``values`` is (n, n_outputs).
     """
-    centre, mean = rgb.mean(axis=0), values.mean(axis=0)
-    x = rgb - centre
-    slopes = np.linalg.solve(x.T @ x + alpha * np.eye(3), x.T @ (values - mean))
+    centre, mean = columns.mean(axis=0), values.mean(axis=0)
+    x = columns - centre
+    slopes = np.linalg.solve(x.T @ x + alpha * np.eye(x.shape[1]), x.T @ (values - mean))
     return np.vstack([slopes, mean - centre @ slopes])
 
 
-def predict_mean_rgb(coefficients: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-    """Values (n, n_genes) at standardised mean colours ``rgb`` (n, 3)."""
-    return rgb @ coefficients[:3] + coefficients[3]
+def predict_simple(coefficients: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Values (n, n_outputs) at standardised ``columns`` (n, k)."""
+    return np.asarray(columns @ coefficients[:-1] + coefficients[-1])
 
 
 def standardise(features: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:

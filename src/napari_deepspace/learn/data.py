@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from napari_deepspace.analyse.baselines import standardise
 from napari_deepspace.errors import DataError, TrainingError
 from napari_deepspace.events import Event, Progress
 from napari_deepspace.learn.features import slide_features
@@ -226,26 +225,10 @@ def section_features(section: Section, centres_yx: np.ndarray, tile_um: float, t
 
 def section_looks(
     section: Section, centres_yx: np.ndarray, tile_um: float, tile_px: int, model: QuickSettings | NetworkSettings
-) -> Generator[Event, None, tuple[np.ndarray, np.ndarray]]:
-    """What a model looks at around ``centres_yx`` (n, 2): tiles for a network, else Quick's features; and the tiles' mean colour, float64 (n, 3).
-
-    Features and colours are not standardised.
-    """
+) -> Generator[Event, None, np.ndarray]:
+    """What a model looks at around ``centres_yx`` (n, 2): tiles for a network, else Quick's features, not standardised."""
     if isinstance(model, NetworkSettings):
-        tiles = yield from section_tiles(section, centres_yx, tile_um, tile_px, model.context)
-        return tiles, mean_rgb(tiles if model.context is None else tiles[:, 0])
+        return (yield from section_tiles(section, centres_yx, tile_um, tile_px, model.context))
     if model.features == "handmade":
-        features = yield from section_features(section, centres_yx, tile_um, tile_px)
-    else:
-        features = yield from backbone_features(section, centres_yx, tile_um, tile_px, model)
-    return features, features[:, :3].astype(np.float64)
-
-
-def standardised(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """z-scores by the section's own spots on tissue (images only, no counts): evens out stain and scanner between sections."""
-    return np.clip(standardise(features, reference), -6, 6)
-
-
-def mean_rgb(tiles: np.ndarray) -> np.ndarray:
-    """Mean R, G, B in 0..1 of uint8 tiles (n, s, s, 3): float64 (n, 3)."""
-    return tiles.mean(axis=(1, 2)) / 255
+        return (yield from section_features(section, centres_yx, tile_um, tile_px))
+    return (yield from backbone_features(section, centres_yx, tile_um, tile_px, model))

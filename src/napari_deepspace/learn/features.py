@@ -40,6 +40,15 @@ def slide_features(levels: Sequence[Any], centres_yx: np.ndarray, radius_px: int
     texture is the energy, skewness and sparseness of difference-of-Gaussian bands, gradient energy, the coherence of the structure tensor, and how
     far the bands of haematoxylin and eosin go together. Raises ValueError where a centre is not finite.
     """
+    for indices, image, tiles in tile_blocks(levels, centres_yx, radius_px, tile_px):
+        yield indices, np.concatenate(_features(image, tiles), axis=1).astype(np.float32)
+
+
+def tile_blocks(levels: Sequence[Any], centres_yx: np.ndarray, radius_px: int, tile_px: int) -> Iterator[tuple[np.ndarray, np.ndarray, Tiles]]:
+    """The slide block by block: which of ``centres_yx`` have their tile there, its pixels float32 (h, w, 3) in 0..1, and where the tiles lie in it.
+
+    The arguments are those of :func:`slide_features`.
+    """
     step = 2 * radius_px / tile_px
     corners = (whole(centres_yx) - radius_px) / step  # of tiles, in pixels of the features
     block = np.floor((corners + tile_px / 2) / BLOCK_PX).astype(np.int64)
@@ -48,8 +57,7 @@ def slide_features(levels: Sequence[Any], centres_yx: np.ndarray, radius_px: int
         indices = np.flatnonzero((block == which).all(axis=1))
         first = np.floor(corners[indices].min(axis=0) / coarsest).astype(np.int64) * coarsest  # pixels of all octaves lie the same in every block
         last = np.ceil(corners[indices].max(axis=0)).astype(np.int64) + tile_px + 1
-        image = _resampled(levels, step, first, last)
-        yield indices, np.concatenate(_features(image, _Tiles(corners[indices] - first, tile_px)), axis=1).astype(np.float32)
+        yield indices, _resampled(levels, step, first, last), Tiles(corners[indices] - first, tile_px)
 
 
 def quick_inputs(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -63,7 +71,7 @@ def quick_inputs(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 @dataclass
-class _Tiles:
+class Tiles:
     """Where the tiles of a block begin, float64 (n, 2) in pixels of the block, and their side."""
 
     corners: np.ndarray
@@ -81,7 +89,7 @@ def stain_density(rgb: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.transform(density, np.ascontiguousarray(hed_from_rgb.T, dtype=np.float32)))
 
 
-def _features(image: np.ndarray, tiles: _Tiles) -> list[np.ndarray]:
+def _features(image: np.ndarray, tiles: Tiles) -> list[np.ndarray]:
     """Each (n, k), of the tiles of a block, float32 (h, w, 3)."""
     stains = cv2.split(stain_density(image))
     grey = -np.log(np.maximum(image.mean(axis=2), np.float32(1 / 255)))
@@ -91,14 +99,14 @@ def _features(image: np.ndarray, tiles: _Tiles) -> list[np.ndarray]:
     return [mean, rest, *_bands([stains[0], stains[1], grey], tiles)]  # haematoxylin, eosin, overall density
 
 
-def _colour(plane: np.ndarray, tiles: _Tiles, limits: tuple[float, float]) -> np.ndarray:
+def _colour(plane: np.ndarray, tiles: Tiles, limits: tuple[float, float]) -> np.ndarray:
     """Means, SDs and quantiles of one colour for the whole tile and its middle, the tile's mean first: (n, 2 * (2 + quantiles))."""
-    mean, square = _means(plane, tiles), _means(plane * plane, tiles)
+    mean, square = means(plane, tiles), means(plane * plane, tiles)
     quantiles = [_quantiles(plane, tiles, share, *limits) for share in SHARES]
     return np.concatenate([mean, np.sqrt(np.maximum(square - mean * mean, 0)), *quantiles], axis=1)
 
 
-def _bands(channels: list[np.ndarray], tiles: _Tiles) -> list[np.ndarray]:
+def _bands(channels: list[np.ndarray], tiles: Tiles) -> list[np.ndarray]:
     """Statistics of band-pass images.
 
     The bands are those of a Gaussian pyramid: blurred to twice the sigma, every second pixel then serves the next octave.
@@ -115,7 +123,7 @@ def _bands(channels: list[np.ndarray], tiles: _Tiles) -> list[np.ndarray]:
     return out
 
 
-def _band(sharp: list[np.ndarray], smooth: list[np.ndarray], tiles: _Tiles, octave: int, reach: int) -> list[np.ndarray]:
+def _band(sharp: list[np.ndarray], smooth: list[np.ndarray], tiles: Tiles, octave: int, reach: int) -> list[np.ndarray]:
     """Energy, skewness and sparseness of the band between two blurs, gradient energy and coherence of the smoother, and the correlation of the
     bands of haematoxylin and eosin: each (n, 2), for the whole tile and its middle."""
     margin, out, bands, energies = reach + 2**octave, [], [], []
@@ -124,7 +132,7 @@ def _band(sharp: list[np.ndarray], smooth: list[np.ndarray], tiles: _Tiles, octa
         dy, dx = cv2.filter2D(after, -1, DIFFERENCE.T), cv2.filter2D(after, -1, DIFFERENCE)
         square, yy, xx = band * band, dy * dy, dx * dx
         energy, cube, size, trace, across, xy = (
-            _means(plane, tiles, margin, octave) for plane in (square, square * band, np.abs(band), yy + xx, yy - xx, dy * dx)
+            means(plane, tiles, margin, octave) for plane in (square, square * band, np.abs(band), yy + xx, yy - xx, dy * dx)
         )
         out += [
             np.log(energy + 1e-6),
@@ -135,7 +143,7 @@ def _band(sharp: list[np.ndarray], smooth: list[np.ndarray], tiles: _Tiles, octa
         ]
         bands.append(band)
         energies.append(energy)
-    return [*out, _means(bands[0] * bands[1], tiles, margin, octave) / np.sqrt(energies[0] * energies[1] + 1e-8)]
+    return [*out, means(bands[0] * bands[1], tiles, margin, octave) / np.sqrt(energies[0] * energies[1] + 1e-8)]
 
 
 def _blur(plane: np.ndarray, sigma: float) -> np.ndarray:
@@ -149,7 +157,7 @@ def _reach(sigma: float) -> int:
     return math.ceil(REACH * sigma)
 
 
-def _means(plane: np.ndarray, tiles: _Tiles, margin: float = 0, octave: int = 0) -> np.ndarray:
+def means(plane: np.ndarray, tiles: Tiles, margin: float = 0, octave: int = 0) -> np.ndarray:
     """Means of (h, w) over each share of each tile, float64 (n, shares); ``plane`` holds every 2**octave-th pixel.
 
     Interpolated in an integral image, so that a pixel half within counts half.
@@ -174,7 +182,7 @@ def _at(table: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     )
 
 
-def _quantiles(plane: np.ndarray, tiles: _Tiles, share: float, low: float, high: float) -> np.ndarray:
+def _quantiles(plane: np.ndarray, tiles: Tiles, share: float, low: float, high: float) -> np.ndarray:
     """QUANTILES of (h, w) over the whole pixels of each tile's middle ``share``, from histograms of 256 bins: float64 (n, quantiles)."""
     levels = np.rint(np.clip((plane - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
     corners, side = tiles.box(share, 0)

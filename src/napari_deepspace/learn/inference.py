@@ -12,13 +12,14 @@ from anndata import AnnData
 from scipy.spatial import cKDTree
 
 from napari_deepspace import results
-from napari_deepspace.analyse.baselines import predict_mean_rgb
 from napari_deepspace.errors import DataError
 from napari_deepspace.events import Event, Noted
-from napari_deepspace.learn.data import section_looks, standardised
+from napari_deepspace.learn.data import section_looks
 from napari_deepspace.learn.features import quick_inputs
-from napari_deepspace.learn.model import TrainedModel, network_outputs
+from napari_deepspace.learn.model import SeenSpots, TrainedModel, network_outputs
+from napari_deepspace.learn.neighbouring import aligned_points, blended, copied
 from napari_deepspace.learn.networks import choose_device
+from napari_deepspace.learn.simple import predict_ways, simple_looks, simple_table
 from napari_deepspace.learn.splits import PART_NAMES, TRAINING, VALIDATION
 from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.preprocess.filters import WITHOUT_TILE, SpotFilter
@@ -26,6 +27,8 @@ from napari_deepspace.preprocess.prepare import prepare_section, white_points
 from napari_deepspace.section import Section, spot_fingerprints
 from napari_deepspace.settings import NetworkSettings
 from napari_deepspace.target import measured
+
+SLOTS = {"predicted": results.PREDICTED, "measured": results.MEASURED} | results.BASELINES
 
 
 def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None = None, run: str = "") -> Generator[Event, None, AnnData]:
@@ -50,20 +53,17 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
     white = ~verdict.predictable if at_spots else (yield from white_points(section, judged, centres, model.tile_um))
     spots = spot_table(section, model, verdict) if at_spots else _points(white)
     reference = None if at_spots else section.centres_yx[judged.filter.predictable]
-    predicted, by_rgb = (np.full((len(centres), len(model.target.names)), np.nan, dtype=np.float32) for _ in range(2))
+    columns: dict[str, np.ndarray] = {"predicted": np.full((int((~white).sum()), len(model.target.names)), np.nan, dtype=np.float32)}
     if not white.all():
-        outputs, rgb = yield from _outputs(model, section, centres[~white], reference)
-        fold = spots[results.FOLD].to_numpy()[~white]
-        predicted[~white] = _combine(model, outputs, fold)
-        by_rgb[~white] = _combine(model, [predict_mean_rgb(member.rgb, rgb) for member in model.members], fold)
-    columns = {"predicted": predicted, "mean RGB": by_rgb}
+        columns |= yield from _columns(model, section, centres[~white], reference, spots[results.FOLD].to_numpy()[~white], at_spots)
+    columns = {name: _with_gaps(values, white) for name, values in columns.items()}
     if at_spots:
         if section.adata.n_vars and _can_measure(model, section):
             yield from _add_measured(columns, model, section, verdict)
             if "measured" in columns:
                 columns["measured"][verdict.removed["sealed"]] = np.nan
         return build_result(section, model, columns, spots, run)
-    layers = {results.PREDICTED: predicted, results.BASELINES["mean RGB"]: by_rgb}
+    layers = {SLOTS[name]: values for name, values in columns.items()}
     return results.result_at_points(section, model.target, layers, spots, about(model, run), centres_yx=centres)
 
 
@@ -75,6 +75,58 @@ def without_sealed(verdict: SpotFilter, section: Section, model: TrainedModel) -
     for seen, match in zip(model.seen, matches(section, model), strict=True):
         hidden |= np.isin(match, seen.sealed)
     return replace(verdict, removed=verdict.removed | {"sealed": verdict.removed["sealed"] | hidden})
+
+
+def _columns(
+    model: TrainedModel, section: Section, centres: np.ndarray, reference: np.ndarray | None, fold: np.ndarray, at_spots: bool
+) -> Generator[Event, None, dict[str, np.ndarray]]:
+    """What the model and the simple ways say at ``centres`` (n, 2), on the shown scale, each float32 (n, n_outputs)."""
+    outputs = yield from _outputs(model, section, centres, reference)
+    looks = yield from simple_looks(section, centres, model.tile_um)
+    by = None if reference is None else (yield from simple_looks(section, reference, model.tile_um))
+    totals = None
+    if at_spots and section.adata.n_vars:
+        everywhere = np.asarray(section.adata.X.sum(axis=1)).ravel()
+        totals = everywhere[cKDTree(section.centres_yx).query(centres)[1]]
+    table = simple_table(looks, totals, by)
+    ways = [predict_ways(member.ways, table) for member in model.members]
+    columns = {name: _combine(model, [one[name] for one in ways], fold) for name in ways[0]}
+    copies = _copies(model, section, centres)
+    if copies is not None:
+        columns["neighbouring section"] = _combine_shown(copies, fold)
+        outputs = [
+            output if member.blend is None else blended(member.blend, output, member.fitted.scale(copy))
+            for member, output, copy in zip(model.members, outputs, copies, strict=True)
+        ]
+    columns["predicted"] = _combine(model, outputs, fold)
+    return {name: values for name, values in columns.items() if np.isfinite(values).any()}
+
+
+def _copies(model: TrainedModel, section: Section, centres: np.ndarray) -> list[np.ndarray] | None:
+    """For each member what was measured at the nearest of its training spots in other sections of the same frame; None where nothing is aligned."""
+    wanted = aligned_points(section, centres)
+    others = [seen for seen in model.seen if len(seen.aligned) and not _same_section(seen, section)]
+    if not others or not np.isfinite(wanted).any():
+        return None
+    found = []
+    for number in range(len(model.members)):
+        learned = [np.isin(seen.parts[:, number], (TRAINING, VALIDATION)) for seen in others]
+        found.append(copied([(seen.aligned[spots], seen.values[spots]) for seen, spots in zip(others, learned, strict=True)], wanted))
+    return found
+
+
+def _same_section(seen: SeenSpots, section: Section) -> bool:
+    """Whether a section is one that the model was trained on, under whatever name: by its slide, or by the counts of its spots."""
+    if section.slide is not None and section.slide.fingerprint() == seen.slide:
+        return True
+    mine = spot_fingerprints(section.adata) if section.adata.n_vars else np.zeros(0, dtype=np.uint64)
+    return bool(np.isin(mine[mine != 0], seen.fingerprints).any())
+
+
+def _with_gaps(values: np.ndarray, white: np.ndarray) -> np.ndarray:
+    out = np.full((len(white), values.shape[1]), np.nan, dtype=np.float32)
+    out[~white] = values
+    return out
 
 
 def _can_measure(model: TrainedModel, section: Section) -> bool:
@@ -97,31 +149,30 @@ def _fit_on(verdict: SpotFilter) -> np.ndarray:
     return verdict.keep if verdict.keep.sum() >= 10 else verdict.spots["umi"].to_numpy() > 0
 
 
-def _outputs(
-    model: TrainedModel, section: Section, centres: np.ndarray, reference: np.ndarray | None
-) -> Generator[Event, None, tuple[list[np.ndarray], np.ndarray]]:
-    """Scaled outputs of every member, each (n, n_genes), and the mean colour (n, 3), standardised by the tiles at ``reference`` (None: their own)."""
-    network = isinstance(model.settings.model, NetworkSettings)
-    looks, rgb = yield from section_looks(section, centres, model.tile_um, model.tile_px, model.settings.model)
-    by, by_colour = looks, rgb
-    if reference is not None:
-        by, by_colour = yield from section_looks(section, reference, model.tile_um, model.tile_px, model.settings.model)
-    if not network:
+def _outputs(model: TrainedModel, section: Section, centres: np.ndarray, reference: np.ndarray | None) -> Generator[Event, None, list[np.ndarray]]:
+    """Scaled outputs of every member, each (n, n_outputs); Quick's features are standardised by the tiles at ``reference`` (None: their own)."""
+    looks = yield from section_looks(section, centres, model.tile_um, model.tile_px, model.settings.model)
+    if not isinstance(model.settings.model, NetworkSettings):
+        by = looks
+        if reference is not None:
+            by = yield from section_looks(section, reference, model.tile_um, model.tile_px, model.settings.model)
         inputs = quick_inputs(looks, by)
-        return [member.linear.predict(inputs) for member in model.members if member.linear is not None], standardised(rgb, by_colour)
-    assert isinstance(model.settings.model, NetworkSettings)
+        return [member.linear.predict(inputs) for member in model.members if member.linear is not None]
     device, _ = choose_device("auto")
     outputs = []
     for member in model.members:
         assert member.network is not None
         outputs.append(network_outputs(member.network.to(device), looks, device, symmetries=model.settings.model.symmetries))
         member.network.cpu()
-    return outputs, standardised(rgb, by_colour)
+    return outputs
 
 
 def _combine(model: TrainedModel, outputs: list[np.ndarray], fold: np.ndarray) -> np.ndarray:
     """Each row from the member of its ``fold``, or the members' mean where that is -1; on the shown scale."""
-    shown = [member.fitted.shown(output, model.target.target_sum) for member, output in zip(model.members, outputs, strict=True)]
+    return _combine_shown([member.fitted.shown(output, model.target.target_sum) for member, output in zip(model.members, outputs, strict=True)], fold)
+
+
+def _combine_shown(shown: list[np.ndarray], fold: np.ndarray) -> np.ndarray:
     combined = np.asarray(np.mean(shown, axis=0, dtype=np.float32))
     for number, values in enumerate(shown):
         combined[fold == number] = values[fold == number]
@@ -208,9 +259,12 @@ def _recognise(section: Section, model: TrainedModel) -> tuple[np.ndarray, np.nd
 
 
 def build_result(section: Section, model: TrainedModel, columns: dict[str, np.ndarray], spots: pd.DataFrame, run: str) -> AnnData:
-    """The result of a section with ``columns`` "predicted", "mean RGB" and perhaps "interpolation" and "measured", each (n_spots, n_genes)."""
-    slots = {"predicted": results.PREDICTED, "measured": results.MEASURED} | results.BASELINES
-    return results.result_at_spots(section, model.target, {slots[name]: values for name, values in columns.items()}, spots, about(model, run))
+    """The result of a section with ``columns``, each (n_spots, n_outputs): "predicted", perhaps "measured", and simple ways by their names."""
+    return results.result_at_spots(section, model.target, {SLOTS[name]: values for name, values in columns.items()}, spots, about(model, run))
+
+
+def _blends(model: TrainedModel) -> bool:
+    return any(member.blend is not None for member in model.members)
 
 
 def about(model: TrainedModel, run: str) -> dict[str, Any]:
@@ -225,6 +279,7 @@ def about(model: TrainedModel, run: str) -> dict[str, Any]:
         "normalisation": model.settings.normalisation,
         "filter": model.settings.filter.model_dump_json(exclude={"exclude_cluster"}),
         "unit": model.target.unit,
+        "looks_at": "the H&E image and measured values of neighbouring sections" if _blends(model) else "the H&E image",
         "target_sum": model.target.target_sum,
         "tile_um": model.tile_um,
         "training_sections": np.array([seen.library_id for seen in model.seen], dtype=object),

@@ -25,10 +25,10 @@ from napari_deepspace.section import Origin
 from napari_deepspace.settings import NetworkSettings, RunSettings, run_settings
 from napari_deepspace.target import Target
 
-FORMAT = 2  #: raised with Quick's features and with the parts of a target
+FORMAT = 3  #: raised with Quick's features, the parts of a target, and what stands beside a prediction
 HEADER, WEIGHTS = "model.json", "weights.safetensors"
 SEEN = ("library_id", "slide", "mpp", "barcodes", "patient", "block", "seal", "sealed")
-"""What the header says of each section; the last four are missing in models of earlier versions."""
+"""What the header says of each section."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,10 @@ class SeenSpots:
     """The spots of one training section, so that they are known again under any name.
 
     ``fingerprints`` uint64 (n,), ``centres_yx`` float32 (n, 2) in full-resolution px, ``home`` int16 (n,) fold each was tested in (-1: none),
-    ``parts`` int8 (n, n_folds), see :mod:`~napari_deepspace.learn.splits`; ``sealed`` int (n_sealed,) are rows of a sealed hold-out, ``seal`` is
-    its id. Models written before these and ``patient`` and ``block`` were kept have none.
+    ``parts`` int8 (n, n_folds), see :mod:`~napari_deepspace.learn.splits`. Where the section is aligned with others,
+    ``aligned`` float32 (n, 2) (x, y) in their frame and ``values`` float32 (n, n_outputs),
+    measured, so that they can be copied; else both have no rows.
+    ``sealed`` int (n_sealed,) are rows of a sealed hold-out, and ``seal`` is its id.
     """
 
     library_id: str
@@ -48,6 +50,8 @@ class SeenSpots:
     centres_yx: np.ndarray
     home: np.ndarray
     parts: np.ndarray
+    aligned: np.ndarray
+    values: np.ndarray
     patient: str | None = None
     block: str | None = None
     seal: str = ""
@@ -58,19 +62,26 @@ class SeenSpots:
         return Origin(self.library_id, self.patient, self.block)
 
 
+SEEN_ARRAYS = ("fingerprints", "centres_yx", "home", "parts", "aligned", "values")
+
+
 @dataclass
 class Member:
     """What one fold has learned."""
 
     fitted: FittedTarget
-    rgb: np.ndarray  #: float (4, n_outputs): the mean-RGB baseline of the same training part, on scaled values
+    ways: dict[str, np.ndarray]  #: the simple ways of the same training part, on scaled values, see :func:`napari_deepspace.learn.simple.fit_ways`
+    blend: np.ndarray | None = None  #: float (3, n_outputs), see :func:`napari_deepspace.learn.neighbouring.fit_blend`
     linear: LinearModel | None = None  #: Quick's
     network: nn.Module | None = None
 
     def tensors(self) -> dict[str, np.ndarray | torch.Tensor]:
         """Its arrays by name."""
         fitted = self.fitted
-        arrays: dict[str, np.ndarray | torch.Tensor] = {"low": fitted.low, "high": fitted.high, "weights": fitted.weights, "rgb": self.rgb}
+        arrays: dict[str, np.ndarray | torch.Tensor] = {"low": fitted.low, "high": fitted.high, "weights": fitted.weights}
+        arrays |= {f"ways/{name}": coefficients.astype(np.float32) for name, coefficients in self.ways.items()}
+        if self.blend is not None:
+            arrays["blend"] = self.blend.astype(np.float32)
         arrays["target_sum"] = np.array([fitted.target_sum])
         if self.linear is not None:
             arrays |= {"linear/coefficients": self.linear.coefficients, "linear/intercept": self.linear.intercept}
@@ -81,9 +92,10 @@ class Member:
     @staticmethod
     def from_tensors(tensors: dict[str, torch.Tensor], target: Target, settings: RunSettings) -> Member:
         """The member that :meth:`tensors` came from; raises KeyError or RuntimeError where they do not fit."""
-        arrays = {name: tensors[name].numpy() for name in ("low", "high", "weights", "rgb")}
+        arrays = {name: tensors[name].numpy() for name in ("low", "high", "weights")}
         fitted = FittedTarget(target, float(tensors["target_sum"][0]), arrays["low"], arrays["high"], arrays["weights"])
-        member = Member(fitted, arrays["rgb"])
+        ways = {key.removeprefix("ways/"): value.numpy() for key, value in tensors.items() if key.startswith("ways/")}
+        member = Member(fitted, ways, tensors["blend"].numpy() if "blend" in tensors else None)
         if isinstance(settings.model, NetworkSettings):
             network = build_network(settings.model, len(target.names))
             network.load_state_dict({key.removeprefix("network/"): value for key, value in tensors.items() if key.startswith("network/")})
@@ -121,7 +133,7 @@ class TrainedModel:
         for number, member in enumerate(self.members):
             tensors |= {f"{number}/{key}": value for key, value in member.tensors().items()}
         for number, seen in enumerate(self.seen):
-            tensors |= {f"seen{number}/{key}": getattr(seen, key) for key in ("fingerprints", "centres_yx", "home", "parts")}
+            tensors |= {f"seen{number}/{key}": getattr(seen, key) for key in SEEN_ARRAYS}
         save_tensors(folder / WEIGHTS, tensors, {})
         header = {
             "format": FORMAT,
@@ -185,13 +197,13 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Traine
 
 
 def _seen(values: dict[str, Any], number: int, tensors: dict[str, torch.Tensor]) -> SeenSpots:
-    arrays = {key: tensors[f"seen{number}/{key}"].numpy() for key in ("fingerprints", "centres_yx", "home", "parts")}
+    arrays = {key: tensors[f"seen{number}/{key}"].numpy() for key in SEEN_ARRAYS}
     return SeenSpots(
         library_id=values["library_id"],
         slide=values["slide"],
         mpp=float(values["mpp"]),
         barcodes=tuple(values["barcodes"]),
-        patient=values.get("patient"),
+        patient=values.get("patient"),  # these four are missing in models that were written before there were seals
         block=values.get("block"),
         seal=values.get("seal", ""),
         sealed=tuple(values.get("sealed", ())),
