@@ -31,7 +31,7 @@ from napari_deepspace.results import write_result
 from napari_deepspace.runs import MAPS, METRICS, PREDICTIONS, SETTINGS, claim, safe_name, write_atomic, write_json
 from napari_deepspace.section import Section, spot_fingerprints
 from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings, dump_yaml
-from napari_deepspace.target import seldom_detected
+from napari_deepspace.target import asked_names, own_names, seldom_detected
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def _fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> G
             settings.name, network.backbone if network else "quick", data.target.names, int(data.keep.sum()), data.split.n_folds,
             network.epochs if network else 0, str(device), reason, data.split.words, data.target.unit, os.getpid(), data.target.score,
         )  # fmt: skip
-        yield from _warn_of_seldom_detected(data, settings)
+        yield from _tell_of_genes(data, settings)
     else:
         yield Resumed(at.fold, at.epoch, at.step, os.getpid())
     state = yield from _state(data, settings, device, run_dir, micro_batch, checkpoints)
@@ -178,10 +178,13 @@ def _at_rows(values: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
     return out
 
 
-def _warn_of_seldom_detected(data: TrainingData, settings: RunSettings) -> Generator[Event, None, None]:
-    """Named genes are never dropped; the user hears which of them are hardly there."""
+def _tell_of_genes(data: TrainingData, settings: RunSettings) -> Generator[Event, None, None]:
+    """Named genes are never dropped; the user hears which were named in another way, and which are hardly there."""
     if data.target.kind != "genes":
         return
+    reasons = own_names(data.sections[0].adata, asked_names(settings.gene_rule))[1]
+    if reasons:
+        yield Noted(f"{', '.join(reasons)}: predicted under the names of the section's own table.")
     keep, least = [verdict.keep for verdict in data.filters], settings.gene_rule.min_detected
     seldom = seldom_detected([section.adata for section in data.sections], keep, data.target.names, least)
     if seldom:
