@@ -29,7 +29,8 @@ NAMES = (
 )
 SAID = {
     "ER": "ESR1", "estrogen receptor": "ESR1", "PR": "PGR", "HER2": "ERBB2", "her-2/neu": "ERBB2", "Ki-67": "MKI67", "ki67": "MKI67",
-    "PD-L1": "CD274", "pdl1": "CD274", "PD-1": "PDCD1", "p63": "TP63", "p40": "TP63", "p53": "TP53", "CK5": "KRT5", "CK 7": "KRT7", "α-SMA": "ACTA2", "SMA": "ACTA2",
+    "PD-L1": "CD274", "pdl1": "CD274", "PD-1": "PDCD1", "p63": "TP63", "p40": "TP63", "p53": "TP53", "CK5": "KRT5", "CK 7": "KRT7",
+    "α-SMA": "ACTA2", "SMA": "ACTA2",
     "CD8": "CD8A", "PDGFR": "PDGFRB", "osteonectin": "SPARC", "krt-7": "KRT7", "erbb2": "ERBB2",
 }  # fmt: skip
 

@@ -49,7 +49,7 @@ def test_from_an_empty_window_to_the_first_map_in_five_clicks(viewer, qtbot):
     np.testing.assert_array_equal(view.predicted, dock.session.maps.of(dock.session.gene))
     assert (dock.session.maps.source != "training").all(), "every spot of the section was held out once"
     result = dock.train_panel.run.result.text()
-    for words in ("SYNTHETIC", "mean r", "24 genes", "spots", "spatial blocks", "mean RGB", "interpolation"):
+    for words in ("SYNTHETIC", "mean r", "24 genes", "spots", "spatial blocks", "colour alone", "neighbours alone"):
         assert words in result
     assert dock.section_panel.badge.isVisible()
     dock.estimates.cancel()

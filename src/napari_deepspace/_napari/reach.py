@@ -1,0 +1,87 @@
+"""How far each gene can be predicted at all: in how many spots it is detected, and the best r its counts allow. Computed once a section."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QObject
+
+from napari_deepspace._napari.jobs import start_job
+from napari_deepspace._napari.session import Loaded, Session
+from napari_deepspace._napari.widgets import one_shot
+from napari_deepspace.analyse.ceiling import ceilings
+
+SETTLED_MS = 1200
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Of each gene of a section, in its order: the share of spots it is detected in, and its ceiling (None: still being computed)."""
+
+    names: Any  #: pandas Index
+    detected: np.ndarray
+    ceiling: np.ndarray | None = None
+
+    def of(self, gene: str) -> tuple[float, float]:
+        """Share of spots and best possible r; NaN where it is not known."""
+        if gene not in self.names:
+            return math.nan, math.nan
+        at = self.names.get_loc(gene)
+        return float(self.detected[at]), float(self.ceiling[at]) if self.ceiling is not None else math.nan
+
+    def words(self, gene: str) -> str:
+        """For example "12 % of spots · at best r 0.41"."""
+        detected, ceiling = self.of(gene)
+        parts = [f"{100 * detected:.0f} % of spots"] if math.isfinite(detected) else []
+        parts += [f"at best r {ceiling:.2f}"] if math.isfinite(ceiling) else []
+        return " · ".join(parts)
+
+
+class Reaches(QObject):
+    """Computes the reach of the open section in a thread, once it and its filter stand still, and writes it into the session."""
+
+    def __init__(self, session: Session, parent: QObject):
+        super().__init__(parent)
+        self._session = session
+        self._worker: Any = None
+        self._soon = one_shot(self, SETTLED_MS)
+        self._soon.timeout.connect(self._start)
+        session.events.loaded.connect(self._opened)
+        session.events.filter.connect(self._soon.start)
+        session.events.outlines.connect(self._soon.start)
+
+    def _opened(self, *_: Any) -> None:
+        self._session.reach = None
+        self._soon.start()
+
+    def _start(self) -> None:
+        loaded, kept = self._session.loaded, self._session.kept()
+        if loaded is None or kept is None or not loaded.section.adata.n_vars or kept.keep.sum() < 2:
+            return
+        self.shut()
+
+        def show(reach: Reach) -> None:
+            if self._session.loaded is loaded:
+                self._session.reach = reach
+
+        self._worker = start_job(partial(_compute, loaded, kept.keep.copy()), on_yield=show, on_return=show)
+
+    def shut(self) -> None:
+        """Leave no thread behind."""
+        if self._worker is not None:
+            self._worker.quit()
+            self._worker = None
+
+
+def _compute(loaded: Loaded, keep: np.ndarray) -> Generator[Reach, None, Reach]:
+    counts = loaded.section.adata.X[np.flatnonzero(keep)]
+    names = loaded.section.adata.var_names
+    detected = np.bincount(counts.indices[counts.data > 0], minlength=counts.shape[1]) / counts.shape[0]
+    reach = Reach(names, detected)
+    yield reach
+    return Reach(names, detected, ceilings(counts))
