@@ -15,6 +15,7 @@ import torch
 
 from napari_deepspace.analyse.baselines import fit_mean_rgb, interpolate, predict_mean_rgb
 from napari_deepspace.analyse.evaluate import evaluate
+from napari_deepspace.analyse.judge import add_verdicts
 from napari_deepspace.events import BaselinesScored, Event, Finished, FoldEnded, Noted, Resumed, Started
 from napari_deepspace.learn.checkpoint import Checkpoints
 from napari_deepspace.learn.cost import choose_micro_batch
@@ -348,9 +349,10 @@ def _finish(state: _State, model: TrainedModel, began: float) -> Generator[Event
         columns["measured"] = state.measured[rows]
         adata = build_result(section, model, columns, spots, run=state.run_dir.name)
         file = f"{PREDICTIONS}/{number + 1}-{safe_name(section.library_id)}.h5ad"
+        scores[section.library_id] = evaluate(adata)
+        add_verdicts(adata, scores[section.library_id])
         write_result(adata, state.run_dir / file)
         files.append(file)
-        scores[section.library_id] = evaluate(adata)
     first = scores[data.sections[0].library_id]
     scored = _scored(data)
     overall = score(data.target, state.measured[scored], state.predicted[scored]) if scored.any() else float("nan")
