@@ -95,7 +95,7 @@ class Scores:
         return f"{self.score} {one.r:.2f}{in_interval(one.interval)} at {self.where()}." + (f" {words[0].upper()}{words[1:]}." if words else "")
 
     def against(self, gene: str) -> list[str]:
-        """How the map of ``gene`` does against each simple way, by the interval of their difference in r: "better than colour alone (r +0.10; ...)"."""
+        """How the map of ``gene`` does against each simple way, by the interval of the difference in r: "better than colour alone (r +0.10; ...)"."""
         return [
             f"{against_words(way, interval)} (r {difference:+.2f}; 95 %: {interval[0]:+.2f} to {interval[1]:+.2f})"
             for way, (difference, interval) in self.of(gene).differences.items()

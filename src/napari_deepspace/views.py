@@ -105,7 +105,7 @@ def make_view(
     ``shared``: measured and predicted use the same limits, taken from both; a difference is always symmetric about 0. ``limits``, where
     given, are taken instead. ``ways`` are what the simple ways predict, painted with the limits of measured and predicted.
 
-    ``doubt`` is a verdict other than the first: it stands beside the caption, and with ``grey`` the model's map is greyed. ``relative`` says why levels
+    ``doubt`` is a verdict other than the first: it stands beside the caption, and ``grey`` greys the model's map. ``relative`` says why levels
     mean nothing beyond this slide: the model and the simple ways then each go from 0 to 1 within it.
     """
     measured = np.where(keep, measured, np.nan).astype(np.float32)

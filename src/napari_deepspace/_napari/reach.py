@@ -14,9 +14,11 @@ from qtpy.QtCore import QObject
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.session import Loaded, Session
 from napari_deepspace._napari.widgets import one_shot
-from napari_deepspace.analyse.ceiling import ceilings
+from napari_deepspace.analyse.ceiling import ceiling
+from napari_deepspace.target import Target
 
 SETTLED_MS = 1200
+THINNINGS = 2  #: fewer than for a score: all genes are thinned, and this is to be there before anyone has typed
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,9 @@ class Reaches(QObject):
 
 
 def _compute(loaded: Loaded, keep: np.ndarray) -> Generator[Reach, None, Reach]:
-    counts = loaded.section.adata.X[np.flatnonzero(keep)]
-    names = loaded.section.adata.var_names
-    detected = np.bincount(counts.indices[counts.data > 0], minlength=counts.shape[1]) / counts.shape[0]
-    reach = Reach(names, detected)
-    yield reach
-    return Reach(names, detected, ceilings(counts))
+    adata, rows = loaded.section.adata, np.flatnonzero(keep)
+    counts = adata.X[rows]
+    detected = np.bincount(counts.indices[counts.data > 0], minlength=counts.shape[1]) / len(rows)
+    yield Reach(adata.var_names, detected)
+    every = Target("genes", tuple(map(str, adata.var_names)), "", "log", float(np.median(loaded.totals[rows])))
+    return Reach(adata.var_names, detected, ceiling(adata, rows, every, thinnings=THINNINGS))

@@ -16,11 +16,12 @@ import torch
 from napari_deepspace.analyse.baselines import fit_mean_rgb, interpolate, predict_mean_rgb
 from napari_deepspace.analyse.evaluate import evaluate
 from napari_deepspace.analyse.judge import add_verdicts
-from napari_deepspace.events import BaselinesScored, Event, Finished, FoldEnded, Noted, Resumed, Started
+from napari_deepspace.events import BaselinesScored, Event, Finished, FoldEnded, Resumed, Started
 from napari_deepspace.learn.checkpoint import Checkpoints
 from napari_deepspace.learn.cost import choose_micro_batch
 from napari_deepspace.learn.data import TrainingData, gather, section_looks, standardised, values_fitted_on
 from napari_deepspace.learn.features import quick_inputs
+from napari_deepspace.learn.gene_notes import tell_of_genes
 from napari_deepspace.learn.linear import LinearModel, fit_logistic, fit_ridge
 from napari_deepspace.learn.model import Member, SeenSpots, TrainedModel, network_outputs
 from napari_deepspace.learn.networks import choose_device
@@ -32,7 +33,6 @@ from napari_deepspace.results import write_result
 from napari_deepspace.runs import MAPS, METRICS, PREDICTIONS, SETTINGS, claim, safe_name, write_atomic, write_json
 from napari_deepspace.section import Section, spot_fingerprints
 from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings, dump_yaml
-from napari_deepspace.target import asked_names, own_names, seldom_detected
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def _fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> G
             settings.name, network.backbone if network else "quick", data.target.names, int(data.keep.sum()), data.split.n_folds,
             network.epochs if network else 0, str(device), reason, data.split.words, data.target.unit, os.getpid(), data.target.score,
         )  # fmt: skip
-        yield from _tell_of_genes(data, settings)
+        yield from tell_of_genes(data, settings)
     else:
         yield Resumed(at.fold, at.epoch, at.step, os.getpid())
     state = yield from _state(data, settings, device, run_dir, micro_batch, checkpoints)
@@ -177,20 +177,6 @@ def _at_rows(values: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
     out = np.zeros((n, *values.shape[1:]), dtype=values.dtype)
     out[rows] = values
     return out
-
-
-def _tell_of_genes(data: TrainingData, settings: RunSettings) -> Generator[Event, None, None]:
-    """Named genes are never dropped; the user hears which were named in another way, and which are hardly there."""
-    if data.target.kind != "genes":
-        return
-    reasons = own_names(data.sections[0].adata, asked_names(settings.gene_rule))[1]
-    if reasons:
-        yield Noted(f"{', '.join(reasons)}: predicted under the names of the section's own table.")
-    keep, least = [verdict.keep for verdict in data.filters], settings.gene_rule.min_detected
-    seldom = seldom_detected([section.adata for section in data.sections], keep, data.target.names, least)
-    if seldom:
-        found = ", ".join(f"{gene} ({share:.0%})" for gene, share in sorted(seldom.items(), key=lambda item: item[1]))
-        yield Noted(f"Detected in fewer than {least:.0%} of the spots: {found}. They are predicted as asked, but there is little to learn from.")
 
 
 def _fold_values(state: _State, fold: int) -> Generator[Event, None, np.ndarray]:
