@@ -58,6 +58,7 @@ class Reaches(QObject):
         session.events.outlines.connect(self._soon.start)
 
     def _opened(self, *_: Any) -> None:
+        self.shut()
         self._session.reach = None
         self._soon.start()
 
@@ -66,15 +67,19 @@ class Reaches(QObject):
         if loaded is None or kept is None or not loaded.section.adata.n_vars or kept.keep.sum() < 2:
             return
         self.shut()
+        self._worker = worker = start_job(
+            partial(_compute, loaded, kept.keep.copy()),
+            on_yield=lambda reach: self._show(reach, worker),
+            on_return=lambda reach: self._show(reach, worker),
+        )
 
-        def show(reach: Reach) -> None:
-            if self._session.loaded is loaded:
-                self._session.reach = reach
-
-        self._worker = start_job(partial(_compute, loaded, kept.keep.copy()), on_yield=show, on_return=show)
+    def _show(self, reach: Reach, worker: Any) -> None:
+        if worker is self._worker:  # of this section and filter, and the dock is open
+            self._session.reach = reach
 
     def shut(self) -> None:
-        """Leave no thread behind."""
+        """Leave no thread behind; what it still finds is not shown."""
+        self._soon.stop()
         if self._worker is not None:
             self._worker.quit()
             self._worker = None
