@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 PARTS = 3  #: a block is cut into PARTS x PARTS smaller ones, which show how much its neighbours have in common with it
+BLOCKS = 13  #: of a section of 180 spots
 _RASTER = 512  #: most cells a side of the picture in which the nearest spot is looked up
 
 
@@ -42,7 +43,7 @@ class Blocks:
 def spot_blocks(centres_um: np.ndarray, groups: np.ndarray | None = None) -> Blocks:
     """Blocks of the spots at ``centres_um`` (n, 2); ``groups`` (n,) tells sections or folds apart (default: all are one).
 
-    A section of n spots is cut into about 10 (n / 180)**(1/3) blocks: 10 of 180 spots, 25 of 3,000. The side grows with the section (4 pitches to 11)
+    A section of n spots is cut into about 13 (n / 180)**(1/3) blocks: 13 of 180 spots, 33 of 3,000. The side grows with the section (4 pitches to 10)
     and so does their number, as variances of block sums need; tests/acceptance/test_interval_coverage.py measured that few large blocks, with
     Student's t for their number, cover best. Blocks with less than half the usual number of spots are joined to the nearest.
     """
@@ -62,7 +63,7 @@ def spot_blocks(centres_um: np.ndarray, groups: np.ndarray | None = None) -> Blo
 
 def _squares(centres: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Small block of each spot, the block of each small block, and the side, of one section."""
-    wanted = max(10 * (len(centres) / 180) ** (1 / 3), 1.0)
+    wanted = max(BLOCKS * (len(centres) / 180) ** (1 / 3), 1.0)
     origin, extent = _frame(centres)
     side = float(np.sqrt(extent.prod() / wanted))
     for _ in range(60):  # tissue fills only a part of its frame: smaller squares until enough of them are filled

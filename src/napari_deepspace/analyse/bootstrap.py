@@ -15,7 +15,8 @@ from napari_deepspace.analyse.blocks import Blocks, moved_maps
 RESAMPLES = 1000
 FDR = 0.05
 LEAST_BLOCKS = 4  #: below, no interval
-_CHUNK = 4_000_000  #: numbers of one array of resamples that are held at once
+WIDEST = 3.0  #: a variance is never widened by more: beyond, the ratio of two variances is mostly noise
+_CHUNK = 300_000  #: numbers of one array of resamples that are held at once
 _SCALE = 0.9999999  #: a resampled r of exactly 1 has no place on Fisher's scale
 
 
@@ -52,10 +53,11 @@ def intervals(
     won comparisons between each two blocks), so that 18,000 genes need seconds; genes go in chunks.
 
     The interval is estimate +- t * s on Fisher's scale (differences and means: as they are), with Student's t for blocks - 1 degrees of freedom.
-    s**2 is the variance v of the resampled estimates times K / (K - 1), less small by what neighbouring blocks share: with u the same variance from
-    blocks of a third of the side, it is multiplied by v / u where that is more than 1 (blocks that still grow in variance are too small), and by
-    sqrt(u / v) where it is less (v is then the noisier of two good estimates). Percentiles, and s without the correction, cover 0.7 to 0.9 where 0.95
-    is meant if values are alike over a quarter of the section; this covers 0.90 to 0.98 (tests/acceptance/test_interval_coverage.py).
+    s**2 is the variance v of the resampled estimates times K / (K - 1), corrected for what neighbouring blocks share: with u the same variance from
+    blocks of a third of the side, it is multiplied by v / u where that is more than 1 (blocks that still grow in variance are too small; at most by
+    WIDEST), and by sqrt(u / v) where it is less (v is then the noisier of two good estimates). Percentiles, and s without the correction, cover 0.7
+    to 0.9 where 0.95 is meant if values are alike over a quarter of the section; this covers 0.90 to 0.98
+    (tests/acceptance/test_interval_coverage.py).
     """
     found = Intervals()
     drawn = _Draws(blocks, resamples, seed)
@@ -110,10 +112,10 @@ class _Draws:
         rng = np.random.default_rng(seed)
         self.blocks = blocks
         self.sizes = (blocks.number, len(blocks.parent))
-        self.weights = [
-            rng.multinomial(k, np.full(k, 1 / k), size=resamples).astype(np.float64) if k else np.zeros((resamples, 0)) for k in self.sizes
-        ]
-        self.rows = 1 + 2 * resamples
+        self.times = (resamples, max(resamples // 3, 2))  # of the small blocks only a variance is wanted
+        drawn = zip(self.sizes, self.times, strict=True)
+        self.weights = [rng.multinomial(k, np.full(k, 1 / k), size=times).astype(np.float64) for k, times in drawn]
+        self.rows = 1 + sum(self.times)
         self.t = float(student.ppf(0.975, blocks.effective - 1)) if blocks.effective >= LEAST_BLOCKS else float("nan")
         n = len(blocks.small)
         self.to_small = sparse.csr_matrix((np.ones(n), (blocks.small, np.arange(n))), shape=(self.sizes[1], n))
@@ -121,15 +123,14 @@ class _Draws:
         self.to_block[blocks.parent, np.arange(self.sizes[1])] = 1
 
     def scores(self, y: np.ndarray, x: np.ndarray, both: np.ndarray, ranks: bool) -> tuple[np.ndarray, np.ndarray]:
-        """The estimate (g,) and its resamples (2 * resamples, g), those by blocks first; with ``ranks`` 2 AUC - 1 in place of r."""
+        """The estimate (g,) and its resamples (rows - 1, g), those by blocks first; with ``ranks`` 2 AUC - 1 in place of r."""
         return self._by_ranks(y, x, both) if ranks else self._by_moments(y, x, both)
 
     def _by_moments(self, y: np.ndarray, x: np.ndarray, both: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         a, b = _standard(y, both), _standard(x, both)
-        small = [self.to_small @ values for values in (both.astype(np.float64), a, b, a * a, b * b, a * b)]
-        total = _r(*(values.sum(axis=0, keepdims=True) for values in small))
-        by_block = _r(*(self.weights[0] @ (self.to_block @ values) for values in small))
-        by_small = _r(*(self.weights[1] @ values for values in small))
+        small = self.to_small @ np.hstack([both.astype(np.float64), a, b, a * a, b * b, a * b])
+        sums = small.sum(axis=0, keepdims=True), self.weights[0] @ (self.to_block @ small), self.weights[1] @ small
+        total, by_block, by_small = (_r(*np.split(some, 6, axis=1)) for some in sums)
         return total[0], np.concatenate([by_block, by_small])
 
     def _by_ranks(self, y: np.ndarray, x: np.ndarray, both: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -167,19 +168,21 @@ def _r(n: np.ndarray, a: np.ndarray, b: np.ndarray, aa: np.ndarray, bb: np.ndarr
 
 
 def _spread(resampled: np.ndarray, drawn: _Draws) -> np.ndarray:
-    """The standard error from resamples (2 * resamples, g), see :func:`intervals`; NaN where most resamples are undefined."""
-    half = len(resampled) // 2
+    """The standard error from resamples (rows - 1, g), see :func:`intervals`; NaN where most resamples are undefined."""
     variances = []
-    for values, k in zip((resampled[:half], resampled[half:]), drawn.sizes, strict=True):
-        there = np.isfinite(values)
-        n = there.sum(axis=0)
-        centre = np.where(there, values, 0).sum(axis=0) / np.maximum(n, 1)
-        square = (np.where(there, values - centre, 0) ** 2).sum(axis=0) / np.maximum(n - 1, 1)
-        variances.append(np.where(n > half / 2, square, np.nan) * k / max(k - 1, 1))
+    for values, k in zip(np.split(resampled, [drawn.times[0]]), drawn.sizes, strict=True):
+        times = len(values)
+        n = np.full(values.shape[1], times)
+        if not np.isfinite(values.sum()):
+            there = np.isfinite(values)
+            n = there.sum(axis=0)
+            values = np.where(there, values, np.where(there, values, 0).sum(axis=0) / np.maximum(n, 1))  # noqa: PLW2901
+        square = ((values - values.mean(axis=0)) ** 2).sum(axis=0) / np.maximum(n - 1, 1)
+        variances.append(np.where(n > times / 2, square, np.nan) * k / max(k - 1, 1))
     v, u = variances
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where((u > 0) & (v > 0), v / u, 1.0)
-    return np.sqrt(v * np.maximum(ratio, ratio**-0.5))
+    return np.sqrt(v * np.clip(np.maximum(ratio, ratio**-0.5), 1, WIDEST))
 
 
 def _keep(
@@ -226,33 +229,23 @@ def p_values(
         return np.full(n_outputs, np.nan)
     moves = moves or int(np.clip(3e9 / max(measured.size, 1), 199, 999))
     moved = moved_maps(centres_um, moves, seed, groups)
-    found = [_p(measured[:, part], predicted[:, part], moved) for part in _chunks(n_outputs, 4 * n)]
+    times = np.stack([np.bincount(index, minlength=n) for index in moved]).astype(np.float32)
+    found = [_p(measured[:, part], predicted[:, part], moved, times) for part in _chunks(n_outputs, n)]
     return np.concatenate(found) if found else np.zeros(0)
 
 
-def _p(measured: np.ndarray, predicted: np.ndarray, moved: np.ndarray) -> np.ndarray:
+def _p(measured: np.ndarray, predicted: np.ndarray, moved: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """p of some outputs; ``times`` (moves, n) says how often each spot is read in each move."""
     both = np.isfinite(measured) & np.isfinite(predicted)
     y, x = _standard(measured, both).astype(np.float32), _standard(predicted, both).astype(np.float32)
     n = len(y)
     flat = (np.abs(y).max(axis=0) == 0) | (np.abs(x).max(axis=0) == 0) | (both.sum(axis=0) < 3)
-    unit = y / np.maximum(np.sqrt((y**2).sum(axis=0)), 1e-12)
-    squares = x**2
-    r = _moved_r(unit, x, squares, np.arange(n))
-    more, total = np.zeros(y.shape[1]), np.zeros(y.shape[1])
-    for index in moved:
-        one = _moved_r(unit, x, squares, index)
-        more += one >= r
-        total += np.arctanh(np.clip(one, -_SCALE, _SCALE)) ** 2
+    spread = np.sqrt(np.maximum(times @ x**2 - (times @ x) ** 2 / n, 1e-6)) * np.maximum(np.sqrt((y**2).sum(axis=0)), 1e-6)
+    r = np.stack([np.einsum("ng,ng->g", y, x[index]) for index in moved]) / spread
+    here = _r(*(values.sum(axis=0, dtype=np.float64) for values in (np.ones_like(y), y, x, y * y, x * x, y * x)))
     with np.errstate(invalid="ignore", divide="ignore"):
-        tail = norm.sf(np.arctanh(np.clip(r, -_SCALE, _SCALE)) / np.sqrt(total / len(moved)))
-    return np.where(flat, np.nan, np.maximum(more / (len(moved) + 1), tail))
-
-
-def _moved_r(unit: np.ndarray, x: np.ndarray, squares: np.ndarray, index: np.ndarray) -> np.ndarray:
-    times = np.bincount(index, minlength=len(x)).astype(np.float32)
-    up = np.einsum("ng,ng->g", unit, x[index]).astype(np.float64)
-    spread = times @ squares - (times @ x) ** 2 / len(x)
-    return np.asarray(up / np.sqrt(np.maximum(spread, 1e-9)))
+        tail = norm.sf(np.arctanh(np.clip(here, -_SCALE, _SCALE)) / np.sqrt((np.arctanh(np.clip(r, -_SCALE, _SCALE)) ** 2).mean(axis=0)))
+    return np.where(flat, np.nan, np.maximum((r >= here).sum(axis=0) / (len(moved) + 1), tail))
 
 
 def significant(p: np.ndarray) -> np.ndarray:
