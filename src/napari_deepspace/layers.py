@@ -171,11 +171,11 @@ def relative_words(about: Mapping[str, Any], patient: str | None = None) -> str:
     sections = [str(name) for name in about.get("training_sections", ())]
     if not sections or str(about.get("library_id")) in sections:
         return ""
-    patients = {str(name) for name in about.get("training_patients", ()) if name}
-    if (about.get("patient") or patient) in patients:
+    patients = {str(name or "") for name in about.get("training_patients", ())}
+    if (about.get("patient") or patient or None) in patients:
         return ""
-    known = f"trained on {len(patients)} patient{'s' if len(patients) > 1 else ''}" if patients else "trained on another section, patient unknown"
-    return f"relative within this slide; {known}"
+    number = f"trained on {len(patients)} patient{'s' if len(patients) > 1 else ''}"
+    return f"relative within this slide; {number if patients and '' not in patients else 'trained on another section, patient unknown'}"
 
 
 def live_maps(

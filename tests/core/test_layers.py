@@ -158,6 +158,7 @@ def test_it_is_known_whether_the_patient_was_trained_on():
     assert relative_words(about, "P1") == ""
     assert relative_words(about, "P2") == "relative within this slide; trained on 1 patient"
     assert "patient unknown" in relative_words({"library_id": "B", "training_sections": ["A"]})
+    assert "patient unknown" in relative_words(about | {"training_patients": ["P1", ""]}, "P2")
     assert relative_words({"library_id": "B"}) == ""
 
 

@@ -54,12 +54,15 @@ class Reaches(QObject):
         self._soon = one_shot(self, SETTLED_MS)
         self._soon.timeout.connect(self._start)
         session.events.loaded.connect(self._opened)
-        session.events.filter.connect(self._soon.start)
-        session.events.outlines.connect(self._soon.start)
+        for signal in (session.events.filter, session.events.outlines):
+            signal.connect(self._later)
 
     def _opened(self, *_: Any) -> None:
         self.shut()
         self._session.reach = None
+        self._soon.start()
+
+    def _later(self, *_: Any) -> None:
         self._soon.start()
 
     def _start(self) -> None:
