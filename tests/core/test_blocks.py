@@ -5,12 +5,12 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
+from tests.smooth_maps import LATTICES, fields, lattice, noisy
 
 from napari_deepspace.analyse import bootstrap
 from napari_deepspace.analyse.blocks import moved_maps, spot_blocks
 from napari_deepspace.analyse.bootstrap import FDR, intervals, p_values, significant
 from napari_deepspace.analyse.metrics import auc, mean_r, pearson
-from tests.smooth_maps import LATTICES, fields, lattice, noisy
 
 RHO = 0.5
 
