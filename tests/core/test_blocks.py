@@ -65,7 +65,7 @@ def test_moments_give_what_drawing_the_rows_gives():
 
 
 def test_intervals_hold_the_estimates():
-    """The interval of each r, of the mean, and of each paired difference lies about the estimate; where a way has gaps the model is taken there too."""
+    """The interval of each r, of the mean, and of each paired difference lies about the estimate; where a way has gaps the model has them too."""
     rng = np.random.default_rng(1)
     spots = lattice("tissue", 500)
     truth = fields(spots, "gaussian", 2, 6, rng)

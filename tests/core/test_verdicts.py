@@ -114,7 +114,7 @@ def scored():
     spots = lattice("hexagonal", 500)
     n = len(spots)
     truth = np.column_stack([fields(spots, "exponential", 1.5, 4, rng), np.zeros(n)])
-    counts = rng.poisson(np.exp(truth + [2, 2, 1, 1, -9]))
+    counts = rng.poisson(np.exp(truth + np.array([2, 2, 1, 1, -9])))
     names = ("A", "B", "C", "D", "never")
     adata = AnnData(X=np.column_stack([counts, rng.poisson(900, n)]).astype(np.float32), var=pd.DataFrame(index=[*names, "rest"]))
     adata.X = sparse.csr_matrix(adata.X)
@@ -134,7 +134,7 @@ def scored():
 
 
 def test_scores_carry_everything(scored):
-    """Of every gene: score with interval, ways with differences, ceiling, p, compartments, share of spots, verdict; and the same of the panel; as JSON."""
+    """Of every gene and of the panel: interval, differences to the ways, ceiling, p, compartments and verdicts; all of it fit for JSON."""
     scores = evaluate(scored)
     one = json.loads(json.dumps(nan_to_none(scores), allow_nan=False))["genes"]["A"]
     assert {"r", "mean RGB", "n", "rmse", "folds", "interval", "spearman", "moran", "ceiling", "share_of_ceiling", "p", "significant"} <= set(one)
