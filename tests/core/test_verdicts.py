@@ -13,7 +13,7 @@ from tests.smooth_maps import LATTICES, fields, lattice, noisy
 
 from napari_deepspace import results
 from napari_deepspace.analyse.evaluate import evaluate
-from napari_deepspace.analyse.judge import LEAST_BLOCKS, LEAST_SPOTS, VERDICT, VERDICTS, add_verdicts, panel_table, verdict
+from napari_deepspace.analyse.judge import LEAST_BLOCKS, LEAST_SPOTS, add_verdicts, panel_table, verdict
 from napari_deepspace.analyse.metrics import pearson
 from napari_deepspace.analyse.panel import Panel, judge_panel
 from napari_deepspace.analyse.within import OUTSIDE, compartments_of, within
@@ -164,12 +164,12 @@ def test_verdicts_are_written_into_results(scored, tmp_path):
     add_verdicts(adata, scores)
     results.write_result(adata, tmp_path / "out.h5ad")
     again = results.read_result(tmp_path / "out.h5ad")
-    assert again.var[VERDICT].tolist() == [*(scores["genes"][name]["verdict"] for name in results.outputs_of(adata)), ""]
-    assert {kind_of(words) for words in again.var[VERDICT][:-1]} == {"better", "no better", "cannot"}
+    assert again.var[results.VERDICT].tolist() == [*(scores["genes"][name]["verdict"] for name in results.outputs_of(adata)), ""]
+    assert {kind_of(words) for words in again.var[results.VERDICT][:-1]} == {"better", "no better", "cannot"}
     other = dataclasses.replace(results.target_of(adata), kind="obs")
     adata.uns[results.UNS]["target"] = other.to_json()
     add_verdicts(adata, scores)
-    assert adata.uns[results.UNS][VERDICTS]["A"] == BETTER
+    assert adata.uns[results.UNS][results.VERDICTS]["A"] == BETTER
 
 
 def test_the_table_and_the_command_line(scored, tmp_path, capsys):

@@ -16,7 +16,6 @@ LEAST_BLOCKS = 6
 LEAST_SEEN = 10  #: spots that a gene must be detected in
 SELDOM = 0.1  #: a gene counted in a smaller share of the spots is seldom detected
 WIDE = 0.1  #: an interval that reaches beyond -WIDE and WIDE allows a clear win and a clear loss
-VERDICT, VERDICTS = "deepspace_verdict", "verdicts"
 
 
 def verdict(
@@ -61,9 +60,9 @@ def add_verdicts(adata: AnnData, scores: dict[str, Any]) -> None:
     if not found:
         return
     if results.target_of(adata).kind == "genes":
-        adata.var[VERDICT] = pd.Series([found.get(str(name), "") for name in adata.var_names], index=adata.var_names, dtype=object)
+        adata.var[results.VERDICT] = pd.Series([found.get(str(name), "") for name in adata.var_names], index=adata.var_names, dtype=object)
     else:
-        adata.uns[results.UNS][VERDICTS] = found
+        adata.uns[results.UNS][results.VERDICTS] = found
 
 
 def panel_table(scores: dict[str, Any]) -> pd.DataFrame:
