@@ -55,8 +55,8 @@ def intervals(
     The interval is estimate +- t * s on Fisher's scale (AUC, differences and means: as they are), with Student's t for blocks - 1 degrees of freedom.
     s**2 is the variance v of the resampled estimates times K / (K - 1), corrected for what neighbouring blocks share: with u the same variance from
     blocks of a third of the side, it is multiplied by v / u where that is more than 1 (blocks that still grow in variance are too small; at most by
-    WIDEST), and by sqrt(u / v) where it is less (v is then the noisier of two good estimates). Percentiles, and s without the correction, cover 0.7
-    to 0.9 where 0.95 is meant if values are alike over a quarter of the section; this covers 0.90 to 0.98
+    WIDEST), and by sqrt(u / v) where it is less (v is then the noisier of two good estimates). Percentiles, and s without
+    the correction, covered 0.7 to 0.9 in a comparison made once, if values are alike over a quarter of the section; this covers 0.89 to 0.98
     (tests/acceptance/test_interval_coverage.py).
     """
     found = Intervals()
