@@ -50,7 +50,7 @@ def intervals(
 
     ``measured`` and each of ``predicted`` are (n_spots, n_outputs), NaN where there is no value; ``ranks`` takes AUC in place of Pearson's r.
     Blocks are drawn with replacement as wholes. A resample is a row of weights times sums over blocks (of values, squares and products; for AUC of
-    won comparisons between each two blocks), so that 18,000 genes need seconds; genes go in chunks.
+    won comparisons between each two blocks), so that 18,000 genes need a minute or two and bounded memory.
 
     The interval is estimate +- t * s on Fisher's scale (AUC, differences and means: as they are), with Student's t for blocks - 1 degrees of freedom.
     s**2 is the variance v of the resampled estimates times K / (K - 1), corrected for what neighbouring blocks share: with u the same variance from
