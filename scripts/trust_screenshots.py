@@ -1,4 +1,4 @@
-"""Screenshots of the gene panel on the SYNTHETIC section and, where ../shared/data is, on a real one: python scripts/trust_screenshots.py OUTPUT_DIR."""
+"""Screenshots of the gene panel on the SYNTHETIC section and, where ../shared/data is, on her2st C3: python scripts/trust_screenshots.py DIR."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def main(output: Path) -> None:
     shot("trust-panel-light")
     viewer.theme = "dark"
     panel.target.chips.set_names(())
-    panel.search.field.setText("CK5")
+    panel.search.field.setText("HER2")
     dock.show_part(panel)
     shot("trust-picker")
     panel.search.field.clear()

@@ -6,7 +6,14 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 LATTICES = (("square", 180), ("tissue", 180), ("hexagonal", 500), ("tissue", 500), ("tissue", 1000))
-SMOOTHNESS = (("exponential", 0.3, 0), ("exponential", 1, 0), ("exponential", 2, 0), ("exponential", 4, 0), ("gaussian", 1.5, 0), ("gaussian", 3, 0.5))
+SMOOTHNESS = (
+    ("exponential", 0.3, 0),
+    ("exponential", 1, 0),
+    ("exponential", 2, 0),
+    ("exponential", 4, 0),
+    ("gaussian", 1.5, 0),
+    ("gaussian", 3, 0.5),
+)
 """(shape of the correlation, its length in pitches, share of independent noise); on 180 spots 4 pitches are 0.3 of the section's width."""
 
 

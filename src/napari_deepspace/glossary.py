@@ -130,6 +130,10 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "mean RGB": "Baseline: a regression on nothing but the mean colour of a tile.",
         "interpolation": "Baseline: the mean of the nearest measured spots, weighted by nearness, without any image.",
         "ceiling": "The highest r any predictor could reach, because the counts themselves are noisy.",
+        "95 % interval": "Where a score would probably lie on other tissue like this, found by drawing whole blocks of spots again and again.",
+        "significant": "The map goes with the measured one more than the same map moved over the tissue does; 1 in 20 such genes may be chance.",
+        "compartment": "A cluster, or the outlines of one class. Scores within compartments no longer reward telling tumour from stroma.",
+        "Moran's I": "How far neighbouring spots resemble each other: 0 is chance, 1 a smooth map. Predictions are usually too smooth.",
         "research use only": "Predictions are no measurements: not for diagnosis, treatment or any other clinical decision.",
     },
 }  # fmt: skip

@@ -5,12 +5,12 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
+from tests.smooth_maps import LATTICES, fields, lattice, noisy
 
 from napari_deepspace.analyse import bootstrap
 from napari_deepspace.analyse.blocks import moved_maps, spot_blocks
 from napari_deepspace.analyse.bootstrap import FDR, intervals, p_values, significant
 from napari_deepspace.analyse.metrics import auc, mean_r, pearson
-from tests.smooth_maps import LATTICES, fields, lattice, noisy
 
 RHO = 0.5
 
@@ -65,7 +65,7 @@ def test_moments_give_what_drawing_the_rows_gives():
 
 
 def test_intervals_hold_the_estimates():
-    """The interval of each r, of the mean, and of each paired difference lies about the estimate; where a way has gaps the model is taken there too."""
+    """The interval of each r, of the mean, and of each paired difference lies about the estimate; where a way has gaps the model has them too."""
     rng = np.random.default_rng(1)
     spots = lattice("tissue", 500)
     truth = fields(spots, "gaussian", 2, 6, rng)

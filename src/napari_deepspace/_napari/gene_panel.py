@@ -32,7 +32,7 @@ from napari_deepspace.verdicts import WAYS
 
 WAY_COLOURS = {way: LINE_COLOURS[way] for way in SHOWN_WAYS}
 ROW_PX = 39
-ROWS = 6  #: in view at once
+ROWS = 5  #: in view at once
 NO_SCORES = "Train, or open a finished run: then every predicted gene stands here with a verdict."
 NO_VERDICT = "This run is older than verdicts: train again to get them."
 

@@ -118,7 +118,7 @@ def moved_maps(centres_um: np.ndarray, moves: int, seed: int, groups: np.ndarray
     The map is mirrored or not along each axis, continued beyond its frame by its own mirror image, shifted by a random distance, and read at the
     nearest spot, each section by itself. Unlike exchanged blocks, or a shift that comes in again on the other side, this makes no seams, which
     would make the moved map rougher than the map and p values too small: with smooth maps that have nothing to do with one another blocks gave
-    p < 0.05 to up to 19 % of genes, shifts on a torus to 17 %, this to 3 to 7 % (tests/acceptance/test_interval_coverage.py).
+    p < 0.05 to up to 19 % of genes, shifts on a torus to 17 % (compared once), this to 3 to 7 % (tests/acceptance/test_interval_coverage.py).
     """
     centres_um = np.asarray(centres_um, dtype=np.float64)
     groups = np.zeros(len(centres_um), dtype=int) if groups is None else np.asarray(groups)

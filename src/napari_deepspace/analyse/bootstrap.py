@@ -50,13 +50,13 @@ def intervals(
 
     ``measured`` and each of ``predicted`` are (n_spots, n_outputs), NaN where there is no value; ``ranks`` takes AUC in place of Pearson's r.
     Blocks are drawn with replacement as wholes. A resample is a row of weights times sums over blocks (of values, squares and products; for AUC of
-    won comparisons between each two blocks), so that 18,000 genes need seconds; genes go in chunks.
+    won comparisons between each two blocks), so that 18,000 genes need a minute or two and bounded memory.
 
-    The interval is estimate +- t * s on Fisher's scale (differences and means: as they are), with Student's t for blocks - 1 degrees of freedom.
+    The interval is estimate +- t * s on Fisher's scale (AUC, differences and means: as they are), with Student's t for blocks - 1 degrees of freedom.
     s**2 is the variance v of the resampled estimates times K / (K - 1), corrected for what neighbouring blocks share: with u the same variance from
     blocks of a third of the side, it is multiplied by v / u where that is more than 1 (blocks that still grow in variance are too small; at most by
-    WIDEST), and by sqrt(u / v) where it is less (v is then the noisier of two good estimates). Percentiles, and s without the correction, cover 0.7
-    to 0.9 where 0.95 is meant if values are alike over a quarter of the section; this covers 0.90 to 0.98
+    WIDEST), and by sqrt(u / v) where it is less (v is then the noisier of two good estimates). Percentiles, and s without
+    the correction, covered 0.7 to 0.9 in a comparison made once, if values are alike over a quarter of the section; this covers 0.89 to 0.98
     (tests/acceptance/test_interval_coverage.py).
     """
     found = Intervals()
@@ -74,7 +74,7 @@ def intervals(
         for name in predicted:
             # a way is scored where it has values; the model beside it at the same spots
             own = mine if name == model else drawn.scores(y, predicted[name][:, part], np.isfinite(y) & np.isfinite(predicted[name][:, part]), ranks)
-            _keep(pieces, sums, ("of", name), *own, drawn, fisher=True)
+            _keep(pieces, sums, ("of", name), *own, drawn, fisher=not ranks)
             if name == model:
                 continue
             left, right = mine, own
@@ -89,7 +89,7 @@ def intervals(
         if name != model:
             found.difference[name] = np.concatenate(pieces["by", name])
             found.by[name] = np.concatenate(pieces["estimate of by", name])
-            found.mean_by[name] = float(sums["by", name][0] / n_outputs)
+            found.mean_by[name] = float(sums["by", name][0] / n_outputs) if n_outputs else float("nan")
             found.mean_difference[name] = _mean_interval(sums["by", name], n_outputs, drawn)
     if ranks:
         for table in (found.of, found.mean):
@@ -201,7 +201,8 @@ def _keep(
     middle = np.arctanh(np.clip(estimate, -_SCALE, _SCALE)) if fisher else estimate
     reach = drawn.t * _spread(there, drawn)
     ends = np.stack([middle - reach, middle + reach], axis=1)
-    pieces.setdefault(key, []).append(np.tanh(ends) if fisher else np.clip(ends, -2, 2))
+    limit = 1 if key[0] == "of" else 2
+    pieces.setdefault(key, []).append(np.tanh(ends) if fisher else np.clip(ends, -limit, limit))
     pieces.setdefault((f"estimate of {key[0]}", key[1]), []).append(estimate)
     whole = np.vstack([estimate, resampled])
     if each:
@@ -210,7 +211,7 @@ def _keep(
 
 
 def _mean_interval(sums: np.ndarray, n_outputs: int, drawn: _Draws) -> np.ndarray:
-    mean = sums / max(n_outputs, 1)
+    mean = sums / (n_outputs or np.nan)
     reach = drawn.t * float(_spread(mean[1:, None], drawn)[0])
     return np.array([mean[0] - reach, mean[0] + reach])
 

@@ -66,6 +66,8 @@ def evaluate(result: AnnData | Path | str, section: Section | None = None, compa
     more: list[dict[str, Any]] = []
     if n:
         ceilings, detected = _of_counts(adata, section, target, scored)
+        if target.kind == "clusters":
+            detected = (measured > 0.5).mean(axis=0)
         centres_um = np.asarray(adata.obsm["spatial"], dtype=np.float64)[scored] * float(about["mpp"])
         inner, name = (None, "") if labels is None else (labels[scored], str(compartments or CLUSTERS))
         top, more = judge_panel(Panel(measured, shown, target.score, centres_um, ceilings, detected, inner, name), score)

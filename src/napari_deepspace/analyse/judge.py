@@ -13,9 +13,9 @@ from napari_deepspace.verdicts import BETTER, CANNOT, no_better, worse
 
 LEAST_SPOTS = 30
 LEAST_BLOCKS = 6
+LEAST_SEEN = 10  #: spots that a gene must be detected in
 SELDOM = 0.1  #: a gene counted in a smaller share of the spots is seldom detected
 WIDE = 0.1  #: an interval that reaches beyond -WIDE and WIDE allows a clear win and a clear loss
-VERDICT, VERDICTS = "deepspace_verdict", "verdicts"
 
 
 def verdict(
@@ -26,9 +26,10 @@ def verdict(
     ``ways`` are the scores of the simple ways, NaN where undefined, and ``difference`` the 95 % intervals of the model's score less theirs.
 
     - *cannot be judged here*: fewer than LEAST_SPOTS spots or LEAST_BLOCKS blocks, the model's score is undefined, no way can be scored, or the
-      interval against the best way is. Also, for a gene detected in under SELDOM of the spots: the interval against the best way reaches from below
-      -WIDE to above WIDE, so that a clear win and a clear loss are both possible. A common gene with such an interval is *no better*: that nothing
-      was shown is then the model's or the section's size, not the count of a few molecules.
+      interval against the best way is undefined. Also a gene detected in fewer than LEAST_SEEN spots: resamples of a handful of molecules vary too
+      little, and the interval is falsely narrow. Also a gene detected in under SELDOM of the spots if its interval against the best way reaches from
+      below -WIDE to above WIDE, so that a clear win and a clear loss are both possible. A common gene with such an interval is *no better*: that
+      nothing was shown is then the model's or the section's, not owed to a few molecules.
     - *better than every simple way*: the lower end is above 0 against every way that can be scored, and the map goes with the measured one beyond
       chance (p of moved maps, false discovery rate 0.05 over the panel).
     - *worse than X*: X is the best way, and the upper end against it is below 0.
@@ -39,7 +40,8 @@ def verdict(
         return CANNOT, None
     best = max(known, key=lambda name: known[name])
     low, high = difference[best]
-    if n_spots < LEAST_SPOTS or n_blocks < LEAST_BLOCKS or not np.isfinite([score, low, high]).all():
+    too_few = n_spots < LEAST_SPOTS or (detected is not None and detected * n_spots < LEAST_SEEN)
+    if too_few or n_blocks < LEAST_BLOCKS or not np.isfinite([score, low, high]).all():
         return CANNOT, best
     if significant and all(difference[name][0] > 0 for name in known):
         return BETTER, best
@@ -58,9 +60,9 @@ def add_verdicts(adata: AnnData, scores: dict[str, Any]) -> None:
     if not found:
         return
     if results.target_of(adata).kind == "genes":
-        adata.var[VERDICT] = pd.Series([found.get(str(name), "") for name in adata.var_names], index=adata.var_names, dtype=object)
+        adata.var[results.VERDICT] = pd.Series([found.get(str(name), "") for name in adata.var_names], index=adata.var_names, dtype=object)
     else:
-        adata.uns[results.UNS][VERDICTS] = found
+        adata.uns[results.UNS][results.VERDICTS] = found
 
 
 def panel_table(scores: dict[str, Any]) -> pd.DataFrame:
