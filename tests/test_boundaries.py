@@ -16,6 +16,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("slide_formats", "slide_cache", "slide"),
     ("outlines", "section", "seal"),
     (
+        "gene_names",
+        "gene_scores",
         "glossary",
         "project_format",
         "project",

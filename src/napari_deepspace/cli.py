@@ -227,14 +227,23 @@ def evaluate(
     section: Annotated[Path | None, typer.Argument(help="section with the measured counts, where OUT.h5ad has none")] = None,
     patient: Patient = None,
     block: Block = None,
+    within: Annotated[
+        str | None,
+        typer.Option(help="compartments to score within: clusters, OUTLINES.geojson or a column of obs; left out: clusters that came along"),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="write the table, one row a gene, to this file (.csv)")] = None,
     as_json: Json = False,
 ) -> None:
-    """Score predictions at spots the model was not trained on, beside the simple ways."""
+    """Score predictions at spots the model was not trained on, beside the simple ways, and say of each gene whether the model adds anything."""
     from napari_deepspace.analyse.evaluate import evaluate as score
     from napari_deepspace.analyse.evaluate import require_scored
+    from napari_deepspace.analyse.judge import panel_table
     from napari_deepspace.read import read_section
+    from napari_deepspace.runs import write_atomic
 
-    scores = require_scored(score(out, read_section(section, slide=False) if section else None, patient, block))
+    scores = require_scored(score(out, read_section(section, slide=False) if section else None, within, patient, block))
+    if csv is not None:
+        write_atomic(csv, panel_table(scores).to_csv(index=False))
     if as_json:
         _print(scores, True)
     else:
@@ -362,11 +371,21 @@ def _print_scores(scores: dict[str, Any]) -> None:
         print("  every spot was trained on: score the model on another section (napari-deepspace predict, then evaluate)")
         return
     score = scores["score"]
-    names = [name for name in scores["mean"] if name != score]
-    print(f"  {_WORDS[scores['target']]:<14}{score:>7}" + "".join(f"{name:>15}" for name in names))
+    ways = [name for name in scores["mean"] if name != score]
+    print(
+        f"  {_WORDS[scores['target']]:<14}{score:>7}{'95 % interval':>17}{'ceiling':>9}"
+        + "".join(f"{name:>{_width(name)}}" for name in ways)
+        + "  verdict"
+    )
     for gene, one in scores["genes"].items():
-        print(f"  {gene:<14}{_number(one[score])}" + "".join(f"{_number(one.get(name)):>15}" for name in names))
-    print(f"  {'mean':<14}{_number(scores['mean'][score])}" + "".join(f"{_number(scores['mean'][name]):>15}" for name in names))
+        print(f"  {gene:<14}{_score_row(one[score], one['interval'], one['ceiling'], one, ways)}  {one['verdict']}")
+    counts = "; ".join(f"{verdict}: {count}" for verdict, count in scores["verdicts"].items())
+    print(f"  {'mean':<14}{_score_row(scores['mean'][score], scores['interval'], scores['ceiling'], scores['mean'], ways)}")
+    print(f"  {counts}")
+    print(f"  {scores['significant']} of {len(scores['genes'])} go with the measured map beyond chance (false discovery rate {scores['fdr']})")
+    if scores["within"]:
+        inner = ", ".join(f"{name} {_number(value).strip()}" for name, value in scores["within"]["mean"].items())
+        print(f"  within compartments ({scores['within']['compartments']}): mean {inner}")
     if "classification" in scores:
         found = scores["classification"]
         print(f"  the likeliest cluster is right at {found['accuracy']:.0%} of spots (always naming the commonest: {found['majority class']:.0%})")
@@ -377,6 +396,16 @@ def _print_scores(scores: dict[str, Any]) -> None:
     )
     if scores.get("rank"):
         print(f"  {scores['rank']}")
+
+
+def _width(name: str) -> int:
+    return max(len(name) + 2, 9)
+
+
+def _score_row(value: float | None, interval: list[float], ceiling: float | None, others: dict[str, Any], ways: list[str]) -> str:
+    """A score with its interval, ceiling and the simple ways' scores, in columns."""
+    between = f"{_number(interval[0]).strip()} to {_number(interval[1]).strip()}"
+    return f"{_number(value)}{between:>17}{_number(ceiling):>9}" + "".join(f"{_number(others.get(name)):>{_width(name)}}" for name in ways)
 
 
 def _number(value: float | None) -> str:

@@ -6,7 +6,7 @@ A layer is known by ``metadata["napari_deepspace"]``, never by its name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,9 @@ import pandas as pd
 import shapely
 from anndata import AnnData
 
+from napari_deepspace.gene_scores import GeneScore, Scores
 from napari_deepspace.outlines import COLOURS, Outline
-from napari_deepspace.results import MEASURED, PREDICTED, SOURCE, SPLIT, UNS, outputs_of, values_of
+from napari_deepspace.results import BASELINES, MEASURED, PREDICTED, SOURCE, SPLIT, UNS, outputs_of, values_of
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS
 
@@ -26,6 +27,9 @@ METADATA = "napari_deepspace"
 UNITS = ("um", "um")
 HONEST = ("out-of-fold", "imputed")
 """Sources that may stand beside a measured value: the model never saw these spots."""
+
+SHOWN_WAYS = ("mean RGB", "interpolation")
+"""The simple ways whose predictions can be painted beside the model's."""
 
 HOLLOW = np.array([0.55, 0.55, 0.55, 0.9], dtype=np.float32)
 CLEAR = np.zeros(4, dtype=np.float32)
@@ -37,7 +41,7 @@ class Maps:
     """Predictions at the spots of one section, in the section's order of spots.
 
     ``predicted`` is float32 (n_spots, n_genes), NaN wherever no honest prediction exists; ``source`` and ``split`` (n_spots,) say why.
-    ``measured``, where it is known, has its shape and scale.
+    ``measured``, where it is known, has its shape and scale, and so has each of ``ways``, the predictions of the simple ways at the same spots.
     """
 
     library_id: str
@@ -49,15 +53,29 @@ class Maps:
     target_sum: float | None = None
     unit: str = NORMALISATIONS["log"]
     measured: np.ndarray | None = None
-    r: dict[str, float] = field(default_factory=dict)
-    baselines: dict[str, dict[str, float]] = field(default_factory=dict)  #: gene -> name of the simple way -> r
-    n_scored: int = 0
-    split_words: str = ""
+    ways: dict[str, np.ndarray] = field(default_factory=dict)  #: by name, of :data:`SHOWN_WAYS`
+    scores: Scores | None = None
+    relative: str = ""  #: why levels mean nothing beyond this slide; "" where they do
     live: bool = False  #: a training still works on it
 
     def of(self, gene: str) -> np.ndarray | None:
         """Predicted values of ``gene``, float32 (n_spots,), or None."""
         return self.predicted[:, self.genes.index(gene)] if gene in self.genes else None
+
+    @property
+    def r(self) -> dict[str, float]:
+        """r of each gene that was scored."""
+        return {name: one.r for name, one in self.scores.genes.items()} if self.scores is not None else {}
+
+    def score_of(self, gene: str) -> GeneScore:
+        """The scores of ``gene``; without any, where there are none."""
+        return self.scores.of(gene) if self.scores is not None else GeneScore(gene)
+
+    def ways_of(self, gene: str) -> dict[str, np.ndarray]:
+        """What each simple way predicts of ``gene``, float32 (n_spots,), by its name; only ways that predict it somewhere."""
+        at = self.genes.index(gene) if gene in self.genes else None
+        columns = {} if at is None else {way: values[:, at] for way, values in self.ways.items()}
+        return {way: values for way, values in columns.items() if np.isfinite(values).any()}
 
     def measured_of(self, gene: str) -> np.ndarray | None:
         """Measured values of ``gene`` on the same scale, float32 (n_spots,), or None."""
@@ -125,7 +143,9 @@ def maps_of_result(result: AnnData, section: Section) -> Maps:
     assert values is not None
     source = np.where(found, result.obs[SOURCE].astype(str).to_numpy()[at], "none")
     split = np.where(found, result.obs[SPLIT].astype(str).to_numpy()[at], "none")
-    predicted = np.where((found & np.isin(source, HONEST))[:, None], values[at], np.nan).astype(np.float32)
+    honest = (found & np.isin(source, HONEST))[:, None]
+    predicted = np.where(honest, values[at], np.nan).astype(np.float32)
+    simple = {way: values_of(result, BASELINES[way]) for way in SHOWN_WAYS}
     about = result.uns[UNS]
     target = about.get("target_sum")
     return Maps(
@@ -138,7 +158,24 @@ def maps_of_result(result: AnnData, section: Section) -> Maps:
         target_sum=float(target) if target is not None and np.isfinite(target) else None,
         unit=str(about["unit"]) if "unit" in about else NORMALISATIONS["log"],
         measured=None if measured is None else np.where(found[:, None], measured[at], np.nan).astype(np.float32),
+        ways={way: np.where(honest, table[at], np.nan).astype(np.float32) for way, table in simple.items() if table is not None},
+        relative=relative_words(about, section.patient),
     )
+
+
+def relative_words(about: Mapping[str, Any], patient: str | None = None) -> str:
+    """Why predicted levels mean nothing beyond this slide, where the model saw no section of its patient; "" where it did.
+
+    ``about`` is ``uns["deepspace"]`` of a result. Where the patients are not known, another section counts as another patient's.
+    """
+    sections = [str(name) for name in about.get("training_sections", ())]
+    if not sections or str(about.get("library_id")) in sections:
+        return ""
+    patients = {str(name or "") for name in about.get("training_patients", ())}
+    if (about.get("patient") or patient or None) in patients:
+        return ""
+    number = f"trained on {len(patients)} patient{'s' if len(patients) > 1 else ''}"
+    return f"relative within this slide; {number if patients and '' not in patients else 'trained on another section, patient unknown'}"
 
 
 def live_maps(

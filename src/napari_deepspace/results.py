@@ -27,6 +27,7 @@ Ordered as ``uns["deepspace"]["outputs"]``."""
 SPLIT, SOURCE, FOLD, REASON, TARGET, CLUSTER, UNS = (
     "deepspace_split", "deepspace_source", "deepspace_fold", "deepspace_reason", "deepspace_target", "deepspace_cluster", "deepspace",
 )  # fmt: skip
+VERDICT, VERDICTS = "deepspace_verdict", "verdicts"  #: column of ``var``; key of ``uns["deepspace"]`` where what is predicted is no gene
 SOURCES = ("measured", "out-of-fold", "training", "imputed", "between", "removed")
 
 

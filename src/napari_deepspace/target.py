@@ -24,6 +24,7 @@ from anndata import AnnData
 
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.events import Event
+from napari_deepspace.gene_names import GeneNames, Match
 from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.preprocess.normalise import gene_counts, normalised, spot_totals
 from napari_deepspace.settings import NORMALISATIONS, ClusterTargetSettings, GeneSettings, ObsSettings, RunSettings, SignatureSettings
@@ -125,16 +126,16 @@ def measured(
 def choose_genes(adatas: Sequence[AnnData], keep: Sequence[np.ndarray], settings: GeneSettings) -> tuple[tuple[str, ...], str]:
     """The genes to predict and the rule in words.
 
-    Named genes must be in every section; one detected in fewer spots is taken all the same (see :func:`seldom_detected`). Without names: the
-    ``top`` genes of highest mean count (or all) among those detected in at least ``min_detected`` of the spots of every section (``keep`` bool
-    (n_spots,) per section).
+    Named genes must be in every section, by their own name or another that means one gene (:func:`own_names`); one detected in fewer spots is
+    taken all the same (see :func:`seldom_detected`). Without names: the ``top`` genes of highest mean count (or all) among those detected in at
+    least ``min_detected`` of the spots of every section (``keep`` bool (n_spots,) per section).
 
     Raises
     ------
     SettingsError
         A named gene is in none or not in all of the sections, the file of names cannot be read, or no gene passes.
     """
-    names = settings.names or (_names_in(settings.file) if settings.file is not None else ())
+    names = asked_names(settings)
     if names:
         return _named_genes(adatas, names)
     shared = adatas[0].var_names
@@ -154,6 +155,17 @@ def choose_genes(adatas: Sequence[AnnData], keep: Sequence[np.ndarray], settings
     return chosen, f"{how} detected in at least {settings.min_detected:.0%} of spots"
 
 
+def asked_names(settings: GeneSettings) -> tuple[str, ...]:
+    """The genes that are named, in the settings or in their file, as they are written there; none: a rule chooses.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read.
+    """
+    return settings.names or (_names_in(settings.file) if settings.file is not None else ())
+
+
 def _names_in(file: Path) -> tuple[str, ...]:
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
@@ -163,15 +175,36 @@ def _names_in(file: Path) -> tuple[str, ...]:
 
 
 def _named_genes(adatas: Sequence[AnnData], names: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    names = tuple(dict.fromkeys(names))
+    names, reasons = own_names(adatas[0], names)
     for adata in adatas:
         missing = [name for name in names if name not in adata.var_names]
         if missing:
-            folded = {str(name).casefold(): str(name) for name in adata.var_names}
-            near = [folded[name.casefold()] for name in missing if name.casefold() in folded]
+            near = [_hint(match) for name in missing for match in _gene_names(adata).resolve(name)]
             hint = f"Did you mean {', '.join(near[:5])}?" if near else f"Its names look like {', '.join(map(str, adata.var_names[:3]))}."
             raise SettingsError(f"Unknown gene: {', '.join(missing[:5])} is not among the {adata.n_vars} genes of the section. {hint}")
-    return names, f"{len(names)} named genes"
+    return names, f"{len(names)} named genes" + (f" ({', '.join(reasons)})" if reasons else "")
+
+
+def own_names(adata: AnnData, names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """``names`` as the section's table has them, each once, and the reasons for those that were written in another way ("HER2 is ERBB2").
+
+    A pathologist's or an older name and an Ensembl id are taken where they mean one gene; a name that may mean several is left as it is.
+    """
+    known, found, reasons = set(adata.var_names), [], []
+    for name in names:
+        matches = [] if name in known else _gene_names(adata).resolve(name)
+        only = matches[0] if len(matches) == 1 and matches[0].reason else None
+        found.append(only.name if only else name)
+        reasons += [only.reason] if only else []
+    return tuple(dict.fromkeys(found)), reasons
+
+
+def _gene_names(adata: AnnData) -> GeneNames:
+    return GeneNames(adata.var_names, adata.var.get("gene_ids", ()))
+
+
+def _hint(match: Match) -> str:
+    return f"{match.name} ({match.reason})" if match.reason else match.name
 
 
 def seldom_detected(adatas: Sequence[AnnData], keep: Sequence[np.ndarray], genes: Sequence[str], least: float) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,8 +12,12 @@ import pandas as pd
 from napari_deepspace.layers import CLEAR, HOLLOW, Maps
 from napari_deepspace.preprocess.filters import STEPS, SpotFilter
 from napari_deepspace.settings import NORMALISATIONS
+from napari_deepspace.verdicts import WAYS
 
-Show = Literal["measured", "predicted", "difference"]
+Show = Literal["measured", "predicted", "difference", "mean RGB", "interpolation"]
+"""What is painted of a gene; the last two are the predictions of simple ways."""
+CYCLE: tuple[Show, ...] = ("measured", "predicted", "mean RGB", "interpolation")
+"""What the key goes through."""
 
 FAINT = (0.2, 0.2, 0.2, 0.35)  #: rings of spots that are not the matter
 REASON_COLOURS = {
@@ -49,6 +54,15 @@ class View:
     caption: str
     unit: str = NORMALISATIONS["log"]
     title: str = ""  #: what is painted where it is no gene's values
+    lut: np.ndarray | None = None  #: the colour table of ``face``, (k, 4)
+    doubt: str = ""  #: the model's verdict, where it is not the first and its map is painted
+    relative: bool = False  #: the values say high and low on this slide, and nothing else
+
+
+def next_shown(shown: Show, possible: Sequence[Show]) -> Show:
+    """What comes after ``shown`` in :data:`CYCLE` among those that are ``possible``; ``shown`` itself where there is nothing else."""
+    start = CYCLE.index(shown) + 1 if shown in CYCLE else 0
+    return next((one for one in (*CYCLE[start:], *CYCLE[:start]) if one in possible), shown)
 
 
 def limits_of(*values: np.ndarray) -> tuple[float, float]:
@@ -81,17 +95,33 @@ def make_view(
     model: str = "",
     live: bool = False,
     unit: str = NORMALISATIONS["log"],
+    ways: dict[str, np.ndarray] | None = None,
+    doubt: str = "",
+    grey: bool = False,
+    relative: str = "",
 ) -> View:
     """What is painted for ``gene``. Spots without a value stay hollow; a value predicted where the filter removed
     the measurement is a coloured ring, so that it cannot pass for a measured spot.
 
     ``shared``: measured and predicted use the same limits, taken from both; a difference is always symmetric about 0. ``limits``, where
-    given, are taken instead.
+    given, are taken instead. ``ways`` are what the simple ways predict, painted with the limits of measured and predicted.
+
+    ``doubt`` is a verdict other than the first: it stands beside the caption, and ``grey`` greys the model's map. ``relative`` says why levels
+    mean nothing beyond this slide: the model and the simple ways then each go from 0 to 1 within it.
     """
     measured = np.where(keep, measured, np.nan).astype(np.float32)
-    values = {"measured": measured, "predicted": predicted, "difference": predicted - measured}[show]
-    limits = limits or _automatic_limits(show, values, measured, predicted, shared)
-    face = colours(values, limits, luts["difference" if show == "difference" else "value"])
+    ways, own_scale = ways or {}, bool(relative) and show != "measured"
+    if relative:
+        predicted, ways = within_slide(predicted), {way: within_slide(one) for way, one in ways.items()}
+    values = {"measured": measured, "predicted": predicted, "difference": predicted - measured, **ways}.get(show)
+    if values is None:
+        values = np.full(len(measured), np.nan, dtype=np.float32)
+    automatic = (0.0, 1.0) if own_scale else _automatic_limits(show, values, measured, predicted, (shared or show in WAYS) and not relative)
+    limits = limits or automatic
+    lut = luts["difference" if show == "difference" else "value"]
+    doubt = doubt if show in ("predicted", "difference") else ""
+    lut = greyed(lut) if grey and doubt else lut
+    face = colours(values, limits, lut)
     border = np.where((face[:, 3] == 0)[:, None], HOLLOW, CLEAR).astype(np.float32)
     imputed = ~keep & np.isfinite(values)
     border[imputed], face[imputed] = face[imputed], CLEAR
@@ -99,8 +129,22 @@ def make_view(
         "measured": "measured",
         "predicted": "predicted, out-of-fold" + (f" ({model})" if model else "") + ("; rings: imputed" if imputed.any() else ""),
         "difference": "predicted, out-of-fold, minus measured",
-    }[show]
-    return View(gene, show, values, measured, predicted, limits, face, border, origin + (", still training" if live else ""), unit)
+    }.get(show) or WAYS[show]
+    caption = origin + (", still training" if live else "")
+    unit = relative if own_scale else unit
+    return View(gene, show, values, measured, predicted, limits, face, border, caption, unit, lut=lut, doubt=doubt, relative=own_scale)
+
+
+def within_slide(values: np.ndarray) -> np.ndarray:
+    """``values`` (n,) from 0 to 1 within their slide, by their 1st and 99th percentile; float32."""
+    low, high = limits_of(values)
+    return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def greyed(lut: np.ndarray) -> np.ndarray:
+    """``lut`` (k, 4) with most of its colour taken out and half transparent: a map that is not to be relied on."""
+    grey = (lut[:, :3] @ (0.299, 0.587, 0.114))[:, None]
+    return np.hstack([0.15 * lut[:, :3] + 0.85 * grey, 0.55 * lut[:, 3:]])
 
 
 def _automatic_limits(show: Show, values: np.ndarray, measured: np.ndarray, predicted: np.ndarray, shared: bool) -> tuple[float, float]:
@@ -115,7 +159,9 @@ def removed_view(view: View, verdict: SpotFilter) -> View:
     colours_ = np.array([hex_rgba(REASON_COLOURS[step]) for step in STEPS] + [CLEAR], dtype=np.float32)
     face = colours_[verdict.first]
     border = np.where(face[:, 3:] == 0, FAINT, CLEAR).astype(np.float32)
-    return replace(view, face=face, border=border, title="Removed spots", caption="in the colour of the first reason; rings: spots that stay")
+    return replace(
+        view, face=face, border=border, doubt="", title="Removed spots", caption="in the colour of the first reason; rings: spots that stay"
+    )
 
 
 def cluster_view(view: View, labels: pd.Series, keep: np.ndarray) -> View:
@@ -123,7 +169,7 @@ def cluster_view(view: View, labels: pd.Series, keep: np.ndarray) -> View:
     colour = np.array([hex_rgba(cluster_colour(number)) for number in range(len(labels.cat.categories))] + [CLEAR], dtype=np.float32)
     face = np.where(keep[:, None], colour[labels.cat.codes.to_numpy()], CLEAR).astype(np.float32)
     border = np.where(face[:, 3:] == 0, HOLLOW, CLEAR).astype(np.float32)
-    return replace(view, face=face, border=border, title="Clusters", caption=f"{len(labels.cat.categories)} ({labels.name})")
+    return replace(view, face=face, border=border, doubt="", title="Clusters", caption=f"{len(labels.cat.categories)} ({labels.name})")
 
 
 def cluster_colour(number: int) -> str:
@@ -153,7 +199,11 @@ def hover_text(barcode: str, view: View | None, index: int, note: str) -> str:
     """The line beside a hovered spot: barcode, measured, predicted, remark."""
     parts = [barcode]
     if view is not None:
-        for word, values in (("measured", view.measured), ("predicted", view.predicted)):
-            parts.append(f"{word} {values[index]:.2f}" if np.isfinite(values[index]) else f"{word} –")
+        shown = {"measured": view.measured, "predicted": view.predicted}
+        if view.show in WAYS:
+            shown[WAYS[view.show]] = view.values
+        for word, values in shown.items():
+            within = " of 1 within this slide" if view.relative and word != "measured" else ""
+            parts.append(f"{word} {values[index]:.2f}{within}" if np.isfinite(values[index]) else f"{word} –")
         parts[1] = f"{view.gene} {parts[1]}"
     return "  ·  ".join([*parts, note] if note else parts)

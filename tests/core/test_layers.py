@@ -6,11 +6,23 @@ import numpy as np
 import pandas as pd
 from shapely.geometry import MultiPolygon, box
 
-from napari_deepspace.layers import HOLLOW, METADATA, outlines_layer, section_layers
+from napari_deepspace.layers import HOLLOW, METADATA, outlines_layer, relative_words, section_layers
 from napari_deepspace.outlines import EXCLUDE, Outline
 from napari_deepspace.preprocess.filters import filter_spots
 from napari_deepspace.settings import FilterSettings
-from napari_deepspace.views import REASON_COLOURS, cluster_colour, cluster_view, colours, hex_rgba, limits_of, make_view, removed_view, spot_notes
+from napari_deepspace.views import (
+    REASON_COLOURS,
+    cluster_colour,
+    cluster_view,
+    colours,
+    hex_rgba,
+    hover_text,
+    limits_of,
+    make_view,
+    next_shown,
+    removed_view,
+    spot_notes,
+)
 
 LUTS = {"value": np.linspace([0, 0, 0, 1], [1, 1, 1, 1], 256), "difference": np.linspace([0, 0, 1, 1], [1, 0, 0, 1], 256)}
 KEEP = np.array([True, True, True, False])
@@ -97,3 +109,62 @@ def test_outlines_are_polygons_in_row_and_column(small):
 def test_the_remark_of_a_removed_spot_says_why():
     """Reasons of the filter come first."""
     assert spot_notes(None, np.array(["", "UMI < 1000"], dtype=object)).tolist() == ["", "removed: UMI < 1000"]
+
+
+def test_a_doubtful_map_is_grey_and_says_so():
+    """A map that is not better than every simple way has its verdict beside it and lost its colour; the measured map and a trusted one have not."""
+    words = "no better than colour alone"
+    doubtful, anyway = view("difference", doubt=words, grey=True), view("difference", doubt=words)
+    assert doubtful.doubt == anyway.doubt == view("predicted", doubt=words).doubt == words
+    np.testing.assert_array_equal(anyway.face, view("difference").face)
+    colourful = np.ptp(anyway.face[:2, :3], axis=1)
+    assert (colourful > 0.3).any()
+    assert (np.ptp(doubtful.face[:2, :3], axis=1) <= 0.2 * colourful + 1e-6).all()
+    assert (doubtful.face[:2, 3] < 0.7).all()
+    measured = view("measured", doubt=words, grey=True)
+    assert measured.doubt == ""
+    np.testing.assert_array_equal(measured.face, view("measured").face)
+
+
+def test_simple_ways_are_painted_with_the_same_limits():
+    """Equal colours mean equal values in the model's map, the measured one and those of the simple ways, also without shared limits elsewhere."""
+    ways = {"mean RGB": np.array([9.0, 1.0, np.nan, 2.0], dtype=np.float32)}
+    painted = view("mean RGB", ways=ways)
+    assert painted.limits == view("predicted").limits == view("measured").limits
+    assert view("mean RGB", ways=ways, shared=False).limits == painted.limits
+    assert painted.caption == "colour alone"
+    assert np.isnan(view("interpolation", ways=ways).values).all()
+
+
+def test_levels_on_another_patient_are_relative():
+    """On a slide of another patient the model's values go from 0 to 1 within it and say why; measured ones keep their scale."""
+    why = "relative within this slide; trained on 1 patient"
+    painted = view("predicted", relative=why, ways={"mean RGB": PREDICTED})
+    assert painted.relative
+    assert painted.unit == why
+    assert painted.limits == (0.0, 1.0)
+    finite = painted.values[np.isfinite(painted.values)]
+    assert finite.min() == 0 and finite.max() == 1
+    assert "of 1 within this slide" in hover_text("spot", painted, int(np.flatnonzero(np.isfinite(painted.predicted))[0]), "")
+    measured = view("measured", relative=why)
+    assert not measured.relative
+    np.testing.assert_array_equal(measured.values, view("measured").values)
+
+
+def test_it_is_known_whether_the_patient_was_trained_on():
+    """Sections that were trained on and other sections of their patients keep their levels; a stranger's, and an unknown patient's, do not."""
+    about = {"library_id": "B", "training_sections": np.array(["A"], dtype=object), "training_patients": ["P1"]}
+    assert relative_words(about | {"library_id": "A"}) == ""
+    assert relative_words(about, "P1") == ""
+    assert relative_words(about, "P2") == "relative within this slide; trained on 1 patient"
+    assert "patient unknown" in relative_words({"library_id": "B", "training_sections": ["A"]})
+    assert "patient unknown" in relative_words(about | {"training_patients": ["P1", ""]}, "P2")
+    assert relative_words({"library_id": "B"}) == ""
+
+
+def test_the_key_goes_through_what_there_is():
+    """Measured, model, colour alone, neighbours alone, and round again; what is not there is left out."""
+    assert next_shown("measured", ("measured", "predicted", "mean RGB", "interpolation")) == "predicted"
+    assert next_shown("predicted", ("measured", "predicted", "mean RGB")) == "mean RGB"
+    assert next_shown("mean RGB", ("measured", "predicted", "mean RGB")) == "measured"
+    assert next_shown("difference", ("measured",)) == "measured"

@@ -7,7 +7,18 @@ from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
 
 from napari_deepspace.analyse.baselines import fit_simple, interpolate, predict_simple, standardise
-from napari_deepspace.analyse.metrics import auc, classification, macro_auc, mean_r, pearson, rmse
+from napari_deepspace.analyse.metrics import (
+    auc,
+    classification,
+    in_chunks,
+    macro_auc,
+    mean_r,
+    moran,
+    neighbour_weights,
+    pearson,
+    rmse,
+    spearman,
+)
 
 
 @pytest.fixture
@@ -72,7 +83,7 @@ def test_standardise_keeps_constant_columns_finite():
 
 def test_auc_and_classification_equal_scikit_learns():
     """AUC of each class against all others, and recall, precision, F1 and the table of the likeliest class; classes without a spot have no AUC."""
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, precision_score, roc_auc_score
 
     rng = np.random.default_rng(0)
     true = rng.integers(3, size=200)
@@ -92,3 +103,40 @@ def test_auc_and_classification_equal_scikit_learns():
     assert about["confusion"] == confusion_matrix(true[rows], named, labels=range(4)).tolist()
     assert about["macro"]["F1"] == pytest.approx(f1[:3].mean())
     assert about["majority class"] == pytest.approx(n.max() / n.sum())
+    every, named_of = (np.eye(4)[classes] for classes in (true[rows], named))
+    assert about["micro"]["AUC"] == pytest.approx(roc_auc_score(every, predicted[rows], average="micro"))
+    for name in ("precision", "recall", "F1"):
+        assert about["micro"][name] == pytest.approx(precision_score(every, named_of, average="micro", zero_division=0))
+    assert about["macro"]["AUC"] == pytest.approx(np.mean(expected))
+
+
+def test_spearman_equals_scipy(values):
+    """The rank correlation equals scipy's with ties and with gaps, column by column; a constant column has none."""
+    measured, predicted = values[0].round(1), values[1].round(1)
+    predicted[3:9, 1] = np.nan
+    measured[:, 3] = 2.0
+    rho = spearman(measured, predicted)
+    for k in range(3):
+        ok = np.isfinite(predicted[:, k])
+        assert rho[k] == pytest.approx(stats.spearmanr(measured[ok, k], predicted[ok, k]).statistic, abs=1e-12)
+    assert np.isnan(rho[3])
+
+
+def test_morans_i_equals_esdas(values):
+    """Moran's I over the six nearest spots, each row of weights summing to 1, equals that of esda with libpysal; a constant column has none."""
+    from esda.moran import Moran
+    from libpysal.weights import KNN
+
+    places = np.random.default_rng(5).random((50, 2)) * 1000
+    smooth = values[0] + places[:, :1] / 300
+    weights = KNN.from_array(places, k=6)
+    weights.transform = "r"
+    found = moran(np.column_stack([smooth, np.ones(50)]), neighbour_weights(places))
+    np.testing.assert_allclose(found[:4], [Moran(smooth[:, k], weights, permutations=0).I for k in range(4)])
+    assert np.isnan(found[4])
+    np.testing.assert_allclose(neighbour_weights(np.repeat(places[:5], 10, axis=0)).sum(axis=1), 1)  # also where spots coincide
+
+
+def test_chunks_change_nothing(values):
+    """A number taken over some columns at a time is the same as over all at once."""
+    np.testing.assert_allclose(in_chunks(pearson, *values, entries=60), pearson(*values))

@@ -96,6 +96,18 @@ def test_choice_of_genes(counts, tmp_path):
         choose_genes([counts], [ALL], GeneSettings(names=("NOPE",)))
 
 
+def test_a_gene_may_be_named_as_pathologists_do(counts):
+    """A name that means one gene is taken as that gene, and the panel says so; one that may mean two is answered with both."""
+    genes, words = choose_genes([counts], [ALL], GeneSettings(names=("ER", "fibronectin", "ESR1")))
+    assert genes == ("ESR1", "FN1")
+    assert "ER is ESR1" in words
+    assert "fibronectin is FN1" in words
+    two = counts[:, :2].copy()
+    two.var_names = ["KRT8", "KRT18"]
+    with pytest.raises(SettingsError, match=r"Did you mean KRT8 \(CK8/18 is KRT8\), KRT18"):
+        choose_genes([two], [ALL], GeneSettings(names=("CK8/18",)))
+
+
 def test_signatures_equal_scanpys_where_nothing_is_drawn():
     """With as many control genes as there are, our scores are those of scanpy's score_genes, at every spot."""
     import scanpy as sc

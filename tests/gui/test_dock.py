@@ -49,7 +49,7 @@ def test_from_an_empty_window_to_the_first_map_in_five_clicks(viewer, qtbot):
     np.testing.assert_array_equal(view.predicted, dock.session.maps.of(dock.session.gene))
     assert (dock.session.maps.source != "training").all(), "every spot of the section was held out once"
     result = dock.train_panel.run.result.text()
-    for words in ("SYNTHETIC", "mean r", "24 genes", "spots", "spatial blocks", "mean RGB", "interpolation"):
+    for words in ("SYNTHETIC", "mean r", "24 genes", "spots", "spatial blocks", "colour alone", "neighbours alone"):
         assert words in result
     assert dock.section_panel.badge.isVisible()
     dock.estimates.cancel()
@@ -160,13 +160,13 @@ def test_hovering_a_spot_names_it(opened, viewer):
     index = int(kept[len(kept) // 2])
     view = opened.session.view(opened._luts)
     position = tuple(section.centres_yx[index] * section.mpp)
-    opened._hover(position)
+    opened.painter.hover(position)
     barcode = section.adata.obs_names[index]
     assert f"{view.gene} measured {view.measured[index]:.2f}" in opened.look_panel.hover.text()
     assert barcode in opened.look_panel.hover.text()
     status = spots(opened).get_status(position, view_direction=np.array([1, 0, 0]), dims_displayed=[0, 1], world=True)
     assert barcode in status["coordinates"]
-    opened._hover((-1000.0, -1000.0))
+    opened.painter.hover((-1000.0, -1000.0))
     assert barcode not in opened.look_panel.hover.text()
 
 
@@ -323,7 +323,7 @@ def test_training_spots_are_never_painted_as_predicted(opened, qtbot, small_run)
     trained = source == "training"
     assert np.all(spots(opened).face_color[trained, 3] == 0)
     kept = opened.session.kept().keep
-    opened._hover(tuple(section.centres_yx[np.flatnonzero(trained & kept)[0]] * section.mpp))
+    opened.painter.hover(tuple(section.centres_yx[np.flatnonzero(trained & kept)[0]] * section.mpp))
     assert "training" in opened.look_panel.hover.text()
 
 

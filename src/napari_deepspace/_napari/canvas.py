@@ -115,6 +115,8 @@ class Canvas:
         """What the colours are, on the canvas itself: it goes with every screenshot."""
         assert self.section is not None
         text = f"{view.title or view.gene}: {view.caption}" if right is None else f"{view.gene}\nleft: {view.caption}\nright: {right.caption}"
+        painted = right or view
+        text += "".join(f"\n{line}" for line in (painted.doubt, painted.unit if painted.relative and not painted.title else "") if line)
         synthetic = "SYNTHETIC data. " if self.section.synthetic else ""
         overlay = self.viewer.canvas.overlays.text
         overlay.text = f"{text}\n{synthetic}Research use only."

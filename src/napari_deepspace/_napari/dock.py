@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import weakref
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,16 @@ from napari_deepspace._napari.checks import Checks
 from napari_deepspace._napari.closing import Closing
 from napari_deepspace._napari.clusters_view import GenesDialog
 from napari_deepspace._napari.estimates import Estimates
+from napari_deepspace._napari.gene_panel import GenePanel
+from napari_deepspace._napari.gene_table import GeneTableDialog
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.loading import Opened, open_section
 from napari_deepspace._napari.look_panel import LookPanel
 from napari_deepspace._napari.outline_layers import OutlineLayers
+from napari_deepspace._napari.painting import Painter, bind_viewer
 from napari_deepspace._napari.project_view import Projects, apply_view, run_of
 from napari_deepspace._napari.quality_panel import QualityPanel
+from napari_deepspace._napari.reach import Reaches
 from napari_deepspace._napari.runs_control import Runs
 from napari_deepspace._napari.seals import Seals, seal_folders
 from napari_deepspace._napari.section_panel import SectionPanel
@@ -37,8 +41,6 @@ from napari_deepspace.outlines import Outline, read_outlines
 from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.project import Project, View
 from napari_deepspace.settings import RunSettings, SectionSettings
-from napari_deepspace.views import View as SpotsView
-from napari_deepspace.views import hover_text, spot_notes
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ WIDTH = 372
 
 
 class DeepSpaceDock(QWidget):
-    """From a Space Ranger folder to predicted maps, from top to bottom: Section, Quality, Train, Look."""
+    """From a Space Ranger folder to predicted maps, from top to bottom: Section, Quality, Train, Look, trust."""
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__()
@@ -60,7 +62,10 @@ class DeepSpaceDock(QWidget):
         self.quality_panel = QualityPanel(self.session)
         self.train_panel = TrainPanel(self.session)
         self.look_panel = LookPanel(self.session)
-        self.panels = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel)
+        self.gene_panel = GenePanel(self.session)
+        self.panels = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel, self.gene_panel)
+        self.painter = Painter(self.session, self.canvas, self.look_panel)
+        self.reaches = Reaches(self.session, self)
         self.training = Training(self.session, self.train_panel, self.say, self.fail)
         self.checks = Checks(self.session, self.quality_panel, self.run_settings, self.say, self.fail)
         self.outline_layers = OutlineLayers(self.session, self.canvas)
@@ -71,11 +76,9 @@ class DeepSpaceDock(QWidget):
         self.runs.unseal = self.seals.open
         self.opened: SectionSettings | None = None  #: how the open section was read
         self.messages: list[str] = []
-        self._painted: SpotsView | None = None  #: what the spots show now
-        self._notes: Any = ()
         self._fresh = False  #: a section was just opened
         self._viewer = viewer
-        self._luts = style.luts()
+        self._luts = self.painter.luts
         self._paint_soon = one_shot(self, 0)
         self._wanted: QWidget = self
         self._scroll_soon = one_shot(self, 60)
@@ -169,19 +172,7 @@ class DeepSpaceDock(QWidget):
 
     def paint(self) -> None:
         """Paint what the session says, now."""
-        session = self.session
-        beside = session.side_by_side and session.paint == "gene" and session.maps is not None and session.gene in session.maps.genes
-        view = session.view(self._luts, "measured" if beside else None)
-        right = session.view(self._luts, "predicted") if beside else None
-        self.look_panel.show_view(view, right, self._luts["difference" if not beside and session.show == "difference" else "value"])
-        self.canvas.set_side_by_side(beside)
-        kept = session.kept()
-        self._painted = right or view
-        if view is not None and kept is not None:
-            self._notes = spot_notes(session.maps, kept.reasons)
-            self.canvas.paint(view, self._notes, right)
-        self.canvas.set_spot_size(session.spot_percent)
-        self.canvas.set_slide_opacity(session.slide_percent)
+        self.painter.paint()
 
     # -- building and wiring -----------------------------------------------------------------------------------------------------------
 
@@ -237,6 +228,7 @@ class DeepSpaceDock(QWidget):
         q.regions.rejected.connect(self.outline_layers.reject)
         q.regions.shown.connect(self.outline_layers.go_to)
         self.checks.genes_found.connect(self._show_genes)
+        self.gene_panel.table_wanted.connect(self._show_table)
         events.maps.connect(self._maps_changed)
         for signal in (events.gene, events.show):
             signal.connect(self._forget_limits)
@@ -248,19 +240,11 @@ class DeepSpaceDock(QWidget):
         self._closing.about_to.connect(self.training.leave)
         self._closing.not_after_all.connect(self.training.follow_running)
         self._viewer.events.theme.connect(self._restyle)
-        dock = weakref.ref(self)
-
-        def hover(viewer: Any, event: Any) -> None:
-            here = dock()
-            if here is not None:
-                here._hover(event.position)
-
-        self._hover_callback = hover
-        self._viewer.mouse_move_callbacks.append(hover)
-        self.destroyed.connect(partial(_gone, self._owners(), self._viewer, hover))
+        self._release = bind_viewer(self._viewer, self.painter)
+        self.destroyed.connect(partial(_gone, self._owners(), self._release))
 
     def _owners(self) -> tuple[Any, ...]:
-        return (self.training, self.estimates, self.checks, self.runs, self.seals)
+        return (self.training, self.estimates, self.checks, self.runs, self.seals, self.reaches)
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
@@ -282,6 +266,7 @@ class DeepSpaceDock(QWidget):
         self.train_panel.run.curves.restyle(palette)
         self.train_panel.runs.restyle(palette)
         self.quality_panel.restyle(palette)
+        self.gene_panel.restyle(palette)
 
     def _open(
         self,
@@ -365,9 +350,11 @@ class DeepSpaceDock(QWidget):
             self.session.side_by_side = False
             return
         if self.session.gene not in maps.genes:
-            self.session.gene = max(maps.genes, key=lambda gene: maps.r.get(gene, -2.0)) if maps.r else maps.genes[0]
-        if self.session.show == "measured":
+            self.session.gene = maps.scores.ordered()[0].name if maps.scores is not None and maps.scores.genes else maps.genes[0]
+        if self.session.show == "measured" or self.session.show not in self.session.showable():
             self.session.show = "predicted"
+        if not maps.live:
+            self.session.show_anyway = False
 
     def _show_genes(self, table: Any) -> None:
         section = self.session.section
@@ -379,6 +366,15 @@ class DeepSpaceDock(QWidget):
         dialog.show()
         self.genes_dialog = dialog
 
+    def _show_table(self) -> None:
+        scores, section = self.gene_panel.scores(), self.session.section
+        if scores is None or section is None:
+            return
+        self.table_dialog = GeneTableDialog(scores, f"{section.library_id}: scores of every gene", self)
+        self.table_dialog.picked.connect(self._show_gene)
+        self.table_dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.table_dialog.show()
+
     def _show_gene(self, gene: str) -> None:
         self.session.paint = "gene"
         self.session.gene = gene
@@ -386,18 +382,10 @@ class DeepSpaceDock(QWidget):
     def _forget_limits(self) -> None:
         self.session.limits = None
 
-    def _hover(self, position: tuple[float, ...]) -> None:
-        index = self.canvas.spot_at(position)
-        section = self.session.section
-        if index is None or section is None or self._painted is None:
-            self.look_panel.show_hover("")
-            return
-        self.look_panel.show_hover(hover_text(str(section.adata.obs_names[index]), self._painted, index, self._notes[index]))
-
     def shut(self) -> None:
         """Leave no process and no callback behind, but a run that shall go on."""
         self.training.leave()
-        _gone(self._owners(), self._viewer, self._hover_callback)
+        _gone(self._owners(), self._release)
 
     def event(self, event: Any) -> bool:
         """Closing the dock takes this widget out of it, without destroying it."""
@@ -441,9 +429,8 @@ def _busiest_gene(by_gene: Any, names: Any) -> str:
     return str(names[int(by_gene.sum(axis=0).argmax())]) if len(names) else ""
 
 
-def _gone(owners: tuple[Any, ...], viewer: Any, hover: Any, *_: Any) -> None:
-    """The dock was closed: no process and no callback stays behind."""
+def _gone(owners: tuple[Any, ...], release: Callable[[], None], *_: Any) -> None:
+    """The dock was closed: no process, no key and no callback stays behind."""
     for owner in owners:
         owner.shut()
-    if hover in viewer.mouse_move_callbacks:
-        viewer.mouse_move_callbacks.remove(hover)
+    release()

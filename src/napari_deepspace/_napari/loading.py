@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,17 @@ from anndata.io import read_elem
 
 from napari_deepspace._napari.session import Loaded
 from napari_deepspace.errors import ModelError
-from napari_deepspace.layers import LayerTuple, Maps, maps_of_result, section_layers
-from napari_deepspace.results import MEASURED, PREDICTED, TARGET, UNS, require_result
+from napari_deepspace.gene_scores import read_scores
+from napari_deepspace.layers import SHOWN_WAYS, LayerTuple, Maps, maps_of_result, section_layers
+from napari_deepspace.results import BASELINES, MEASURED, PREDICTED, TARGET, UNS, require_result
 from napari_deepspace.runs import METRICS, PREDICTIONS
 from napari_deepspace.seal import find_seal, with_seal
 from napari_deepspace.section import Section
 from napari_deepspace.settings import SectionSettings
 
 _ROWS = 256  # read at a time
+_MANY = 40_000_000
+"""Values of one table (160 MB) from which on the simple ways' maps stay on disk: a laptop holds the model's and the measured one."""
 
 
 @dataclass(frozen=True)
@@ -78,16 +80,7 @@ def read_maps(file: Path, section: Section, scores: dict[str, Any]) -> Maps:
     ModelError
         The file is no result.
     """
-    maps = maps_of_result(read_targets(file), section)
-    genes = scores.get("genes") or {}
-    baselines = [name for name in scores.get("mean") or {} if name not in ("r", "AUC")]
-    return dataclasses.replace(
-        maps,
-        r={gene: _number(one.get(scores.get("score", "r"))) for gene, one in genes.items()},
-        baselines={gene: {name: _number(one.get(name)) for name in baselines} for gene, one in genes.items()},
-        n_scored=int(scores.get("n_spots") or 0),
-        split_words=str(scores.get("split") or ""),
-    )
+    return dataclasses.replace(maps_of_result(read_targets(file), section), scores=read_scores(scores))
 
 
 def maps_of_run(run_dir: Path, section: Section) -> Maps | None:
@@ -101,7 +94,7 @@ def maps_of_run(run_dir: Path, section: Section) -> Maps | None:
 
 
 def read_targets(path: Path) -> AnnData:
-    """A result file with its predicted genes alone: spots x predicted genes, without counts and baselines.
+    """A result file with its predicted genes alone: spots x predicted genes, without counts; of the simple ways those that can be painted.
 
     The whole file holds several tables of all genes, gigabytes for a full section; the window needs a few columns of one of them.
 
@@ -115,7 +108,8 @@ def read_targets(path: Path) -> AnnData:
             obs, var, uns = (read_elem(file[name]) for name in ("obs", "var", "uns"))
             columns = np.flatnonzero(var[TARGET].to_numpy(dtype=bool))
             layers = {name: _columns(file[f"layers/{name}"], columns) for name in (PREDICTED, MEASURED) if f"layers/{name}" in file}
-            tables = {name: read_elem(file[f"obsm/{name}"]) for name in (PREDICTED, MEASURED) if f"obsm/{name}" in file}
+            ways = [BASELINES[way] for way in SHOWN_WAYS] if len(obs) * len(columns) < _MANY else []
+            tables = {name: read_elem(file[f"obsm/{name}"]) for name in (PREDICTED, MEASURED, *ways) if f"obsm/{name}" in file}
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path} holds no predictions that can be read ({type(error).__name__}: {error}). Train again, or open another run."
@@ -130,7 +124,3 @@ def _columns(layer: h5py.Dataset, columns: np.ndarray) -> np.ndarray:
     for top in range(0, layer.shape[0], _ROWS):
         values[top : top + _ROWS] = layer[top : top + _ROWS][:, columns]
     return values
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QPushButton, QSlider
 
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, ColourBar, GeneSearch, Segmented, Wrapped, label, row
 from napari_deepspace.glossary import term
-from napari_deepspace.views import View
+from napari_deepspace.layers import SHOWN_WAYS
+from napari_deepspace.verdicts import WAYS
+from napari_deepspace.views import CYCLE, View
 
-TIPS = {name: term(name) for name in ("measured", "predicted", "difference")}
+KEY = "Shift-C"
+"""Goes through measured, model, colour alone and neighbours alone on the slide."""
+SHOWS = {"measured": "Measured", "predicted": "Predicted", "difference": "Difference"}
+SHOWS |= {way: WAYS[way].capitalize() for way in SHOWN_WAYS}
+TIPS = {name: term(WAYS.get(name, name)) + (f" {KEY} on the slide goes through the maps." if name in CYCLE else "") for name in SHOWS}
 
 
 class LookPanel(Collapsible):
@@ -24,7 +29,7 @@ class LookPanel(Collapsible):
         super().__init__("4  Look")
         self._session = session
         self.search = GeneSearch("Search a gene to look at…", height=104)
-        self.toggle = Segmented({"measured": "Measured", "predicted": "Predicted", "difference": "Difference"}, TIPS)
+        self.toggle = Segmented(SHOWS, TIPS, per_row=3)
         self.bar = ColourBar()
         self.shared = QCheckBox("Same limits for measured and predicted")
         self.shared.setToolTip(term("shared limits"))
@@ -40,9 +45,13 @@ class LookPanel(Collapsible):
         self.beside = QPushButton("Measured and predicted side by side")
         self.beside.setCheckable(True)
         self.beside.setToolTip(term("side by side"))
+        self.verdict = label("", "verdict", wrap=True)
+        self.anyway = QCheckBox("Show anyway")
+        self.anyway.setToolTip(term("show anyway"))
         self.score = label("", "r", wrap=True)
         self.hover = Wrapped(lines=2)
         self._offered: tuple[Any, ...] = (None, (), {})
+        self._limits = (0.0, 1.0)
         self._build()
         self._connect()
         self.refresh_names()
@@ -52,9 +61,11 @@ class LookPanel(Collapsible):
         self.content.addWidget(self.search)
         self.content.addWidget(self.toggle)
         self.content.addWidget(self.bar)
+        self.content.addWidget(self.verdict)
+        self.content.addWidget(self.anyway)
+        self.content.addWidget(self.score)
         self.content.addLayout(row(label("Limits", "colour limits"), self.low, label("–"), self.high, self.automatic, 1))
         self.content.addWidget(self.shared)
-        self.content.addWidget(self.score)
         self.content.addWidget(self.hover)
         self.content.addLayout(row(label("Spot size", "spot size"), self.spot_size, self.size_text))
         self.content.addLayout(row(label("Slide", "slide"), self.slide, self.slide_text))
@@ -68,16 +79,18 @@ class LookPanel(Collapsible):
         self.shared.toggled.connect(lambda on: setattr(s, "shared_limits", on))
         self.spot_size.valueChanged.connect(lambda value: setattr(s, "spot_percent", value))
         self.slide.valueChanged.connect(lambda value: setattr(s, "slide_percent", value))
+        self.anyway.toggled.connect(lambda on: setattr(s, "show_anyway", on))
         self.beside.toggled.connect(lambda on: setattr(s, "side_by_side", on))
         self.automatic.clicked.connect(lambda: setattr(s, "limits", None))
         for box in (self.low, self.high):
             box.editingFinished.connect(self._limits_edited)
         for signal in (s.events.loaded, s.events.maps):
             signal.connect(self.refresh_names)
+        s.events.reach.connect(lambda _: self.search.set_remark(self._remark))
         s.events.connect(self._refresh)
 
     def refresh_names(self) -> None:
-        """Predicted genes first, best first, with their r; then every other gene of the section."""
+        """Predicted genes first, best first; then every other gene of the section. Behind each: in how many spots, and its best r."""
         section, maps = self._session.section, self._session.maps
         if section is None:
             self.search.set_names([])
@@ -87,19 +100,30 @@ class LookPanel(Collapsible):
             return  # a live map changes with every epoch, its genes do not
         self._offered = offered
         predicted = sorted(maps.genes, key=lambda gene: -_score(maps.r.get(gene))) if maps else []
-        known = set(predicted)
-        r = {gene: maps.r.get(gene, math.nan) for gene in predicted} if maps else {}
-        remarks = {gene: f"r {value:.2f}" if math.isfinite(value) else "predicted" for gene, value in r.items()}
-        self.search.set_names([*predicted, *(gene for gene in section.adata.var_names if gene not in known)], remarks)
+        ids = section.adata.var.get("gene_ids", section.adata.var_names.to_series())
+        by_name = dict(zip(map(str, section.adata.var_names), map(str, ids), strict=True))
+        names = list(dict.fromkeys([*predicted, *by_name]))
+        self.search.set_names(names, [by_name.get(name, name) for name in names])
+        self.search.set_remark(self._remark)
 
-    def show_view(self, view: View | None, right: View | None, lut: np.ndarray) -> None:
+    def _remark(self, gene: str) -> str:
+        reach, maps = self._session.reach, self._session.maps
+        predicted = "predicted" if maps is not None and gene in maps.genes else ""
+        return " · ".join(words for words in (reach.words(gene) if reach is not None else "", predicted) if words)
+
+    def show_view(self, view: View | None, right: View | None) -> None:
         """Say what is painted now: gene, origin, unit, limits; ``right`` is the second map where two stand side by side."""
         self.bar.setVisible(view is not None and not view.title)
         if view is None or view.title:
             return
         synthetic = " · SYNTHETIC" if self._session.section is not None and self._session.section.synthetic else ""
         caption = view.caption if right is None else f"left: {view.caption}, right: {right.caption}"
-        self.bar.set(f"<b>{view.gene}</b> – {caption}{synthetic}", view.unit, view.limits, lut)
+        doubt = (right or view).doubt
+        caption += f", <b>{doubt}</b>" if doubt else ""
+        self._limits = view.limits
+        unit = view.unit if right is None or right.unit == view.unit else f"left: {view.unit}; right: {right.unit}"
+        if view.lut is not None:
+            self.bar.set(f"<b>{view.gene}</b> – {caption}{synthetic}", unit, view.limits, view.lut, view.relative)
         for box, value in ((self.low, view.limits[0]), (self.high, view.limits[1])):
             box.blockSignals(True)
             box.setValue(value)
@@ -125,17 +149,19 @@ class LookPanel(Collapsible):
             self._session.limits = limits
 
     def limits_shown(self) -> tuple[float, float]:
-        return float(self.bar.low.text() or 0), float(self.bar.high.text() or 1)
+        """Of the map that is painted."""
+        return round(self._limits[0], 2), round(self._limits[1], 2)
 
     def _refresh(self, *_: Any) -> None:
         s = self._session
         counts = s.section is not None and bool(s.section.adata.n_vars)
         predicted = s.maps is not None and s.gene in s.maps.genes
-        for key, possible in {"measured": counts, "predicted": predicted, "difference": counts and predicted}.items():
-            self.toggle.buttons[key].setEnabled(possible)
+        possible = s.showable()
+        for key, button in self.toggle.buttons.items():
+            button.setEnabled(key in possible)
         self.toggle.set_value(s.show)
         self.beside.setEnabled(counts and predicted)
-        for widget, value in ((self.shared, s.shared_limits), (self.beside, s.side_by_side)):
+        for widget, value in ((self.shared, s.shared_limits), (self.beside, s.side_by_side), (self.anyway, s.show_anyway)):
             if widget.isChecked() != value:
                 widget.setChecked(value)
         self.spot_size.setValue(s.spot_percent)
@@ -143,8 +169,12 @@ class LookPanel(Collapsible):
         self.slide.setValue(s.slide_percent)
         self.slide_text.setText(f"{s.slide_percent} %")
         self.search.show_current(s.gene)
+        score = s.maps.score_of(s.gene) if predicted and s.maps is not None else None
+        self.verdict.setText(f"<b>{s.gene}: {score.verdict}</b>" if score is not None and score.verdict else "")
         self.score.setText(self._score_line())
-        self.score.setVisible(bool(self.score.text()))
+        for line in (self.verdict, self.score):
+            line.setVisible(bool(line.text()))
+        self.anyway.setVisible(score is not None and bool(score.doubt))
         if s.section is None:
             self.bar.setVisible(False)
         if not self.hover.text():
@@ -156,11 +186,10 @@ class LookPanel(Collapsible):
             return f"{gene} is measured only: the model does not predict it." if gene and maps is not None else ""
         if maps.live:
             return "Still training: this map improves while you look."
-        baselines = "; ".join(f"{name} {r:.2f}" for name, r in maps.baselines.get(gene, {}).items() if math.isfinite(r))
-        r = maps.r.get(gene, math.nan)
-        if not math.isfinite(r):
-            return f"{gene}: r is undefined here (no variation)."
-        return f"{gene}: r {r:.2f} at {maps.n_scored:,} spots not trained on, {maps.split_words}" + (f" · {baselines}" if baselines else "")
+        if maps.scores is None or not maps.scores.n:
+            return f"{gene}: nothing to score it by."
+        numbers = maps.scores.numbers(gene)
+        return f"{gene}: {numbers}" if numbers else f"{gene}: r is undefined here (no variation)."
 
 
 def _score(r: float | None) -> float:

@@ -14,6 +14,7 @@ from napari_deepspace._napari.session import Session
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.project import MissingFile, Project, View
 from napari_deepspace.project_format import PROJECT, read_project_file
+from napari_deepspace.verdicts import WAYS
 
 
 class Projects:
@@ -121,7 +122,7 @@ def stored(folder: Path, session: Session, viewer: Any) -> Project:
         library_id=session.section.library_id if session.section else None,
         run=run,
         gene=session.gene or None,
-        shown=session.show,
+        shown="predicted" if session.show in WAYS else session.show,
         filter=session.filter,
         normalisation=session.normalisation,
         contrast_limits=session.limits,

@@ -14,9 +14,17 @@ from qtpy.QtWidgets import QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 from napari_deepspace._napari.style import Palette, palette
 from napari_deepspace._napari.widgets import label
 from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Event, Finished, FoldEnded, Progress, Resumed, Started
+from napari_deepspace.gene_scores import BEST, in_interval, number, read_interval, summary
+from napari_deepspace.verdicts import WAYS
 
 OUTPUTS = {"genes": "genes", "signatures": "signatures", "clusters": "clusters", "obs": "columns"}
-BASELINE_COLOURS = {"mean RGB": "#e08a2e", "interpolation": "#3aa17e"}
+LINE_COLOURS = {
+    "mean RGB": "#e08a2e", "interpolation": "#2fa37c", "brightness": "#b8a13a", "nuclear density": "#a06bc4", "log UMI": "#c4618c",
+    "neighbouring section": "#4f9bb5", "majority class": "#8a8a8a",
+}  # fmt: skip
+"""Of the simple ways, in the live plot and as ticks of the gene panel."""
+LABELLED = 3
+"""Simple ways that are named in the live plot: the best ones; all have a line."""
 
 
 class RunView(QWidget):
@@ -67,7 +75,7 @@ class RunView(QWidget):
             share = event.done / event.total if event.total else None
             self._show_share(share, f"{event.stage}: {event.done:,} of {event.total:,}", event.stage)
         elif isinstance(event, BaselinesScored):
-            self.curves.set_baselines(event.mean_r)
+            self.curves.set_baselines(event.mean_r, getattr(event, "ceiling", math.nan))
         elif isinstance(event, Resumed):
             self.curves.resume(event)
             self._clock = _Clock()
@@ -164,11 +172,15 @@ def score_words(scores: dict[str, Any], finished: Finished, rank: str = "") -> s
     r = mean.pop(name, float("nan"))
     rank = rank or str(scores.get("rank") or "")
     among = f"<b>{rank.capitalize()}.</b> " if rank else ""
-    beside = "; ".join(f"{name} {value:.2f}" for name, value in mean.items() if value is not None)
+    beside = "; ".join(f"{WAYS.get(name, name)} {value:.2f}" for name, value in mean.items() if value is not None)
+    genes = scores.get("genes", {})
+    verdicts = summary(scores.get("verdicts") or {}, len(genes), name)
     synthetic = "SYNTHETIC data. " if scores.get("synthetic") else ""
+    ceiling, interval = number(scores.get("ceiling")), read_interval(scores.get("interval"))
+    best = f" {BEST.capitalize()}: {ceiling:.2f}." if math.isfinite(ceiling) else ""
     return (
-        f"{synthetic}<b>mean {name} {r:.2f}</b> over {len(scores.get('genes', {}))} {what}, {scores['n_spots']:,} spots not trained on, "
-        f"{scores['split']}; beside it: {beside}.<br>{among}Panel: {scores['panel']}. Took {in_words(finished.seconds)}."
+        f"{synthetic}<b>mean {name} {r:.2f}</b>{in_interval(interval)} over {len(genes):,} {what}, {scores['n_spots']:,} spots not trained on, "
+        f"{scores['split']}; beside it: {beside}.{best}<br>{among}{verdicts} Panel: {scores['panel']}. Took {in_words(finished.seconds)}."
     )
 
 
@@ -191,11 +203,12 @@ class Curves(QWidget):
         self.epochs: list[EpochEnded] = []  #: those drawn
         self.folds: list[FoldEnded] = []
         self._baselines: dict[str, float] = {}
+        self._ceiling = math.nan
         self._lines: list[Any] = []
         self.restyle(palette())
 
     def clear(self) -> None:
-        self.epochs, self.folds, self._baselines = [], [], {}
+        self.epochs, self.folds, self._baselines, self._ceiling = [], [], {}, math.nan
         for plot in (self.loss, self.score):
             plot.clear()
         self._lines = []
@@ -212,14 +225,18 @@ class Curves(QWidget):
         self.score.setLabel("bottom", "epochs, all folds" if network else "fold")
         self._titles()
 
-    def set_baselines(self, mean_r: dict[str, float]) -> None:
-        """Draw a horizontal line for each simple way."""
+    def set_baselines(self, mean_r: dict[str, float], ceiling: float = math.nan) -> None:
+        """Draw a horizontal line for each simple way, and a dotted one at the best that the data allow: where waiting is pointless."""
         for line in self._lines:
             self.score.removeItem(line)
         self._lines = []
-        self._baselines = {name: r for name, r in mean_r.items() if math.isfinite(r)}
-        for name, r in self._baselines.items():
-            line = pg.InfiniteLine(r, angle=0, pen=pg.mkPen(BASELINE_COLOURS.get(name, "#888888"), width=1.5, style=Qt.PenStyle.DashLine))
+        self._baselines = {name: r for name, r in sorted(mean_r.items(), key=lambda item: -item[1]) if r is not None and math.isfinite(r)}
+        self._ceiling = ceiling
+        pens = [(r, LINE_COLOURS.get(name, "#888888"), Qt.PenStyle.DashLine) for name, r in self._baselines.items()]
+        if math.isfinite(ceiling):
+            pens.append((ceiling, "#888888", Qt.PenStyle.DotLine))
+        for r, colour, dashes in pens:
+            line = pg.InfiniteLine(r, angle=0, pen=pg.mkPen(colour, width=1.5, style=dashes))
             self.score.addItem(line)
             self._lines.append(line)
         self._titles()
@@ -277,14 +294,17 @@ class Curves(QWidget):
         return points
 
     def _fit(self) -> None:
-        values = [one.validation_r for one in self.epochs] + [one.r for one in self.folds] + list(self._baselines.values()) + [0.0]
+        values = [one.validation_r for one in self.epochs] + [one.r for one in self.folds] + [*self._baselines.values(), self._ceiling, 0.0]
         finite = [value for value in values if math.isfinite(value)]
         self.score.setYRange(min(finite), max([*finite, 0.1]), padding=0.08)
 
     def _titles(self) -> None:
         p = self._palette
         self.loss_title.setText(f"Loss: <span style='color:{p.dim}'>■ training</span>  <span style='color:{p.accent}'>■ validation</span>")
-        lines = "".join(f"  <span style='color:{BASELINE_COLOURS.get(n, '#888888')}'>▬ {n} {r:.2f}</span>" for n, r in self._baselines.items())
+        named = list(self._baselines.items())[:LABELLED]
+        parts = [f"<span style='color:{LINE_COLOURS.get(name, '#888888')}'>▬ {WAYS.get(name, name)} {r:.2f}</span>" for name, r in named]
+        parts += [f"<span style='color:{p.dim}'>⋯ {BEST} {self._ceiling:.2f}</span>"] if math.isfinite(self._ceiling) else []
+        lines = "  ".join(parts)
         curve = f"  <span style='color:{p.accent}'>● validation</span>" if self._epochs else ""
         self.score_title.setText(f"Mean r:{curve}  ◆ held-out fold<br>{lines or '&nbsp;'}")
 

@@ -61,7 +61,7 @@ class Session:
     """One dock's state; every field has an event of its name."""
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor(
-        equality_operators=dict.fromkeys(("loaded", "maps", "colours", "clusters", "sctransform", "outlines", "proposals"), operator.is_)
+        equality_operators=dict.fromkeys(("loaded", "maps", "reach", "colours", "clusters", "sctransform", "outlines", "proposals"), operator.is_)
     )
 
     loaded: Loaded | None = None
@@ -82,6 +82,8 @@ class Session:
     spot_percent: int = 100
     slide_percent: int = 100  #: opacity of the slide
     side_by_side: bool = False
+    reach: Any = None  #: how far each gene can be predicted, as of :class:`napari_deepspace._napari.reach.Reach`; None: not computed yet
+    show_anyway: bool = False  #: maps that are not better than every simple way are not greyed
     busy: str = ""  #: "" or what the one job does that changes the section: "loading", "checking"
     running: Path | None = None  #: the run that is followed while it trains; drawing and looking go on beside it
     run_dir: Path | None = None  #: the run whose predictions are shown
@@ -155,6 +157,20 @@ class Session:
         column = self.loaded.section.adata.var_names.get_indexer([self.gene])
         return normaliser.values(counts[:, None], self.loaded.totals, column)[:, 0], NORMALISATIONS[normaliser.kind]
 
+    def showable(self) -> tuple[Show, ...]:
+        """What can be painted of the gene."""
+        kept = self.kept()
+        counts = self.loaded is not None and bool(self.loaded.section.adata.n_vars)
+        predicted = self.maps is not None and self.gene in self.maps.genes
+        difference = counts and predicted and self.maps is not None and not self.maps.relative
+        shows: dict[Show, bool] = {"measured": counts, "predicted": predicted, "difference": difference}
+        return (*(show for show, possible in shows.items() if possible), *(self.ways(kept) if kept is not None else ()))
+
+    def ways(self, kept: SpotFilter) -> dict[str, np.ndarray]:
+        """What the simple ways predict of the gene, float32 (n_spots,) by name, where the model's prediction may be shown too."""
+        found = self.maps.ways_of(self.gene) if self.maps is not None else {}
+        return {way: np.where(kept.predictable, values, np.nan).astype(np.float32) for way, values in found.items()}
+
     def view(self, luts: dict[str, np.ndarray], show: Show | None = None) -> View | None:
         """What is painted now; ``show`` overrides the toggle. None without a section or a gene."""
         kept = self.kept()
@@ -176,6 +192,10 @@ class Session:
             model=self.maps.model if self.maps else "",
             live=bool(self.maps and self.maps.live),
             unit=unit,
+            ways=self.ways(kept),
+            doubt=self.maps.score_of(self.gene).doubt if self.maps else "",
+            grey=not self.show_anyway,
+            relative=self.maps.relative if self.maps and predicted is not None else "",
         )
         if self.paint == "removed":
             return removed_view(view, kept)

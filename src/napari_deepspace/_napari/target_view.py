@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,7 @@ class TargetView(QWidget):
         self._session.events.loaded.connect(self._section_changed)
         self._session.events.clusters.connect(self.refresh)
         self._session.events.filter.connect(self.refresh)
+        self._session.events.reach.connect(self._reach_known)
 
     def chosen(self) -> str:
         """The chosen kind, one of :data:`KINDS`."""
@@ -181,7 +183,7 @@ class TargetView(QWidget):
     def _section_changed(self) -> None:
         section = self._session.section
         names = [] if section is None else [str(name) for name in section.adata.var_names]
-        self.search.set_names(names)
+        self.search.set_names(names, () if section is None else section.adata.var.get("gene_ids", ()))
         known = set(names)
         self.numbers.blockSignals(True)
         self.numbers.clear()
@@ -240,8 +242,15 @@ class TargetView(QWidget):
             return ""
         columns = loaded.by_gene[:, loaded.section.adata.var_names.get_indexer(list(names))]
         share = np.asarray((columns[np.flatnonzero(kept.keep)] > 0).mean(axis=0)).ravel()
-        seldom = [f"{name} ({s:.0%})" for name, s in zip(names, share, strict=True) if s < least]
+        reach = self._session.reach
+        best = {name: reach.of(name)[1] if reach is not None else math.nan for name in names}
+        words = {name: f", at best r {r:.2f}" if math.isfinite(r) else "" for name, r in best.items()}
+        seldom = [f"{name} ({s:.0%}{words[name]})" for name, s in zip(names, share, strict=True) if s < least]
         return f" Seen in fewer than {least:.0%} of the spots, so there is little to learn from: {', '.join(seldom)}." if seldom else ""
+
+    def _reach_known(self, reach: Any) -> None:
+        self.search.set_remark(reach.words if reach is not None else lambda name: "")
+        self.refresh()
 
 
 def numbers_of(section: Section) -> list[str]:

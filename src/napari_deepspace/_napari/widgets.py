@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_deepspace.gene_names import GeneNames
 from napari_deepspace.glossary import term
 
 
@@ -135,18 +136,22 @@ class Collapsible(QWidget):
 
 
 class Segmented(QWidget):
-    """Buttons of which exactly one is down."""
+    """Buttons of which exactly one is down, ``per_row`` in a line."""
 
     changed = Signal(str)
 
-    def __init__(self, options: dict[str, str], tips: dict[str, str] | None = None):
+    def __init__(self, options: dict[str, str], tips: dict[str, str] | None = None, per_row: int = 8):
         super().__init__()
         self.buttons: dict[str, QPushButton] = {}
         self._group = QButtonGroup(self)
-        layout = QHBoxLayout(self)
+        layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(1)
-        for key, text in options.items():
+        for number, (key, text) in enumerate(options.items()):
+            if number % per_row == 0:
+                line = row()
+                line.setSpacing(1)
+                layout.addLayout(line)
             button = QPushButton(text)
             button.setCheckable(True)
             button.setObjectName("segment")
@@ -154,7 +159,7 @@ class Segmented(QWidget):
             button.clicked.connect(lambda _=False, key=key: self.changed.emit(key))
             self._group.addButton(button)
             self.buttons[key] = button
-            layout.addWidget(button, 1)
+            line.addWidget(button, 1)
         next(iter(self.buttons.values())).setChecked(True)
 
     def value(self) -> str:
@@ -165,37 +170,37 @@ class Segmented(QWidget):
 
 
 class _Names(QAbstractListModel):
-    """Names with a remark behind them; filtering is a scan of strings, milliseconds for 33,000."""
+    """Names with the reason they are offered for and a remark behind them; filtering takes milliseconds for 33,000."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.all: list[str] = []
-        self.folded: list[str] = []
-        self.remarks: dict[str, str] = {}
+        self.all = GeneNames(())
+        self.remark: Callable[[str], str] = lambda name: ""
         self.rows: list[str] = []
+        self.reasons: dict[str, str] = {}
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return len(self.rows)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> str | None:
-        if role != Qt.ItemDataRole.DisplayRole or not index.isValid():
+        if role not in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole) or not index.isValid():
             return None
         name = self.rows[index.row()]
-        remark = self.remarks.get(name, "")
-        return f"{name}    {remark}" if remark else name
+        return "    ".join(words for words in (self.reasons.get(name) or name, self.remark(name)) if words)
 
     def filter(self, text: str) -> None:
-        wanted = text.strip().upper()
-        hits = [name for name, folded in zip(self.all, self.folded, strict=True) if wanted in folded] if wanted else self.all
-        if wanted:
-            hits.sort(key=lambda name: (name.upper() != wanted, not name.upper().startswith(wanted)))
+        hits = self.all.find(text) if text.strip() else []
         self.beginResetModel()
-        self.rows = hits
+        self.rows = [match.name for match in hits] if text.strip() else self.all.names
+        self.reasons = {match.name: match.reason for match in hits if match.reason}
         self.endResetModel()
 
 
 class GeneSearch(QWidget):
-    """A search field over tens of thousands of names; Enter or a click picks one. ``quiet`` hides the list until something is typed."""
+    """A search field over tens of thousands of genes, by their names or a pathologist's; Enter or a click picks one.
+
+    ``quiet`` hides the list until something is typed.
+    """
 
     picked = Signal(str)
     unknown = Signal(str)
@@ -207,9 +212,11 @@ class GeneSearch(QWidget):
         self.field = QLineEdit()
         self.field.setPlaceholderText(placeholder)
         self.field.setClearButtonEnabled(True)
+        self.field.setToolTip(f"{term('gene')} Names of antibodies (HER2, Ki-67, PD-L1), older symbols and Ensembl ids are understood too.")
         self.list = QListView()
         self.list.setModel(self.model)
         self.list.setUniformItemSizes(True)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.list.setFixedHeight(height)
         self.list.setVisible(not quiet)
@@ -224,12 +231,17 @@ class GeneSearch(QWidget):
         self.list.activated.connect(lambda index: self._pick(self.model.rows[index.row()]))
         self.field.installEventFilter(self)
 
-    def set_names(self, names: Sequence[str], remarks: dict[str, str] | None = None) -> None:
-        """Offer ``names`` in this order; ``remarks`` stand behind a name."""
-        self.model.all = list(names)
-        self.model.folded = [name.upper() for name in names]
-        self.model.remarks = remarks or {}
+    def set_names(self, names: Sequence[str], gene_ids: Sequence[str] = ()) -> None:
+        """Offer ``names`` in this order; ``gene_ids`` are their Ensembl ids."""
+        self.model.all = GeneNames(names, gene_ids)
         self.model.filter(self.field.text())
+
+    def set_remark(self, remark: Callable[[str], str]) -> None:
+        """What stands behind a name, asked only for the rows in view."""
+        self.model.remark = remark
+        viewport = self.list.viewport()
+        if viewport is not None:
+            viewport.update()
 
     def show_current(self, name: str) -> None:
         """Mark ``name`` in the list, without picking it."""
@@ -324,12 +336,14 @@ class ColourBar(QWidget):
         layout.addLayout(row(self.low, 1, self.middle, 1, self.high))
         layout.addWidget(self.unit)
 
-    def set(self, title: str, unit: str, limits: tuple[float, float], lut: np.ndarray) -> None:
+    def set(self, title: str, unit: str, limits: tuple[float, float], lut: np.ndarray, relative: bool = False) -> None:
+        """``relative``: the ends are named low and high, since their values mean nothing."""
         self.title.setText(title)
         self.unit.setText(unit)
         low, high = limits
-        for widget, value in ((self.low, low), (self.middle, (low + high) / 2), (self.high, high)):
-            widget.setText(f"{value:.2f}")
+        ends = ("low", "", "high") if relative else tuple(f"{value:.2f}" for value in (low, (low + high) / 2, high))
+        for widget, words in zip((self.low, self.middle, self.high), ends, strict=True):
+            widget.setText(words)
         self.bar.set(lut)
 
 

@@ -9,9 +9,13 @@ import numpy as np
 from anndata import AnnData
 
 from napari_deepspace import results
-from napari_deepspace.analyse.metrics import auc, chance_r, classification, mean_r, pearson, rmse
+from napari_deepspace.analyse.ceiling import ceiling
+from napari_deepspace.analyse.metrics import auc, chance_r, classification, in_chunks, mean_r, pearson, rmse
+from napari_deepspace.analyse.panel import Panel, judge_panel
+from napari_deepspace.analyse.within import CLUSTERS, compartments_of
 from napari_deepspace.errors import ModelError
 from napari_deepspace.events import result_of
+from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.preprocess.filters import filter_spots, spot_table
 from napari_deepspace.section import Origin, Section, kinship, spot_fingerprints
 from napari_deepspace.settings import FilterSettings
@@ -19,40 +23,62 @@ from napari_deepspace.target import Target
 from napari_deepspace.target import measured as measured_values
 
 
-def evaluate(result: AnnData | Path | str, section: Section | None = None, patient: str | None = None, block: str | None = None) -> dict[str, Any]:
+def evaluate(
+    result: AnnData | Path | str,
+    section: Section | None = None,
+    compartments: str | Path | None = None,
+    patient: str | None = None,
+    block: str | None = None,
+) -> dict[str, Any]:
     """Compare predicted with measured at spots the model was not trained on.
 
     ``result`` is an AnnData or .h5ad of :mod:`napari_deepspace.results`; ``section`` gives the measurements where the result has none.
     Training, validation and guard spots are left out, also when the section has come back under another name, and so are spots that
     failed the filter. ``patient`` and ``block`` are those of the section, where neither it nor the result says so: they decide what is said of a
     section that was not trained on.
+    failed the filter. ``compartments`` (see :func:`within.compartments_of`) names what scores within compartments go by: ``clusters``, a GeoJSON file
+    of outlines, or a column of ``obs``; left out, the clusters that came with the section, if any.
 
     Returns a dict fit for JSON: the split, panel, normalisation, number of spots; per gene and as a mean: r over all spots put together,
     mean and SD of r over folds, RMSE, and r of each baseline at the same spots. An undefined r is None and counts as 0 in the mean.
-    For clusters the AUC of each against all others stands in place of r, and ``classification`` holds the rest.
+    For clusters the AUC of each against all others stands in place of r, and ``classification`` holds the rest. Intervals, differences, significance,
+    ceiling, Moran's I, scores within compartments and verdicts are described in docs/results-format.md.
 
     Raises
     ------
     ModelError
         The result holds no predictions or no measurements.
+    DataError, SettingsError
+        The compartments cannot be had.
     """
     adata = results.read_result(Path(result)) if isinstance(result, (str, Path)) else result
     results.require_result(adata, "The AnnData")
     about, target = adata.uns[results.UNS], results.target_of(adata)
     measured, seen_again = _measured(adata, section, target)
+    labels = _labels(adata, section, compartments)
     parts = adata.obs[results.SPLIT].astype(str).to_numpy()
     predicted = results.values_of(adata, results.PREDICTED)
     assert predicted is not None
     scored = np.isin(parts, ("test", "none")) & np.isfinite(measured).any(axis=1) & np.isfinite(predicted).any(axis=1) & ~seen_again
     n = int(scored.sum())
-    fold = adata.obs[results.FOLD].to_numpy()
-    shown = {target.score: predicted}
-    shown |= {name: values for name, slot in results.BASELINES.items() if (values := results.values_of(adata, slot)) is not None}
-    shown = {name: values for name, values in shown.items() if name == target.score or np.isfinite(values[scored]).any()}
+    fold = adata.obs[results.FOLD].to_numpy()[scored]
+    shown = {target.score: predicted[scored]}
+    shown |= {name: values[scored] for name, slot in results.BASELINES.items() if (values := results.values_of(adata, slot)) is not None}
+    shown = {name: values for name, values in shown.items() if name == target.score or np.isfinite(values).any()}
+    measured, predicted = measured[scored], shown[target.score]
     number, mean = (auc, _mean_auc) if target.kind == "clusters" else (pearson, mean_r)
-    score = {name: number(measured[scored], values[scored]) for name, values in shown.items()}
-    by_fold = [number(measured[scored & (fold == k)], predicted[scored & (fold == k)]) for k in np.unique(fold[scored & (fold >= 0)])]
-    error = rmse(measured[scored], predicted[scored])
+    score = {name: in_chunks(number, measured, values) for name, values in shown.items()}
+    by_fold = [in_chunks(number, measured[fold == k], predicted[fold == k]) for k in np.unique(fold[fold >= 0])]
+    error = in_chunks(rmse, measured, predicted)
+    top: dict[str, Any] = {}
+    more: list[dict[str, Any]] = []
+    if n:
+        ceilings, detected = _of_counts(adata, section, target, scored)
+        if target.kind == "clusters":
+            detected = (measured > 0.5).mean(axis=0)
+        centres_um = np.asarray(adata.obsm["spatial"], dtype=np.float64)[scored] * float(about["mpp"])
+        inner, name = (None, "") if labels is None else (labels[scored], str(compartments or CLUSTERS))
+        top, more = judge_panel(Panel(measured, shown, target.score, centres_um, ceilings, detected, inner, name), score)
     return {
         "research_use_only": True,
         "synthetic": bool(about.get("synthetic", False)),
@@ -71,9 +97,36 @@ def evaluate(result: AnnData | Path | str, section: Section | None = None, patie
         "chance_r": chance_r(n) if n else None,
         "mean": {name: mean(values) for name, values in score.items()} if n else {},
         "mean_over_folds": _over_folds([mean(values) for values in by_fold]),
-        "genes": {name: _one_output(k, n, score, by_fold, error) for k, name in enumerate(target.names)} if n else {},
-        **(_classified(target, measured[scored], predicted[scored]) if n and target.kind == "clusters" else {}),
+        **top,
+        "genes": {name: _one_output(k, n, score, by_fold, error) | more[k] for k, name in enumerate(target.names)} if n else {},
+        **(_classified(target, measured, predicted) if n and target.kind == "clusters" else {}),
     }
+
+
+def _labels(adata: AnnData, section: Section | None, compartments: str | Path | None) -> np.ndarray | None:
+    """The compartment of each spot of the result, object (n_spots,); None where none are asked for and no clusters came."""
+    wanted = compartments or CLUSTERS
+    table = adata
+    if section is not None and (wanted in section.adata.obs or (str(wanted) == CLUSTERS and given_clusters(adata) is None)):
+        table = section.adata
+    if compartments is None and given_clusters(table) is None:
+        return None
+    return np.asarray(compartments_of(table, wanted).reindex(adata.obs_names), dtype=object)
+
+
+def _of_counts(adata: AnnData, section: Section | None, target: Target, scored: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Ceiling and share of the scored spots that detect it, each (n_outputs,), from the section's counts or the result's own; None without counts."""
+    counts = adata if section is None else section.require_counts()
+    if counts.X is None or counts.n_vars == 0 or target.kind not in ("genes", "signatures"):
+        return None, None
+    row = counts.obs_names.get_indexer(adata.obs_names)[scored]
+    row = row[row >= 0]
+    detected = None
+    if target.kind == "genes" and len(row):
+        columns = counts.var_names.get_indexer(list(target.names))
+        seen = np.asarray((counts.X[row][:, columns] > 0).mean(axis=0)).ravel()
+        detected = np.where(columns >= 0, seen, np.nan)
+    return ceiling(counts, row, target), detected
 
 
 def _classified(target: Target, measured: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:

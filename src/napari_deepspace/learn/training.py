@@ -14,10 +14,12 @@ import numpy as np
 import torch
 
 from napari_deepspace.analyse.evaluate import evaluate
+from napari_deepspace.analyse.judge import add_verdicts
 from napari_deepspace.events import Event, Finished, FoldEnded, Noted, Resumed, Started
 from napari_deepspace.learn.checkpoint import Checkpoints
 from napari_deepspace.learn.cost import choose_micro_batch
 from napari_deepspace.learn.data import TrainingData, gather
+from napari_deepspace.learn.gene_notes import tell_of_genes
 from napari_deepspace.learn.linear import LinearModel, fit_logistic, fit_ridge, held_out_ridge
 from napari_deepspace.learn.model import Member, SeenSpots, TrainedModel, network_outputs
 from napari_deepspace.learn.neighbouring import blended, fit_blend
@@ -33,7 +35,6 @@ from napari_deepspace.run_list import rank_among
 from napari_deepspace.runs import METRICS, PREDICTIONS, SETTINGS, claim, safe_name, write_atomic, write_json
 from napari_deepspace.section import Section, section_fingerprint, spot_fingerprints
 from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings, dump_yaml
-from napari_deepspace.target import seldom_detected
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def _fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> G
                 yield Noted(
                     f"The seal of {section.library_id} was {section.seal_opened}: a score at its spots is no longer that of a sealed hold-out."
                 )
-        yield from _warn_of_seldom_detected(data, settings)
+        yield from tell_of_genes(data, settings)
     else:
         yield Resumed(at.fold, at.epoch, at.step, os.getpid())
     state = yield from run_state(data, settings, device, run_dir, micro_batch, checkpoints)
@@ -103,17 +104,6 @@ def _fingerprint(data: TrainingData, settings: RunSettings) -> str:
         digest.update(section.require_slide().fingerprint().encode())
     digest.update(data.split.parts.tobytes())
     return digest.hexdigest()
-
-
-def _warn_of_seldom_detected(data: TrainingData, settings: RunSettings) -> Generator[Event, None, None]:
-    """Named genes are never dropped; the user hears which of them are hardly there."""
-    if data.target.kind != "genes":
-        return
-    keep, least = [verdict.keep for verdict in data.filters], settings.gene_rule.min_detected
-    seldom = seldom_detected([section.adata for section in data.sections], keep, data.target.names, least)
-    if seldom:
-        found = ", ".join(f"{gene} ({share:.0%})" for gene, share in sorted(seldom.items(), key=lambda item: item[1]))
-        yield Noted(f"Detected in fewer than {least:.0%} of the spots: {found}. They are predicted as asked, but there is little to learn from.")
 
 
 def _fold(state: RunState, fold: int) -> Generator[Event, None, None]:
@@ -268,9 +258,10 @@ def _finish(state: RunState, model: TrainedModel, began: float) -> Generator[Eve
         columns |= {name: values[rows] for name, values in state.by_way.items() if np.isfinite(values[rows]).any()}
         adata = build_result(section, model, columns, spots, run=state.run_dir.name)
         file = f"{PREDICTIONS}/{number + 1}-{safe_name(section.library_id)}.h5ad"
+        scores[section.library_id] = evaluate(adata)
+        add_verdicts(adata, scores[section.library_id])
         write_result(adata, state.run_dir / file)
         files.append(file)
-        scores[section.library_id] = evaluate(adata)
     first = scores[data.sections[0].library_id]
     scored = scored_spots(data)
     overall = score(data.target, state.measured[scored], state.predicted[scored]) if scored.any() else float("nan")

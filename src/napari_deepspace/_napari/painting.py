@@ -1,0 +1,81 @@
+"""From the session to the slide: what the spots' colours are now, what the cursor points at, and the key that goes through the maps."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from napari_deepspace._napari import style
+from napari_deepspace._napari.canvas import Canvas
+from napari_deepspace._napari.look_panel import KEY, LookPanel
+from napari_deepspace._napari.session import Session
+from napari_deepspace.views import View, hover_text, next_shown, spot_notes
+
+
+class Painter:
+    """Paints what the session says on the canvas and tells the Look panel what it is."""
+
+    def __init__(self, session: Session, canvas: Canvas, look_panel: LookPanel):
+        self._session, self._canvas, self._look = session, canvas, look_panel
+        self.luts = style.luts()
+        self._painted: View | None = None  #: what the spots show now
+        self._notes: Any = ()
+
+    def paint(self) -> None:
+        """Paint what the session says, now."""
+        session = self._session
+        beside = session.side_by_side and session.paint == "gene" and session.maps is not None and session.gene in session.maps.genes
+        view = session.view(self.luts, "measured" if beside else None)
+        right = session.view(self.luts, "predicted") if beside else None
+        self._look.show_view(view, right)
+        self._canvas.set_side_by_side(beside)
+        kept = session.kept()
+        self._painted = right or view
+        if view is not None and kept is not None:
+            self._notes = spot_notes(session.maps, kept.reasons)
+            self._canvas.paint(view, self._notes, right)
+        self._canvas.set_spot_size(session.spot_percent)
+        self._canvas.set_slide_opacity(session.slide_percent)
+
+    def hover(self, position: tuple[float, ...]) -> None:
+        """Tell what is known of the spot at this place of the world (um)."""
+        index, section = self._canvas.spot_at(position), self._session.section
+        if index is None or section is None or self._painted is None:
+            self._look.show_hover("")
+            return
+        self._look.show_hover(hover_text(str(section.adata.obs_names[index]), self._painted, index, self._notes[index]))
+
+    def cycle(self) -> None:
+        """Show the next of measured, model, colour alone and neighbours alone, of those that there are."""
+        session = self._session
+        session.paint, session.side_by_side = "gene", False
+        session.show = next_shown(session.show, session.showable())
+
+
+def bind_viewer(viewer: Any, painter: Painter) -> Callable[[], None]:
+    """Follow the cursor and the key while the dock is open; what is returned undoes it. Holds the painter weakly: the viewer outlives the dock."""
+    here = weakref.ref(painter)
+
+    def hover(viewer: Any, event: Any) -> None:
+        found = here()
+        if found is not None:
+            found.hover(event.position)
+
+    def cycle(viewer: Any) -> None:
+        found = here()
+        if found is not None:
+            found.cycle()
+
+    viewer.mouse_move_callbacks.append(hover)
+    taken = KEY in {str(key) for key in viewer.keymap}
+    if not taken:
+        viewer.bind_key(KEY, cycle)
+
+    def release() -> None:
+        if hover in viewer.mouse_move_callbacks:
+            viewer.mouse_move_callbacks.remove(hover)
+        if not taken and cycle in viewer.keymap.values():
+            viewer.bind_key(KEY, None)
+
+    return release
