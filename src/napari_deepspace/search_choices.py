@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from napari_deepspace.search_results import Trial, best_trial, note, score_name, value_words
-from napari_deepspace.search_settings import EXAMPLE, Range, tried_values, value_at
+from napari_deepspace.search_settings import EXAMPLE, Range, value_at
 from napari_deepspace.settings import BACKBONES, NetworkSettings, RunSettings
 
 REQUEST = "request.yaml"
@@ -65,7 +65,7 @@ def choices(run: RunSettings) -> tuple[Choice, ...]:
         if key == "model.backbone" and not _weights_for_all(run):
             continue
         span = Range(**listed, steps=STEPS) if isinstance(listed, dict) else None
-        usual = tried_values(span or listed) or []
+        usual = [float(f"{value:.2g}") for value in span.values()] if span is not None else listed
         values = [*(BACKBONES if key == "model.backbone" else usual)]
         values += [now] if now not in values else []
         found.append(Choice(key, tuple(values if isinstance(now, (list, str)) else sorted(values)), tuple(usual), span.log if span else None))

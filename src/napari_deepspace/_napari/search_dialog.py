@@ -10,8 +10,20 @@ from typing import Any
 
 from qtpy.QtCore import Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QPixmap
-from qtpy.QtWidgets import QCheckBox, QDialog, QGridLayout, QHeaderView, QProgressBar, QPushButton, QScrollArea, QSpinBox, QTableView
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QDialog,
+    QGridLayout,
+    QHeaderView,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSpinBox,
+    QTableView,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_deepspace._napari.forms import Ticks
 from napari_deepspace._napari.run_view import in_words
@@ -68,9 +80,9 @@ class SearchDialog(QDialog):
         self.tabs = QTabWidget()
         self.tabs.addTab(self.table, "Trials")
         self.tabs.addTab(self.plots, "Plots")
-        self.result = label("", "parameter search", wrap=True)
-        self.result.setObjectName("result")
-        self.result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.words = label("", "parameter search", wrap=True)
+        self.words.setObjectName("result")
+        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.use, self.open_folder, self.leave = QPushButton("Use the best settings"), QPushButton("Open folder"), QPushButton("Close")
         self.use.setToolTip("Puts model, tile, filter and normalisation of the best trial into the dock. Target and split stay as they are.")
         self.leave.setToolTip("A search at work goes on; the button under Advanced opens this window again.")
@@ -95,7 +107,7 @@ class SearchDialog(QDialog):
         layout.addWidget(self.bar)
         layout.addWidget(self.doing)
         layout.addWidget(self.tabs, 1)
-        layout.addWidget(self.result)
+        layout.addWidget(self.words)
         layout.addLayout(row(self.use, self.open_folder, 1, label("Research use only.", "research use only", dim=True), self.leave))
         header = self.table.horizontalHeader()
         if header is not None:
@@ -106,7 +118,8 @@ class SearchDialog(QDialog):
 
     def _connect(self) -> None:
         for button, signal in (
-            (self.start, self.start_requested), (self.stop, self.stop_requested), (self.resume, self.resume_requested), (self.use, self.use_requested),
+            (self.start, self.start_requested), (self.stop, self.stop_requested),
+            (self.resume, self.resume_requested), (self.use, self.use_requested),
         ):  # fmt: skip
             button.clicked.connect(lambda _=False, signal=signal: signal.emit())
         self.leave.clicked.connect(self.close)
@@ -191,8 +204,8 @@ class SearchDialog(QDialog):
         self.model = FrameModel(trials_in_words(trials))
         self.table.setModel(self.model)
         self.table.scrollToBottom()
-        self.result.setText("<br>".join(result_words(summary(trials))))
-        self.result.setVisible(bool(trials))
+        self.words.setText("<br>".join(result_words(summary(trials))))
+        self.words.setVisible(bool(trials))
         self.plots.show_file(self.folder / PLOTS[0] if self.folder is not None else None)
         self.use.setEnabled(self.folder is not None and (self.folder / BEST).exists())
         self.open_folder.setEnabled(self.folder is not None)
