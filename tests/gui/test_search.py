@@ -7,7 +7,6 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from shapely.geometry import box
-from window_tools import painted
 
 from napari_deepspace._napari.search_dialog import cost_words
 from napari_deepspace.outlines import EXCLUDE, Outline
@@ -30,6 +29,7 @@ def asked(opened, qtbot):
     session.outlines = (Outline(box(0, 0, x * 0.7, y * 2), EXCLUDE),)
     panel.search_button.parentWidget().parentWidget().set_open(True)
     opened.show_part(panel.search_button)
+    qtbot.waitUntil(lambda: not panel.search_button.visibleRegion().isEmpty() and panel.search_button.isEnabled(), timeout=10_000)
     click(panel.search_button)
     dialog = opened.searches.dialog
     qtbot.waitUntil(dialog.isVisible, timeout=5000)
@@ -84,9 +84,8 @@ def test_the_dialog_offers_what_applies_and_says_what_it_costs(asked, opened):
 def test_a_search_is_started_followed_and_its_best_settings_taken_over(asked, opened, qtbot):
     """Each trial comes into the table as it ends; a run that is started meanwhile waits; the best settings go into the panels, the split stays."""
     panel, searches = opened.train_panel, opened.searches
-    tick(asked, extra_percent=[0, 50, 100])
+    tick(asked, extra_percent=[0, 50])
     seen = []
-    asked.model.modelReset.connect(lambda: None)
     click(asked.start)
     assert searches.child is not None
     assert panel.search_button.isEnabled(), "the button leads to the search that works"
@@ -94,19 +93,19 @@ def test_a_search_is_started_followed_and_its_best_settings_taken_over(asked, op
     assert not asked.start.isEnabled()
 
     def ended():
-        seen.append(len(asked.model.frame))
+        seen.append(asked.model.frame["state"].tolist().count("finished") if len(asked.model.frame) else 0)
         return opened.session.running is None
 
     qtbot.waitUntil(ended, timeout=120_000)
-    assert {1, 2, 3} <= set(seen), "trials arrive one by one"
+    assert {1, 2} <= set(seen), "trials arrive one by one"
     trials = read_trials(searches.shown.folder)
-    assert [trial.state for trial in trials] == ["finished"] * 3, [trial.message for trial in trials]
+    assert [trial.state for trial in trials] == ["finished"] * 2, [trial.message for trial in trials]
     frame = asked.model.frame
-    assert frame["tile size"].tolist() == ["0 %", "50 %", "100 %"]
+    assert frame["tile size"].tolist() == ["0 %", "50 %"]
     assert frame["validation r"].tolist() == [f"{trial.score:.3f}" for trial in trials]
     best = summary(trials)["best"]
     assert [name for name in frame.index if "★" in name] == [f"{best} ★"]
-    for words in ("SYNTHETIC", f"Best of 3 trials: trial {best}", "too high by having been chosen"):
+    for words in ("SYNTHETIC", f"Best of 2 trials: trial {best}", "too high by having been chosen"):
         assert words in asked.words.text()
         assert words in panel.run.result.text()
     asked.tabs.setCurrentWidget(asked.plots)
@@ -127,7 +126,7 @@ def test_a_search_is_started_followed_and_its_best_settings_taken_over(asked, op
 def test_stop_leaves_no_process_and_resume_goes_on(asked, opened, qtbot):
     """Stop ends the process within two seconds and keeps finished trials; Resume goes on in the same folder, trains none twice, and ends the search."""
     searches = opened.searches
-    tick(asked, extra_percent=[0, 50, 100])
+    tick(asked, extra_percent=[0, 50])
     click(asked.start)
     qtbot.waitUntil(lambda: searches.shown.done >= 1, timeout=120_000)
     processes = children_of(psutil.Process(searches.child.process.pid))
@@ -137,7 +136,7 @@ def test_stop_leaves_no_process_and_resume_goes_on(asked, opened, qtbot):
     qtbot.waitUntil(lambda: opened.session.running is None, timeout=5000)
     done = {trial.number: (folder / f"trial-{trial.number:04d}" / "metrics.json").stat().st_mtime_ns for trial in read_trials(folder)[:1]}
     assert asked.resume.isEnabled()
-    assert "of 3 trials are done" in asked.doing.text()
+    assert "of 2 trials are done" in asked.doing.text()
     assert not opened.messages[-1].startswith("A fault")
     click(asked.leave)
     searches.shown = searches.dialog = None  # as in a window that is opened anew
@@ -147,7 +146,7 @@ def test_stop_leaves_no_process_and_resume_goes_on(asked, opened, qtbot):
     click(again.resume)
     assert searches.shown.folder == folder
     qtbot.waitUntil(lambda: opened.session.running is None, timeout=120_000)
-    assert [trial.state for trial in read_trials(folder)] == ["finished"] * 3
+    assert [trial.state for trial in read_trials(folder)] == ["finished"] * 2
     assert {number: (folder / f"trial-{number:04d}" / "metrics.json").stat().st_mtime_ns for number in done} == done
     assert not again.resume.isEnabled()
 
@@ -160,7 +159,8 @@ def test_one_job_at_a_time(asked, opened, qtbot):
     assert "a run is training" in panel.search_why.text()
     assert "A run is training" in asked.count.text()
     assert not asked.start.isEnabled()
-    qtbot.waitUntil(lambda: opened.session.running is None, timeout=120_000)
+    click(panel.stop)
+    qtbot.waitUntil(lambda: opened.session.running is None, timeout=10_000)
     assert panel.search_button.isEnabled()
     assert panel.search_why.text() == ""
     tick(asked, extra_percent=[0])
@@ -168,12 +168,13 @@ def test_one_job_at_a_time(asked, opened, qtbot):
     search = opened.session.running
     click(panel.start)
     assert "number 1 in the queue" in opened.status.text()
-    qtbot.waitUntil(lambda: opened.session.running not in (search, None), timeout=120_000)
-    assert len(read_trials(search)) == 1
-    qtbot.waitUntil(lambda: opened.session.running is None, timeout=120_000)
-    qtbot.waitUntil(lambda: painted(opened), timeout=10_000)
+    click(panel.stop)
+    qtbot.waitUntil(lambda: opened.session.running not in (search, None), timeout=10_000)
+    click(panel.stop)
+    qtbot.waitUntil(lambda: opened.session.running is None, timeout=10_000)
 
 
+@pytest.mark.acceptance  # half a minute and more
 def test_closing_the_window_ends_or_keeps_the_search(asked, opened, qtbot):
     """A kept search outlives the dock and is followed again; one that is stopped leaves no process."""
     searches = opened.searches

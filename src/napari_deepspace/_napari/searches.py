@@ -68,7 +68,8 @@ class Searches(QObject):
         self._palette = style.palette()
         self._trial = ""  #: which one works, in words
         panel.search_requested.connect(self.open)
-        panel.changed.connect(self._offer)
+        for signal in (panel.changed, panel.costs_shown):
+            signal.connect(self._offer)
         for signal in (session.events.running, session.events.loaded, session.events.busy):
             signal.connect(self._offer)
 

@@ -43,6 +43,7 @@ class TrainPanel(Collapsible):
     resume_offered = Signal(Path)
     offer_declined = Signal(Path)
     changed = Signal()
+    costs_shown = Signal()
     message = Signal(str)
 
     def __init__(self, session: Session):
@@ -209,6 +210,7 @@ class TrainPanel(Collapsible):
         words = [choice["words"] for choice in costs.get("choices", ())]
         self.say_cost("Cost on this computer<br>" + "<br>".join(f"• {word}" for word in words))
         self.show_device(str(costs.get("device", "")), str(costs.get("device_reason", "")))
+        self.costs_shown.emit()
 
     def say_cost(self, text: str) -> None:
         self.cost.setText(text)
