@@ -124,7 +124,7 @@ def test_a_search_is_started_followed_and_its_best_settings_taken_over(asked, op
 
 
 def test_stop_leaves_no_process_and_resume_goes_on(asked, opened, qtbot):
-    """Stop ends the process within two seconds and keeps finished trials; Resume goes on in the same folder, trains none twice, and ends the search."""
+    """Stop ends the process within two seconds and keeps finished trials; Resume goes on in its folder and trains none twice."""
     searches = opened.searches
     tick(asked, extra_percent=[0, 50])
     click(asked.start)
@@ -142,7 +142,7 @@ def test_stop_leaves_no_process_and_resume_goes_on(asked, opened, qtbot):
     searches.shown = searches.dialog = None  # as in a window that is opened anew
     searches.open()
     again = searches.dialog
-    qtbot.waitUntil(lambda: again.resume.isEnabled(), timeout=5000)
+    qtbot.waitUntil(again.resume.isEnabled, timeout=5000)
     click(again.resume)
     assert searches.shown.folder == folder
     qtbot.waitUntil(lambda: opened.session.running is None, timeout=120_000)

@@ -224,7 +224,7 @@ def cost_words(number: int, seconds: float) -> str:
 
 
 class _Picture(QScrollArea):
-    """A picture as wide as its place."""
+    """A picture as large as its place allows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -246,5 +246,5 @@ class _Picture(QScrollArea):
         if self._pixmap.isNull():
             self.picture.setText("The plots come with the first finished trial.")
             return
-        width = min(self.width() - 24, self._pixmap.width())
-        self.picture.setPixmap(self._pixmap.scaledToWidth(max(width, 50), Qt.TransformationMode.SmoothTransformation))
+        room = self.maximumViewportSize().boundedTo(self._pixmap.size())
+        self.picture.setPixmap(self._pixmap.scaled(room, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation))
