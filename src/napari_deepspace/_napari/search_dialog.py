@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt, QUrl, Signal
+from qtpy.QtCore import QSize, Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -246,5 +246,5 @@ class _Picture(QScrollArea):
         if self._pixmap.isNull():
             self.picture.setText("The plots come with the first finished trial.")
             return
-        room = self.maximumViewportSize().boundedTo(self._pixmap.size())
+        room = (self.maximumViewportSize() - QSize(8, 8)).boundedTo(self._pixmap.size())
         self.picture.setPixmap(self._pixmap.scaled(room, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation))
