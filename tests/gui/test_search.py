@@ -123,8 +123,24 @@ def test_a_search_is_started_followed_and_its_best_settings_taken_over(asked, op
     assert settings.split == SplitSettings(kind="random", folds=2)
 
 
-def test_stop_leaves_no_process_and_resume_goes_on(asked, opened, qtbot):
-    """Stop ends the process within two seconds and keeps finished trials; Resume goes on in its folder and trains none twice."""
+def test_stop_leaves_no_process(asked, opened, qtbot):
+    """Stop, while a trial works, ends every process of the search within two seconds; the search can be resumed."""
+    searches = opened.searches
+    tick(asked, extra_percent=[0, 50])
+    click(asked.start)
+    qtbot.waitUntil(lambda: asked.doing.text().startswith("Trial 1 of 2"), timeout=120_000)
+    processes = children_of(psutil.Process(searches.child.process.pid))
+    click(asked.stop)
+    qtbot.waitUntil(lambda: not any(lives(process) for process in processes), timeout=2500)
+    qtbot.waitUntil(lambda: opened.session.running is None, timeout=5000)
+    assert asked.resume.isEnabled()
+    assert "0 of 2 trials are done" in asked.doing.text()
+    assert "was stopped" in opened.train_panel.run.doing.text()
+
+
+@pytest.mark.acceptance  # half a minute and more
+def test_stop_keeps_trials_and_resume_goes_on(asked, opened, qtbot):
+    """Stop keeps finished trials; Resume goes on in its folder and trains none twice."""
     searches = opened.searches
     tick(asked, extra_percent=[0, 50])
     click(asked.start)
