@@ -98,6 +98,8 @@ class FrameModel(QAbstractTableModel):
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         names = self.frame.columns if orientation == Qt.Orientation.Horizontal else self.frame.index
+        if section >= len(names):  # a header asks for those of the table before
+            return None
         return str(names[section]) if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole) else None
 
 

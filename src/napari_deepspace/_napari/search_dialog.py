@@ -43,8 +43,6 @@ TIPS = {
     "grid": "Every combination of the ticked values, or as many of them as you say.",
     "optuna": "Each trial is tried where the trials before it point to; of learning rate and weight decay anything between the ticked ends.",
 }
-NO_OPTUNA = 'Optuna is not installed: pip install "napari-deepspace[search]", then open napari again.'
-OPTUNA_TRIALS = 20
 
 
 class SearchDialog(QDialog):
@@ -88,7 +86,7 @@ class SearchDialog(QDialog):
         self.leave.setToolTip("A search at work goes on; the button under Advanced opens this window again.")
         if importlib.util.find_spec("optuna") is None:
             self.method.buttons["optuna"].setEnabled(False)
-            self.method.buttons["optuna"].setToolTip(NO_OPTUNA)
+            self.method.buttons["optuna"].setToolTip('Not installed: pip install "napari-deepspace[search]", then open napari again.')
         self._build()
         self._connect()
         self.show_work("", None)
@@ -159,7 +157,7 @@ class SearchDialog(QDialog):
 
     def _method_chosen(self, key: str) -> None:
         self.trials.setMinimum(1 if key == "optuna" else 0)
-        self.trials.setValue(OPTUNA_TRIALS if key == "optuna" else 0)
+        self.trials.setValue(20 if key == "optuna" else 0)
         self._refresh()
 
     def asked(self, run: RunSettings) -> SearchSettings:
@@ -201,8 +199,9 @@ class SearchDialog(QDialog):
 
     def show_trials(self, trials: Sequence[Trial]) -> None:
         """The trials so far, what came out, and the plots."""
-        self.model = FrameModel(trials_in_words(trials))
-        self.table.setModel(self.model)
+        model = FrameModel(trials_in_words(trials))
+        self.table.setModel(model)
+        self.model = model  # the one before has to live until then
         self.table.scrollToBottom()
         self.words.setText("<br>".join(result_words(summary(trials))))
         self.words.setVisible(bool(trials))
