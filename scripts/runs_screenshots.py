@@ -1,4 +1,7 @@
-"""Screenshots of the train panel at work, the queue and the list of runs, on the SYNTHETIC section: python scripts/runs_screenshots.py OUTPUT_DIR."""
+"""Screenshots of the train panel at work, the queue, the list of runs and the parameter search, on the SYNTHETIC section.
+
+python scripts/runs_screenshots.py OUTPUT_DIR
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,31 @@ def main(output: Path) -> None:
     panel.target.choose("signatures")
     dock.show_part(panel)
     shot("runs-target")
+    panel.target.choose("genes")
+    search_shots(viewer, dock, output, settle)
     viewer.close()
+
+
+def search_shots(viewer, dock, output: Path, settle) -> None:
+    """The dialog of the parameter search at work and, in the light theme, at its end."""
+    panel, searches = dock.train_panel, dock.searches
+    panel.target.chips.set_names(["SPARC", "FN1", "COL1A1"])
+    panel.choose("quick")
+    searches.open()
+    dialog = searches.dialog
+    dialog.rows["filter.white_percentile"][0].setChecked(True)
+    dialog.rows["filter.white_percentile"][1].set_value(["80", "off"])
+    dialog.start.click()
+    wait(lambda: searches.shown.done > 2)
+    settle()
+    dialog.grab().save(str(output / "search-dialog.png"))
+    wait(lambda: searches.child is None)
+    dialog.tabs.setCurrentWidget(dialog.plots)
+    viewer.theme = "light"
+    settle()
+    dialog.grab().save(str(output / "search-dialog-light.png"))
+    viewer.theme = "dark"
+    dialog.close()
 
 
 if __name__ == "__main__":

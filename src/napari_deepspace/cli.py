@@ -127,7 +127,7 @@ def search(
 ) -> None:
     """Try many settings, each in a run of its own, and choose by the validation parts; leaves a table, plots and the best settings."""
     from napari_deepspace.search import run_search, write_example
-    from napari_deepspace.search_results import BEST, in_words, read_trials, summary, table
+    from napari_deepspace.search_results import BEST, in_words, read_trials, score_name, summary, table
     from napari_deepspace.search_settings import load_search
 
     if init:
@@ -138,7 +138,8 @@ def search(
     folder = run_search(settings, trials, out, search_yaml.resolve().parent / "searches", resume, events, background)
     if not events:
         done = read_trials(folder)
-        print(table(done).drop(columns="split").sort_values("validation_r", ascending=False).to_string(index=False, na_rep="-"))
+        by_score = table(done).drop(columns="split").sort_values(f"validation_{score_name(done)}", ascending=False)
+        print(by_score.to_string(index=False, na_rep="-"))
         for line in in_words(summary(done)):
             print(line)
         print(f"Its settings: {folder / BEST}. Research use only.")

@@ -140,12 +140,13 @@ class TrialEnded(Event):
     trials: int
     overrides: dict[str, Any]  #: what this trial changes, in the notation of --set
     state: str  #: "finished" or "failed"
-    score: float  #: mean validation r over the folds, NaN where it failed
+    score: float  #: mean over the folds on their validation parts, NaN where it failed
     best: int  #: number of the best trial so far, 0 where none is finished
     best_score: float
     of: int
     seconds: float
     message: str = ""  #: why it failed
+    score_name: str = "r"  #: what the scores are, as :attr:`Started.score`
 
 
 @dataclass(frozen=True)

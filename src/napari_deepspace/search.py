@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from napari_deepspace.awake import kept_awake
 from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, SettingsError, TrainingError
 from napari_deepspace.events import BatchEnded, EpochEnded, Event, Failed, Finished, FoldEnded, Noted, Progress, Started, TrialEnded
 from napari_deepspace.runs import CHECKPOINT, METRICS, MODEL, EventLog, claim, new_run_dir, read_events, running_pid, write_atomic
@@ -26,7 +27,6 @@ from napari_deepspace.search_results import (
     BEST,
     FAILED,
     FINISHED,
-    TRIALS,
     Trial,
     best_trial,
     finished,
@@ -37,7 +37,7 @@ from napari_deepspace.search_results import (
     table,
     write_trials,
 )  # fmt: skip
-from napari_deepspace.search_settings import SearchSettings, number_of_trials, propose, tried_values, with_overrides
+from napari_deepspace.search_settings import SearchSettings, number_of_trials, propose, search_values, tried_values, with_overrides
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NetworkSettings, RunSettings, dump_yaml
 
@@ -121,7 +121,7 @@ def _claimed(folder: Path, settings: RunSettings, search: SearchSettings) -> Run
     if pid is not None and pid != os.getpid():
         raise DataError(f"Process {pid} works on the search in {folder}. Wait for its end, or stop it first.")
     path = folder / SEARCH
-    values: dict[str, Any] = {"run": yaml.safe_load(dump_yaml(settings)), **search.model_dump(mode="json")}
+    values = search_values(settings, search)
     values["run"]["threads"] = settings.threads or os.cpu_count() or 1
     if path.exists():
         try:
@@ -190,11 +190,11 @@ def _result(trial: Trial, run_dir: Path) -> Trial:
     """The trial with the scores of its folds, as its run's events tell them; what was told again after a checkpoint counts."""
     validation: dict[int, float] = {}
     test: dict[int, float] = {}
-    split = ""
+    split, score_name = "", "r"
     for event in read_events(run_dir):
         match event:
             case Started():
-                split = event.split
+                split, score_name = event.split, event.score
             case EpochEnded(best=True):
                 validation[event.fold] = event.validation_r
             case FoldEnded():
@@ -208,7 +208,7 @@ def _result(trial: Trial, run_dir: Path) -> Trial:
     folds = sorted(test)
     return dataclasses.replace(
         trial, state=FINISHED, score=score, validation_r=tuple(validation[fold] for fold in folds), r=tuple(test[fold] for fold in folds),
-        n=metrics["n_spots"], split=split, synthetic=metrics["synthetic"],
+        n=metrics["n_spots"], split=split, synthetic=metrics["synthetic"], score_name=score_name,
     )  # fmt: skip
 
 
@@ -227,7 +227,7 @@ def _written(folder: Path, settings: RunSettings, search: SearchSettings, trials
     write_trials(folder, trials)
     return TrialEnded(
         trial.number, total, trial.overrides, trial.state, trial.score, best.number if best else 0, best.score if best else math.nan,
-        len(finished(trials)), trial.seconds, trial.message,
+        len(finished(trials)), trial.seconds, trial.message, trial.score_name,
     )  # fmt: skip
 
 
@@ -245,7 +245,7 @@ def run_search(
 
     if background:
         settings = in_background(settings)
-    if resume and (out is None or not (out / TRIALS).exists()):
+    if resume and (out is None or not (out / SEARCH).exists()):
         raise DataError(f"{out or 'No folder'} holds no search to resume. Name its folder with --out.")
     if not resume and out is not None and (out / SEARCH).exists():
         raise DataError(f"{out} holds a search already and was left as it is. Add --resume to go on with it, or give another --out.")
@@ -256,7 +256,8 @@ def run_search(
         sections = yield from read_sections(settings)
         return (yield from search(sections, settings, trials, folder))
 
-    run_logged(events(), folder, print_events)
+    with kept_awake():
+        run_logged(events(), folder, print_events)
     return folder
 
 

@@ -36,6 +36,7 @@ class Trial:
     same_as: int = 0  #: the trial whose result this is, where the same settings came up again
     starts: int = 1  #: how often its training was begun
     synthetic: bool = False
+    score_name: str = "r"  #: what score, validation_r and r are: "r", or "AUC" of clusters
 
 
 def write_trials(folder: Path, trials: Sequence[Trial]) -> None:
@@ -63,14 +64,24 @@ def _from_plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(trials: Sequence[Trial]) -> pd.DataFrame:
-    """One row a trial: its number, state, score (mean validation r), n, split, seconds, the changed settings, and a word where it failed."""
-    rows = []
+    """One row a trial: its number, state, score (``validation_r``, of clusters ``validation_AUC``), n, split, seconds, the changed settings, and a
+    word where it failed."""
+    rows, score = [], f"validation_{score_name(trials)}"
     for trial in trials:
         changes = {key: value if isinstance(value, (int, float, str)) else json.dumps(value) for key, value in trial.overrides.items()}
-        facts = {"trial": trial.number, "state": trial.state, "validation_r": trial.score, **changes, "n": trial.n, "split": trial.split}
-        message = f"same settings as trial {trial.same_as}" if trial.same_as else trial.message
-        rows.append(facts | {"seconds": round(trial.seconds, 1), "message": message})
+        facts = {"trial": trial.number, "state": trial.state, score: trial.score, **changes, "n": trial.n, "split": trial.split}
+        rows.append(facts | {"seconds": round(trial.seconds, 1), "message": note(trial)})
     return pd.DataFrame(rows)
+
+
+def note(trial: Trial) -> str:
+    """Why a trial failed, or whose result it has."""
+    return f"same settings as trial {trial.same_as}" if trial.same_as else trial.message
+
+
+def score_name(trials: Sequence[Trial]) -> str:
+    """What the scores are: "r", or "AUC" of clusters; all trials learn the same target."""
+    return next((trial.score_name for trial in trials if trial.state == FINISHED), "r")
 
 
 def finished(trials: Sequence[Trial]) -> list[Trial]:
@@ -79,7 +90,7 @@ def finished(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """The trial of the highest mean validation r, the first among equals."""
+    """The trial of the highest mean validation score, the first among equals."""
     return max(finished(trials), key=lambda trial: trial.score, default=None)
 
 
@@ -103,7 +114,7 @@ def summary(trials: Sequence[Trial]) -> dict[str, Any]:
         return facts
     return facts | {
         "best": best.number, "overrides": best.overrides, "validation_r": best.score, "held_out_r": held_out_r(trials), "n": best.n,
-        "n_of_all": sorted({trial.n for trial in finished(trials)}), "split": best.split, "synthetic": best.synthetic,
+        "n_of_all": sorted({trial.n for trial in finished(trials)}), "split": best.split, "synthetic": best.synthetic, "score": best.score_name,
     }  # fmt: skip
 
 
@@ -112,14 +123,14 @@ def in_words(facts: dict[str, Any]) -> list[str]:
     failed = f"; {facts['failed']} failed" if facts["failed"] else ""
     if "best" not in facts:
         return [f"No trial is finished{failed}."]
-    of = facts["trials"]
+    of, score = facts["trials"], facts["score"]
     lines = [
-        f"{'SYNTHETIC data. ' if facts['synthetic'] else ''}Best of {of} trials{failed}: trial {facts['best']}, mean validation r "
+        f"{'SYNTHETIC data. ' if facts['synthetic'] else ''}Best of {of} trials{failed}: trial {facts['best']}, mean validation {score} "
         f"{facts['validation_r']:.3f}; the best of many is too high by having been chosen."
     ]
     if np.isfinite(facts["held_out_r"]):
         lines.append(
-            f"Choosing in each fold by its own validation part gives r {facts['held_out_r']:.3f} on the fold's test part, which had no say "
+            f"Choosing in each fold by its own validation part gives {score} {facts['held_out_r']:.3f} on the fold's test part, which had no say "
             f"({facts['split']})."
         )
     else:
@@ -133,7 +144,7 @@ def in_words(facts: dict[str, Any]) -> list[str]:
 
 
 def plot(trials: Sequence[Trial], folder: Path) -> None:
-    """Draw the mean validation r against each searched setting, a panel a setting, into ``search.png`` and ``search.svg``."""
+    """Draw the mean validation score against each searched setting, a panel a setting, into ``search.png`` and ``search.svg``."""
     from matplotlib.figure import Figure  # no pyplot: nothing here may choose or touch a window's backend
 
     done, best = finished(trials), best_trial(trials)
@@ -174,7 +185,7 @@ def _panel(axes: Any, key: str, done: Sequence[Trial], best: Trial) -> None:
         boxed = {place: group for place, group in groups.items() if len(group) >= 3}
         if boxed:
             axes.boxplot(list(boxed.values()), positions=list(boxed), widths=0.5, showfliers=False, medianprops={"color": "black"})
-        axes.set_xticks(list(at.values()), [_label(value) for value in labels.values()], fontsize=8)
+        axes.set_xticks(list(at.values()), [value_words(value) for value in labels.values()], fontsize=8)
         if not numbers:
             axes.tick_params(axis="x", rotation=20)
         axes.set_xlim(-0.6, len(at) - 0.4)
@@ -183,12 +194,13 @@ def _panel(axes: Any, key: str, done: Sequence[Trial], best: Trial) -> None:
     here = done.index(best)
     axes.plot(places[here], scores[here], "*", ms=13, color="#d55e00", mec="white", zorder=5)
     axes.set_xlabel(key, fontsize=9)
-    axes.set_ylabel("mean validation r", fontsize=9)
+    axes.set_ylabel(f"mean validation {best.score_name}", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(axis="y", alpha=0.25)
 
 
-def _label(value: Any) -> str:
+def value_words(value: Any) -> str:
+    """One value of a searched setting, for people."""
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, dict):

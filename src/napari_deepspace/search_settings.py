@@ -131,7 +131,7 @@ def _checked(run: RunSettings, key: str, values: list[Any] | Range) -> list[Any]
         for value in (values.low, values.high, *(values.values() if values.steps else ())):
             with_overrides(run, {key: value})
         return values
-    plain = [_value_at(with_overrides(run, {key: value}), key) for value in values]
+    plain = [value_at(with_overrides(run, {key: value}), key) for value in values]
     return [value for number, value in enumerate(plain) if value not in plain[:number]]
 
 
@@ -146,11 +146,17 @@ def with_overrides(run: RunSettings, overrides: dict[str, Any]) -> RunSettings:
     return run_settings(values, "; ".join(f"{key} = {json.dumps(value)}" for key, value in overrides.items()))
 
 
-def _value_at(run: RunSettings, key: str) -> Any:
+def value_at(run: RunSettings, key: str) -> Any:
+    """The setting ``key`` (``model.learning_rate``) of ``run``, as JSON has it; raises KeyError where the run has no such setting."""
     at: Any = run.model_dump(mode="json")
     for part in key.split("."):
         at = at[int(part)] if isinstance(at, list) else at[part]
     return at
+
+
+def search_values(run: RunSettings, search: SearchSettings) -> dict[str, Any]:
+    """Both as plain values, of which SEARCH.yaml is made; :func:`load_search` reads them."""
+    return {"run": run.model_dump(mode="json"), **search.model_dump(mode="json")}
 
 
 def tried_values(values: list[Any] | Range) -> list[Any] | None:

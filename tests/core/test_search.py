@@ -18,6 +18,7 @@ from napari_deepspace.errors import DataError, SettingsError, TrainingError
 from napari_deepspace.events import EpochEnded, Finished, FoldEnded, TrialEnded
 from napari_deepspace.runs import read_events
 from napari_deepspace.search import search
+from napari_deepspace.search_choices import choices, space_of, trials_in_words
 from napari_deepspace.search_results import Trial, best_trial, held_out_r, in_words, plot, read_trials, summary, table, write_trials
 from napari_deepspace.search_settings import EXAMPLE, SearchSettings, load_search, number_of_trials, propose, search_settings, with_overrides
 from napari_deepspace.settings import load_run_settings, run_settings
@@ -159,6 +160,35 @@ def test_the_score_of_choosing_comes_from_parts_that_had_no_say():
     assert best_trial([first, second]) is first
     whole = dataclasses.replace(first, r=(float("nan"),), validation_r=(0.6,))
     assert "another section" in in_words(summary([whole]))[1]
+
+
+def test_scores_of_clusters_are_called_by_their_name():
+    """Words, table and the window's table say AUC where the trials learned clusters, and r elsewhere."""
+    trial = Trial(1, {"tile.extra_percent": 50.0}, "finished", 0.8, (0.8,), (0.7,), 10, score_name="AUC")
+    words = " ".join(in_words(summary([trial])))
+    assert "mean validation AUC 0.800" in words
+    assert "gives AUC 0.700" in words
+    assert "validation_AUC" in table([trial])
+    shown = trials_in_words([trial, Trial(2, {"tile.extra_percent": 0.0}, "failed", message="no")])
+    assert shown.columns.tolist() == ["validation AUC", "tile size", "state", "spots", "note"]
+    assert shown.index.tolist() == ["1 ★", "2"]
+    assert "validation r" in trials_in_words([dataclasses.replace(trial, score_name="r")])
+
+
+def test_what_is_offered_applies_to_the_model():
+    """Quick varies tile size and white threshold; a network all of the paper's search, its own values among the usual ones, one file of weights
+    no other backbone; everything offered is valid in a search."""
+    quick = settings_for("somewhere")
+    assert [choice.key for choice in choices(quick)] == ["tile.extra_percent", "filter.white_percentile"]
+    network = settings_for("somewhere", model={"kind": "network", "learning_rate": 0.002})
+    offered = choices(network)
+    assert len(offered) == 6
+    assert 0.002 in next(choice for choice in offered if choice.key == "model.learning_rate").values
+    for method, trials in (("grid", None), ("optuna", 3)):
+        space = space_of(offered, {choice.key: choice.values for choice in offered}, method)
+        search_settings({"space": space, "method": method, "trials": trials}, network)
+    own = settings_for("somewhere", model={"kind": "network", "weights": "mine.safetensors"})
+    assert "model.backbone" not in [choice.key for choice in choices(own)]
 
 
 def test_the_same_settings_are_not_trained_twice(small, phantom_dir, tmp_path):

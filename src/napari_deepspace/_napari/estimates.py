@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import tempfile
 import weakref
@@ -55,6 +56,18 @@ class Estimates(QObject):
             self.child.stop()
             self.child = None
             self._panel.say_cost("")
+
+    def seconds(self) -> float:
+        """What the run would take as it is set; NaN while that is not known."""
+        opened = self._opened()
+        try:
+            costs = self._known.get(dump_yaml(self._panel.settings(opened))) if opened is not None else None
+        except DeepSpaceError:
+            costs = None
+        if costs is None:
+            return math.nan
+        seconds = costs["choices"][0 if self._panel.quick.isChecked() else 1]["seconds"]  # Quick, then the network as set
+        return math.nan if seconds is None else float(seconds)
 
     def shut(self) -> None:
         """Leave no process behind."""

@@ -140,6 +140,13 @@ class Ticks(QWidget):
             box.setChecked(option in chosen)
 
 
+class _SmallNumber(QDoubleSpinBox):
+    """A learning rate, say: as exact as a parameter search found it, without a tail of zeros."""
+
+    def textFromValue(self, value: float) -> str:
+        return f"{value:.12f}".rstrip("0").rstrip(".")
+
+
 def _spin_box(info: FieldInfo, *, integer: bool) -> QSpinBox | QDoubleSpinBox:
     low, high = 0.0, float(_LARGE)
     for limit in info.metadata:
@@ -150,8 +157,9 @@ def _spin_box(info: FieldInfo, *, integer: bool) -> QSpinBox | QDoubleSpinBox:
         box = QSpinBox()
         box.setRange(int(low), int(high))
     else:
-        box = QDoubleSpinBox()
-        box.setDecimals(6 if isinstance(info.default, float) and 0 < info.default < 0.01 else 2)
+        small = isinstance(info.default, float) and 0 < info.default < 0.01
+        box = _SmallNumber() if small else QDoubleSpinBox()
+        box.setDecimals(12 if small else 2)
         box.setRange(low, high)
     box.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
     box.setMinimumWidth(90)

@@ -20,13 +20,33 @@ CHOICES: dict[Choice, str] = {"keep": "Keep training", "pause": "Pause", "stop":
 
 def ask_what_becomes(parent: QWidget, text: str) -> Choice:
     """Ask what becomes of a run when the window closes; the Escape key keeps it, so that nothing is lost by accident."""
-    box = QMessageBox(QMessageBox.Icon.Question, "A run is training", text, parent=parent)
-    box.setInformativeText(
+    return _ask(
+        parent,
+        "A run is training",
+        text,
         "Keep training: it goes on without napari, and is found again when the dock is opened.\n"
         "Pause: it finishes its present step, writes a checkpoint and ends; resume it later.\n"
-        "Stop: it ends now; its last checkpoint stays."
+        "Stop: it ends now; its last checkpoint stays.",
+        CHOICES,
     )
-    buttons = {choice: box.addButton(words, QMessageBox.ButtonRole.ActionRole) for choice, words in CHOICES.items()}
+
+
+def ask_about_search(parent: QWidget, text: str) -> Choice:
+    """Ask what becomes of a parameter search when the window closes; the Escape key keeps it."""
+    return _ask(
+        parent,
+        "A parameter search is at work",
+        text,
+        "Keep searching: it goes on without napari, and is found again when the dock is opened.\n"
+        "Stop: it ends now; finished trials stay, and its window can resume it.",
+        {"keep": "Keep searching", "stop": "Stop"},
+    )
+
+
+def _ask(parent: QWidget, title: str, text: str, more: str, choices: dict[Choice, str]) -> Choice:
+    box = QMessageBox(QMessageBox.Icon.Question, title, text, parent=parent)
+    box.setInformativeText(more)
+    buttons = {choice: box.addButton(words, QMessageBox.ButtonRole.ActionRole) for choice, words in choices.items()}
     box.setDefaultButton(buttons["keep"])
     box.setEscapeButton(buttons["keep"])
     box.exec()
@@ -78,6 +98,8 @@ class FrameModel(QAbstractTableModel):
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         names = self.frame.columns if orientation == Qt.Orientation.Horizontal else self.frame.index
+        if section >= len(names):  # a header asks for those of the table before
+            return None
         return str(names[section]) if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole) else None
 
 

@@ -39,9 +39,11 @@ class TrainPanel(Collapsible):
     start_requested = Signal()
     pause_requested = Signal()
     stop_requested = Signal()
+    search_requested = Signal()
     resume_offered = Signal(Path)
     offer_declined = Signal(Path)
     changed = Signal()
+    costs_shown = Signal()
     message = Signal(str)
 
     def __init__(self, session: Session):
@@ -75,6 +77,10 @@ class TrainPanel(Collapsible):
         for button, tip in ((self.start, "Start"), (self.pause, "Pause"), (self.stop, "Stop")):
             button.setToolTip(term(tip))
         self.pausable = False  #: the run that works is a network's
+        self.searching = False  #: what works is a parameter search
+        self.search_button = QPushButton("Parameter search…")
+        self.search_button.setToolTip(term("parameter search"))
+        self.search_why = label("", "parameter search", wrap=True, dim=True)
         self.offer = QWidget()
         self.offer.setObjectName("offer")
         self.offer_text = label("", "resume", wrap=True)
@@ -108,6 +114,8 @@ class TrainPanel(Collapsible):
             advanced.content.addWidget(part)
         advanced.content.addLayout(row(self.seal, 1))
         advanced.content.addWidget(self.sealed)
+        advanced.content.addLayout(row(self.search_button, 1))
+        advanced.content.addWidget(self.search_why)
         add(advanced)
         add(self.device)
         add(self.cost)
@@ -129,6 +137,7 @@ class TrainPanel(Collapsible):
         self.start.clicked.connect(self.start_requested.emit)
         self.pause.clicked.connect(self.pause_requested.emit)
         self.stop.clicked.connect(self.stop_requested.emit)
+        self.search_button.clicked.connect(self.search_requested.emit)
         self.preset.activated.connect(lambda _: self._preset_chosen())
         self.quick.toggled.connect(lambda _: self._edited())
         self.offer_yes.clicked.connect(lambda: self._answer(self.resume_offered))
@@ -179,6 +188,20 @@ class TrainPanel(Collapsible):
         self.pausable = on
         self._refresh()
 
+    def set_searching(self, on: bool) -> None:
+        """Whether a parameter search works."""
+        self.searching = on
+        self._refresh()
+
+    def take_over(self, settings: RunSettings) -> None:
+        """Show model, tile, filter and normalisation of ``settings``; target, split and the cluster left out stay as they are."""
+        kind = settings.model.kind
+        (self.quick if kind == "quick" else self.network).setChecked(True)
+        self.forms[kind].setValue(settings.model)
+        self.forms["tile"].setValue(settings.tile)
+        self._session.filter = settings.filter.model_copy(update={"exclude_cluster": self._session.filter.exclude_cluster})
+        self._session.normalisation = settings.normalisation
+
     def show_offer(self, run: RunInfo | None) -> None:
         """Offer to go on with a run that was paused or cut short."""
         self._offered = run.run_dir if run is not None else None
@@ -198,6 +221,7 @@ class TrainPanel(Collapsible):
         words = [choice["words"] for choice in costs.get("choices", ())]
         self.say_cost("Cost on this computer<br>" + "<br>".join(f"• {word}" for word in words))
         self.show_device(str(costs.get("device", "")), str(costs.get("device_reason", "")))
+        self.costs_shown.emit()
 
     def say_cost(self, text: str) -> None:
         self.cost.setText(text)
@@ -246,6 +270,10 @@ class TrainPanel(Collapsible):
         self.pause.setEnabled(working and self.pausable)
         self.stop.setEnabled(working)
         self.cost.setVisible(bool(self.cost.text()))
+        why_not = "Open a section with counts and an image first." if not possible else "One job at a time: a run is training." if working else ""
+        self.search_button.setEnabled(self.searching or not why_not)
+        self.search_why.setText("A search is at work." if self.searching else why_not)
+        self.search_why.setVisible(bool(self.search_why.text()))
         network = self.network.isChecked()
         self.preset.setEnabled(network)
         for kind in self.target.forms:
