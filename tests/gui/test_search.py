@@ -81,6 +81,7 @@ def test_the_dialog_offers_what_applies_and_says_what_it_costs(asked, opened):
     assert cost_words(12, 20.0).startswith("12 trials, about 4 min")
 
 
+@pytest.mark.acceptance  # a minute on two cores
 def test_a_search_is_started_followed_and_its_best_settings_taken_over(asked, opened, qtbot):
     """Each trial comes into the table as it ends; a run that is started meanwhile waits; the best settings go into the panels, the split stays."""
     panel, searches = opened.train_panel, opened.searches
