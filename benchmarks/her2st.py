@@ -34,7 +34,7 @@ def main(names: list[str]) -> None:
             began = time.perf_counter()
             command("train", str(HERE / "runs" / f"her2st_{kind}.yaml"), "--out", f"{folder}/run", *options)
             seconds = time.perf_counter() - began
-            command("predict", f"{folder}/run", str(C3), "--out", f"{folder}/c3.h5ad")
+            command("predict", f"{folder}/run", str(C3), "--patient", "C", "--out", f"{folder}/c3.h5ad")
             scores = json.loads(command("evaluate", f"{folder}/c3.h5ad", "--json"))
         mean, genes = scores["mean"], scores["genes"]
         three = " | ".join(f"{genes[gene]['r']:.2f}" for gene in ("ERBB2", "SPARC", "FN1"))

@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("analyse",),
     ("learn",),
     ("blocking", "phantom", "preprocess_command", "seal_command", "search", "train_command"),
+    ("cli_print",),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""

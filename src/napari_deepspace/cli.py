@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_deepspace import __version__
+from napari_deepspace.cli_print import print_preprocessed, print_run, print_scores, print_values
 from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, SettingsError
-from napari_deepspace.runs import nan_to_none
 
 if TYPE_CHECKING:
     from napari_deepspace.run_list import RunInfo
@@ -57,7 +56,7 @@ def info(section: Path, image: Image = None, platform: PlatformName = "auto", as
     from napari_deepspace.read import read_section
 
     facts = describe(read_section(section, image, platform=platform))
-    _print(facts, as_json)
+    print_values(facts, as_json)
 
 
 @app.command()
@@ -77,7 +76,7 @@ def preprocess(
     settings = settings_of_section(source, image, tuple(overrides or ())) if source.is_dir() else load_run_settings(source, tuple(overrides or ()))
     folder = run_preprocessing(settings, out, Path("preprocessed"), table, events, background)
     if not events:
-        _print_preprocessed(folder)
+        print_preprocessed(folder)
         print(f"folder: {folder}")
 
 
@@ -111,7 +110,7 @@ def train(
     if not events:
         metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
         for scores in metrics["sections"].values():
-            _print_scores(scores)
+            print_scores(scores)
         print(f"run folder: {run_dir}")
 
 
@@ -159,10 +158,10 @@ def runs(
     if not found:
         raise DataError(f"{folder} holds no runs. Give a folder with run folders in it, or a project.")
     if as_json:
-        _print({"folder": str(folder), "runs": [_run_values(run) for run in found]}, True)
+        print_values({"folder": str(folder), "runs": [_run_values(run) for run in found]}, True)
         return
     for run in found:
-        _print_run(run)
+        print_run(run)
 
 
 @app.command()
@@ -186,7 +185,7 @@ def estimate(
         settings = with_a_core_free(settings)
     costs = estimate_cost([read_settings(section) for section in settings.sections], settings)
     if as_json:
-        _print(costs, True)
+        print_values(costs, True)
         return
     for choice in costs["choices"]:
         print(choice["words"])
@@ -209,7 +208,7 @@ def predict(
     from napari_deepspace.learn import inference
     from napari_deepspace.learn.model import load_model
     from napari_deepspace.read import read_section
-    from napari_deepspace.results import SOURCE, write_result
+    from napari_deepspace.results import SOURCE, UNS, write_result
 
     if out.suffix != ".h5ad":
         raise SettingsError(f"--out {out}: the result is an .h5ad file; give a name that ends in .h5ad.")
@@ -219,7 +218,7 @@ def predict(
     write_result(adata, out)
     sources = ", ".join(f"{count} {name}" for name, count in adata.obs[SOURCE].value_counts().items() if count)
     what = f"{len(model.target.names)} {model.target.kind} at {adata.n_obs} spots"
-    print(f"{out}: {what} ({sources}). Predicted from the image, not measured. Research use only.")
+    print(f"{out}: {what} ({sources}). Predicted from {adata.uns[UNS]['looks_at']}, not measured. Research use only.")
 
 
 @app.command()
@@ -246,9 +245,9 @@ def evaluate(
     if csv is not None:
         write_atomic(csv, panel_table(scores).to_csv(index=False))
     if as_json:
-        _print(scores, True)
+        print_values(scores, True)
     else:
-        _print_scores(scores)
+        print_scores(scores)
 
 
 @app.command()
@@ -275,7 +274,7 @@ def seal(
     what: Any = "whole" if whole else "block" if block else "spots"
     made = seal_section(read_section(section, platform=platform, slide=False), out, what, share, seed, runs or [own_runs_folder()])
     if as_json:
-        _print({"seal": str(out), "words": made.words, "what": made.what, "spots": len(made.spots)}, True)
+        print_values({"seal": str(out), "words": made.words, "what": made.what, "spots": len(made.spots)}, True)
         return
     print(f"{out}: {made.library_id}, {made.what}: {made.words}.")
     print("Leave the section out of every run." if whole else f"Name it in every RUN.yaml as sections[].sealed: {out}")
@@ -300,24 +299,15 @@ def unseal(
     opened = read_section(section, image, platform=platform, patient=patient, block=block)
     scores = drain(open_seal(run_dir, opened, sealed), sys.stderr.isatty() and not as_json)
     if as_json:
-        _print(scores, True)
+        print_values(scores, True)
     else:
-        _print_scores(scores)
+        print_scores(scores)
         print(f"{sealed}: opened now, by {run_dir.resolve().name}. It cannot be opened again.")
 
 
 def _run_values(run: RunInfo) -> dict[str, Any]:
     values = dataclasses.asdict(run)
     return values | {"run_dir": str(run.run_dir), "started": run.started.isoformat()}
-
-
-def _print_run(run: RunInfo) -> None:
-    """Two lines: what it is, and how it stands with it."""
-    from napari_deepspace.run_list import score_words, state_words
-
-    print(f"{run.name}: {run.target}, {run.model}, on {', '.join(run.sections)}")
-    score = score_words(run)
-    print(f"  {state_words(run)}" + (f"; {score}" if score else "") + f"  ({run.started:%Y-%m-%d %H:%M}, {run.size / 1e6:,.1f} MB)  {run.run_dir}")
 
 
 def _init(path: Path, preset: str | None = None) -> None:
@@ -330,87 +320,6 @@ def _init(path: Path, preset: str | None = None) -> None:
     settings = RunSettings(sections=(SectionSettings(path=Path("path/to/outs")),))
     write_atomic(path, commented_yaml(with_preset(settings, preset) if preset else settings))
     print(f"{path}: edit sections.path, then: napari-deepspace train {path}")
-
-
-def _print(value: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(nan_to_none(value), indent=1, ensure_ascii=False))
-        return
-    for key, item in value.items():
-        lines = item if isinstance(item, list) else [item]
-        for number, line in enumerate(lines):
-            print(f"{key if number == 0 else '':<18} {line}")
-
-
-def _print_preprocessed(folder: Path) -> None:
-    """For every section: how many spots stay, what each step removes, and what became of regions and clusters."""
-    from napari_deepspace.outlines import read_outlines
-    from napari_deepspace.preprocess.clusters import COMPUTED, GIVEN
-    from napari_deepspace.preprocess_command import REGIONS, SPOTS, SUFFIXES, read_spots, steps_of
-
-    for file in sorted(folder.glob(f"*{SUFFIXES[SPOTS]}")):
-        spots = read_spots(file)
-        name = file.name.removesuffix(SUFFIXES[SPOTS])
-        print(f"{name}: {int(spots['deepspace_keep'].sum())} of {len(spots)} spots stay")
-        for reason, count in steps_of(spots).items():
-            print(f"  {reason:<24}removes {count}")
-        regions = folder / f"{name}{SUFFIXES[REGIONS]}"
-        for outline in read_outlines(regions) if regions.exists() else []:
-            print(f"  {outline.name}: {outline.notes['spots']} spots, median {outline.notes['median UMI']} UMI: {outline.notes['verdict']}")
-        for column in set(spots.columns) & {*GIVEN, COMPUTED}:
-            print(f"  {column}: {spots[column].nunique()} clusters")
-
-
-_WORDS = {"genes": "gene", "signatures": "signature", "obs": "column", "clusters": "cluster"}
-
-
-def _print_scores(scores: dict[str, Any]) -> None:
-    """A table of genes with r, its baselines and what they mean."""
-    synthetic = "SYNTHETIC data. " if scores["synthetic"] else ""
-    print(f"{scores['library_id']}: {synthetic}{scores['model']}, {scores['panel']}; split: {scores['split']}; {scores['normalisation']}")
-    if not scores["n_spots"]:
-        print("  every spot was trained on: score the model on another section (napari-deepspace predict, then evaluate)")
-        return
-    score = scores["score"]
-    ways = [name for name in scores["mean"] if name != score]
-    print(
-        f"  {_WORDS[scores['target']]:<14}{score:>7}{'95 % interval':>17}{'ceiling':>9}"
-        + "".join(f"{name:>{_width(name)}}" for name in ways)
-        + "  verdict"
-    )
-    for gene, one in scores["genes"].items():
-        print(f"  {gene:<14}{_score_row(one[score], one['interval'], one['ceiling'], one, ways)}  {one['verdict']}")
-    counts = "; ".join(f"{verdict}: {count}" for verdict, count in scores["verdicts"].items())
-    print(f"  {'mean':<14}{_score_row(scores['mean'][score], scores['interval'], scores['ceiling'], scores['mean'], ways)}")
-    print(f"  {counts}")
-    print(f"  {scores['significant']} of {len(scores['genes'])} go with the measured map beyond chance (false discovery rate {scores['fdr']})")
-    if scores["within"]:
-        inner = ", ".join(f"{name} {_number(value).strip()}" for name, value in scores["within"]["mean"].items())
-        print(f"  within compartments ({scores['within']['compartments']}): mean {inner}")
-    if "classification" in scores:
-        found = scores["classification"]
-        print(f"  the likeliest cluster is right at {found['accuracy']:.0%} of spots (always naming the commonest: {found['majority class']:.0%})")
-    chance = "an AUC of 0.5 is chance" if score == "AUC" else f"by chance |r| stays below about {scores['chance_r']:.2f}"
-    print(
-        f"  n = {scores['n_spots']} spots the model was not trained on ({scores['training_spots_left_out']} training and "
-        f"{scores['excluded_spots_left_out']} filtered spots left out); {chance}. Research use only."
-    )
-    if scores.get("rank"):
-        print(f"  {scores['rank']}")
-
-
-def _width(name: str) -> int:
-    return max(len(name) + 2, 9)
-
-
-def _score_row(value: float | None, interval: list[float], ceiling: float | None, others: dict[str, Any], ways: list[str]) -> str:
-    """A score with its interval, ceiling and the simple ways' scores, in columns."""
-    between = f"{_number(interval[0]).strip()} to {_number(interval[1]).strip()}"
-    return f"{_number(value)}{between:>17}{_number(ceiling):>9}" + "".join(f"{_number(others.get(name)):>{_width(name)}}" for name in ways)
-
-
-def _number(value: float | None) -> str:
-    return f"{'-':>7}" if value is None or math.isnan(value) else f"{value:7.3f}"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -114,7 +114,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
     },
     "Look and score": {
         "measured": "The value from the count matrix.",
-        "predicted": "What the model says from the H&E image alone, at spots it was not trained on.",
+        "predicted": "What the model says from the H&E image, and aligned neighbouring sections where there are any, at spots it was not trained on.",
         "difference": "Predicted minus measured: red where the prediction is too high, blue where it is too low.",
         "unit": "log1p(counts per median depth): the logarithm of 1 + the count that a spot of median total would have had.",
         "colour bar": "Which colour stands for which value, with the unit and the origin of the values.",

@@ -87,3 +87,22 @@ def test_another_slides_image(tested, data_dir, tmp_path):
         print(f"\n{tested}, {name}: mean r {scores['mean']['r']:.3f}, {scores['significant']} of 250 significant, {scores['verdicts']}")
     assert other["significant"] <= 0.08 * 250
     assert own["significant"] > 0.3 * 250
+
+
+@pytest.mark.real_data
+def test_random_gene_sets_are_not_predicted(data_dir, tmp_path):
+    """Twenty random sets of 100 genes, scored against control genes of like expression: C2 and C4 train, and on C3 every |r| is below 0.15."""
+    sections = {name: read_section(data_dir / "her2st" / name) for name in ("C2", "C3", "C4")}
+    learned = [sections["C2"], sections["C4"]]
+    shared = sections["C2"].adata.var_names.intersection(sections["C4"].adata.var_names).intersection(sections["C3"].adata.var_names)
+    rng = np.random.default_rng(0)
+    sets = {f"random {number}": [str(gene) for gene in rng.choice(shared, 100, replace=False)] for number in range(20)}
+    paths = [{"path": str(section.path)} for section in learned]
+    settings = run_settings(
+        {"sections": paths, "target": {"kind": "signatures", "sets": sets}, "split": {"kind": "whole"}, "model": {"kind": "quick"}}
+    )
+    model = fit(learned, settings, tmp_path / "run", progress=False)
+    scores = evaluate(predict(model, sections["C3"], progress=False))
+    r = np.array([one["r"] for one in scores["genes"].values()])
+    print(f"\n20 random sets of 100 genes: r {r.min():.2f} to {r.max():.2f}, mean |r| {np.abs(r).mean():.3f}; n = {scores['n_spots']}")
+    assert np.abs(r).max() < 0.15

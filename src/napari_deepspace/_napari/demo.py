@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Generator
@@ -15,6 +16,7 @@ from qtpy.QtCore import QTimer
 
 from napari_deepspace._napari.app import open_window
 from napari_deepspace._napari.dock import DeepSpaceDock
+from napari_deepspace._napari.session import Session
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.phantom_counts import GENES
 from napari_deepspace.runs import METRICS, write_json
@@ -147,11 +149,9 @@ def story(viewer: Any, dock: DeepSpaceDock, output: Path | None) -> Generator[Wa
     yield from _train(dock, runs, "quick")
     yield pause(reading)
 
-    r = session.maps.r if session.maps else {}
     session.gene = VISIBLE_GENE
     session.show = "predicted"
-    score = r.get(VISIBLE_GENE, float("nan"))
-    dock.say(f"4. {VISIBLE_GENE} predicted from the image, at spots the model was not trained on: r {score:.2f}. Synthetic data.")
+    dock.say(f"4. {VISIBLE_GENE} predicted from the image, by models that never saw the spot: {_in_numbers(session, VISIBLE_GENE)}. Synthetic data.")
     yield pause(reading)
     shot("04-predicted")
 
@@ -163,13 +163,22 @@ def story(viewer: Any, dock: DeepSpaceDock, output: Path | None) -> Generator[Wa
 
     session.gene = HIDDEN_GENE
     dock.say(
-        f"6. {HIDDEN_GENE} cannot be seen in this image, and the prediction fails as it must: r {r.get(HIDDEN_GENE, float('nan')):.2f}. "
+        f"6. {HIDDEN_GENE} cannot be seen in this image, and the prediction fails as it must: {_in_numbers(session, HIDDEN_GENE)}. "
         "Synthetic genes are easy; real sections usually give r of 0.2 to 0.5."
     )
     yield pause(2 * reading)
     shot("06-hidden-gene")
     if output is not None:
         _leave(output, runs)
+
+
+def _in_numbers(session: Session, gene: str) -> str:
+    """r of ``gene`` with what must stand beside it, short enough for the dock's last lines."""
+    scores = session.maps.scores if session.maps is not None else None
+    if scores is None:
+        return "not scored"
+    one = scores.of(gene)
+    return f"r {one.r:.2f}, colour alone {one.ways.get('mean RGB', math.nan):.2f}, at {scores.n:,} spots of held-out blocks"
 
 
 def _train(dock: DeepSpaceDock, runs: dict[str, Path], kind: str, midway: Generator[Wait, None, None] | None = None) -> Generator[Wait, None, None]:

@@ -35,9 +35,8 @@ def evaluate(
     ``result`` is an AnnData or .h5ad of :mod:`napari_deepspace.results`; ``section`` gives the measurements where the result has none.
     Training, validation and guard spots are left out, also when the section has come back under another name, and so are spots that
     failed the filter. ``patient`` and ``block`` are those of the section, where neither it nor the result says so: they decide what is said of a
-    section that was not trained on.
-    failed the filter. ``compartments`` (see :func:`within.compartments_of`) names what scores within compartments go by: ``clusters``, a GeoJSON file
-    of outlines, or a column of ``obs``; left out, the clusters that came with the section, if any.
+    section that was not trained on. ``compartments`` (see :func:`within.compartments_of`) names what scores within compartments go by:
+    ``clusters``, a GeoJSON file of outlines, or a column of ``obs``; left out, the clusters that came with the section, if any.
 
     Returns a dict fit for JSON: the split, panel, normalisation, number of spots; per gene and as a mean: r over all spots put together,
     mean and SD of r over folds, RMSE, and r of each baseline at the same spots. An undefined r is None and counts as 0 in the mean.

@@ -55,7 +55,8 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
     reference = None if at_spots else section.centres_yx[judged.filter.predictable]
     columns: dict[str, np.ndarray] = {"predicted": np.full((int((~white).sum()), len(model.target.names)), np.nan, dtype=np.float32)}
     if not white.all():
-        columns |= yield from _columns(model, section, centres[~white], reference, spots[results.FOLD].to_numpy()[~white], at_spots)
+        totals = verdict.spots["umi"].to_numpy()[~white] if at_spots and section.adata.n_vars else None
+        columns |= yield from _columns(model, section, centres[~white], reference, spots[results.FOLD].to_numpy()[~white], totals)
     columns = {name: _with_gaps(values, white) for name, values in columns.items()}
     if at_spots:
         if section.adata.n_vars and _can_measure(model, section):
@@ -78,20 +79,25 @@ def without_sealed(verdict: SpotFilter, section: Section, model: TrainedModel) -
 
 
 def _columns(
-    model: TrainedModel, section: Section, centres: np.ndarray, reference: np.ndarray | None, fold: np.ndarray, at_spots: bool
+    model: TrainedModel, section: Section, centres: np.ndarray, reference: np.ndarray | None, fold: np.ndarray, totals: np.ndarray | None
 ) -> Generator[Event, None, dict[str, np.ndarray]]:
-    """What the model and the simple ways say at ``centres`` (n, 2), on the shown scale, each float32 (n, n_outputs)."""
+    """What the model and the simple ways say at ``centres`` (n, 2), on the shown scale, each float32 (n, n_outputs).
+
+    ``totals`` (n,) are the UMI of spots, where that is what the points are.
+    """
     outputs = yield from _outputs(model, section, centres, reference)
     looks = yield from simple_looks(section, centres, model.tile_um)
     by = None if reference is None else (yield from simple_looks(section, reference, model.tile_um))
-    totals = None
-    if at_spots and section.adata.n_vars:
-        everywhere = np.asarray(section.adata.X.sum(axis=1)).ravel()
-        totals = everywhere[cKDTree(section.centres_yx).query(centres)[1]]
     table = simple_table(looks, totals, by)
     ways = [predict_ways(member.ways, table) for member in model.members]
     columns = {name: _combine(model, [one[name] for one in ways], fold) for name in ways[0]}
     copies = _copies(model, section, centres)
+    if copies is None and _blends(model):
+        whose = {seen.patient or "unknown" for seen in model.seen if len(seen.aligned)}
+        yield Noted(
+            f"{section.library_id} is predicted from the image alone: it is not aligned with the training sections, or not known to be of their "
+            f"patient ({', '.join(sorted(whose))}; --patient says so)."
+        )
     if copies is not None:
         columns["neighbouring section"] = _combine_shown(copies, fold)
         outputs = [
@@ -105,7 +111,8 @@ def _columns(
 def _copies(model: TrainedModel, section: Section, centres: np.ndarray) -> list[np.ndarray] | None:
     """For each member what was measured at the nearest of its training spots in other sections of the same frame; None where nothing is aligned."""
     wanted = aligned_points(section, centres)
-    others = [seen for seen in model.seen if len(seen.aligned) and not _same_section(seen, section)]
+    # frames of two patients have nothing to do with one another
+    others = [seen for seen in model.seen if len(seen.aligned) and seen.patient == section.patient and not _same_section(seen, section)]
     if not others or not np.isfinite(wanted).any():
         return None
     found = []

@@ -7,6 +7,7 @@ from collections.abc import Generator
 import numpy as np
 
 from napari_deepspace.analyse.baselines import interpolate
+from napari_deepspace.analyse.ceiling import ceiling
 from napari_deepspace.events import BaselinesScored, Event
 from napari_deepspace.learn.data import TrainingData, values_fitted_on
 from napari_deepspace.learn.neighbouring import copied
@@ -39,41 +40,47 @@ def score_baselines(state: RunState) -> Generator[Event, None, None]:
         if scaled.size * folds <= KEPT_VALUES:
             state.scaled[fold] = scaled
         for name, outputs in predict_ways(ways, state.simple[tested]).items():
-            state.by_way[name][tested] = fitted.shown(outputs, shown_sum)
+            state.add(name, tested, fitted.shown(outputs, shown_sum))
         if (data.split.home >= 0).any():
-            state.by_way["interpolation"][tested] = _interpolated(state, learned, tested)[tested]
-            state.by_way["neighbouring section"][tested] = copies(state, learned, tested)
+            state.add("interpolation", tested, _interpolated(state, learned, tested))
+            state.add("neighbouring section", tested, copies(state, learned, tested))
     scored = scored_spots(data)
-    mean = {
-        name: score(data.target, state.measured[scored], values[scored])
-        for name, values in state.by_way.items()
-        if scored.any() and np.isfinite(values[scored]).any()
-    }
-    yield BaselinesScored(mean, int(scored.sum()), state.write_map(state.measured, "measured"))
+    mean = {name: score(data.target, state.measured[scored], values[scored]) for name, values in state.by_way.items() if scored.any()}
+    mean = {name: value for name, value in mean.items() if np.isfinite(state.by_way[name][scored]).any()}
+    yield BaselinesScored(mean, int(scored.sum()), state.write_map(state.measured, "measured"), _mean_ceiling(data, scored))
 
 
-def _interpolated(state: RunState, learned: np.ndarray, tested: np.ndarray) -> np.ndarray:
-    """Six nearest training spots of the same section, float32 (n, n_outputs); NaN where it has none."""
-    data, out = state.data, np.full(state.measured.shape, np.nan, dtype=np.float32)
+def _mean_ceiling(data: TrainingData, scored: np.ndarray) -> float:
+    """The best r that the counts of the scored spots allow, the mean over outputs and sections that have one; NaN without any."""
+    found = [ceiling(section.adata, np.flatnonzero(scored[data.rows(number)]), data.target) for number, section in enumerate(data.sections)]
+    means = [float(np.nanmean(r)) for r in found if r is not None and np.isfinite(r).any()]
+    return float(np.mean(means)) if means else float("nan")
+
+
+def _interpolated(state: RunState, learned: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Six nearest spots of ``learned`` in the same section, at spots of ``wanted`` (bool, n): float32 (n_wanted, n_outputs), NaN without any."""
+    data, out = state.data, np.full((int(wanted.sum()), state.measured.shape[1]), np.nan, dtype=np.float32)
+    section_of = data.section_of[wanted]
     for number, centres in enumerate(data.centres_um):
         rows = data.rows(number)
-        known, wanted = learned[rows], tested[rows]
-        if known.any() and wanted.any():
-            out[rows[wanted]] = interpolate(centres[known], state.measured[rows[known]], centres[wanted])
+        known, here = learned[rows], section_of == number
+        if known.any() and here.any():
+            out[here] = interpolate(centres[known], state.measured[rows[known]], centres[wanted[rows]])
     return out
 
 
 def copies(state: RunState, learned: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """What was measured at the nearest spots of ``learned`` (bool, n) in other sections of the same frame, at spots of ``wanted`` (bool, n):
     float32 (n_wanted, n_outputs), NaN where sections are not aligned."""
-    data, out = state.data, np.full(state.measured.shape, np.nan, dtype=np.float32)
+    data, out = state.data, np.full((int(wanted.sum()), state.measured.shape[1]), np.nan, dtype=np.float32)
+    section_of, places = data.section_of[wanted], state.aligned[wanted]
     for number, section in enumerate(data.sections):
-        rows = data.rows(number)[wanted[data.rows(number)]]
+        here = section_of == number
         others = [other for other, one in enumerate(data.sections) if other != number and one.patient == section.patient]
         known = [learned & (data.section_of == other) for other in others]
-        if others:
-            out[rows] = copied([(state.aligned[spots], state.measured[spots]) for spots in known], state.aligned[rows])
-    return out[wanted]
+        if others and here.any():
+            out[here] = copied([(state.aligned[spots], state.measured[spots]) for spots in known], places[here])
+    return out
 
 
 def scored_spots(data: TrainingData) -> np.ndarray:

@@ -15,11 +15,10 @@ from napari_deepspace.learn.checkpoint import Checkpoints
 from napari_deepspace.learn.data import TrainingData, section_looks, values_fitted_on
 from napari_deepspace.learn.features import quick_inputs
 from napari_deepspace.learn.model import Member
-from napari_deepspace.learn.neighbouring import aligned_spots
+from napari_deepspace.learn.neighbouring import aligned_points
 from napari_deepspace.learn.simple import simple_looks, simple_table
 from napari_deepspace.learn.splits import TRAINING, VALIDATION
 from napari_deepspace.learn.targets import FittedTarget
-from napari_deepspace.results import BASELINES
 from napari_deepspace.runs import MAPS
 from napari_deepspace.settings import NetworkSettings, RunSettings
 
@@ -45,7 +44,7 @@ class RunState:
     micro_batch: int
     checkpoints: Checkpoints
     predicted: np.ndarray = field(init=False)  #: float32 (n, n_outputs), NaN where nothing yet
-    by_way: dict[str, np.ndarray] = field(init=False)  #: the same, of each simple way
+    by_way: dict[str, np.ndarray] = field(default_factory=dict)  #: the same, of each simple way
     fitted: list[FittedTarget] = field(default_factory=list)
     scaled: dict[int, np.ndarray] = field(default_factory=dict)  #: by fold: values of its own training part, float32 (n_learned, n_outputs)
     ways: list[dict[str, np.ndarray]] = field(default_factory=list)  #: by fold: the simple ways fitted
@@ -54,7 +53,11 @@ class RunState:
 
     def __post_init__(self) -> None:
         self.predicted = np.full(self.measured.shape, np.nan, dtype=np.float32)
-        self.by_way = {name: np.full(self.measured.shape, np.nan, dtype=np.float32) for name in BASELINES}
+
+    def add(self, way: str, rows: np.ndarray, values: np.ndarray) -> None:
+        """Keep what a simple way says at ``rows`` (bool, n): (n_rows, n_outputs). A way that says nothing takes no memory."""
+        if np.isfinite(values).any():
+            self.by_way.setdefault(way, np.full(self.measured.shape, np.nan, dtype=np.float32))[rows] = values
 
     def learned_on(self, fold: int) -> np.ndarray:
         """bool (n,): the fold's training part, spots for early stopping included."""
@@ -86,7 +89,7 @@ def run_state(
     inputs, simple = yield from _inputs(data, settings)
     measured = yield from values_fitted_on(data, data.keep, data.target.target_sum, settings.threads)
     measured[data.sealed] = np.nan
-    aligned = np.concatenate([aligned_spots(section) for section in data.sections])
+    aligned = np.concatenate([aligned_points(section, section.centres_yx) for section in data.sections])
     return RunState(data, settings, inputs, simple, measured, aligned, device, run_dir, micro_batch, checkpoints)
 
 

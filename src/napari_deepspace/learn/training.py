@@ -218,6 +218,8 @@ def _model(state: RunState) -> TrainedModel:
     members = state.members or [Member.from_tensors(tensors, data.target, state.settings) for tensors in saved if tensors is not None]
     seen = []
     aligned = np.isfinite(state.aligned).all(axis=1)
+    learned = np.asarray(np.isin(data.split.parts, (TRAINING, VALIDATION)).any(axis=1, keepdims=True))
+    values = np.where(learned, state.measured, np.float32(np.nan))  # what no member learned from stays out of the model
     for number, section in enumerate(data.sections):
         rows = data.rows(number)
         seen.append(
@@ -231,7 +233,7 @@ def _model(state: RunState) -> TrainedModel:
                 data.split.home[rows].astype(np.int16),
                 data.split.parts[rows],
                 state.aligned[rows].astype(np.float32) if aligned[rows].any() else np.zeros((0, 2), dtype=np.float32),
-                state.measured[rows] if aligned[rows].any() else np.zeros((0, state.measured.shape[1]), dtype=np.float32),
+                values[rows] if aligned[rows].any() else values[:0],
                 section.patient,
                 section.block,
                 section.seal,
