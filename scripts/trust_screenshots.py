@@ -25,6 +25,7 @@ def main(output: Path) -> None:
     def shot(name: str, seconds: float = 1.0) -> None:
         until = time.monotonic() + seconds
         wait(lambda: time.monotonic() > until)
+        dock.say("")  # where this run's folder lies is nobody's business
         viewer.screenshot(str(output / f"{name}.png"), canvas_only=False, flash=False)
 
     def train() -> None:

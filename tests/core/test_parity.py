@@ -136,6 +136,7 @@ def test_memory_is_asked_before_training_starts(monkeypatch):
         cost.choose_micro_batch(asked, 24, 10_000_000, 224, CPU)
 
 
+@pytest.mark.acceptance  # half a minute and more
 def test_a_choice_that_does_not_fit_leaves_the_others_their_cost(small):
     """Where the paper's settings do not fit, the cost of Quick is told all the same, and why the other has none."""
     asked = {"sections": [{"path": str(small.path)}], "target": {"names": ["ESR1"]}, "split": {"kind": "random", "folds": 2}}

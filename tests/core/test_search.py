@@ -271,6 +271,7 @@ def test_the_example_can_be_read(phantom_dir, tmp_path, capsys):
     assert path.read_text() == EXAMPLE
 
 
+@pytest.mark.acceptance  # half a minute and more
 def test_a_search_killed_in_the_middle_goes_on_with_the_same_trials(small, phantom_dir, tmp_path, capsys):
     """kill -9 while a trial trains; --resume begins that trial again, repeats none that was done, and ends where an unbroken search ends."""
     values = {"run": {"sections": [{"path": str(phantom_dir)}], **QUICK}, "method": "optuna", "trials": 4, "seed": 3}

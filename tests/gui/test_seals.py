@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
@@ -16,6 +17,7 @@ def click(button):
     QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
+@pytest.mark.acceptance  # half a minute and more
 def test_a_hold_out_is_sealed_and_opened_once_in_the_dock(opened, qtbot, monkeypatch):
     """Sealed from Advanced; its spots neither train nor are painted; the run that kept it opens it, once, and the dock says the whole score."""
     monkeypatch.setattr("napari_deepspace._napari.dock.show_error", lambda text: None)

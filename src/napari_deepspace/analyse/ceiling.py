@@ -11,6 +11,7 @@ from napari_deepspace.preprocess.normalise import spot_totals
 from napari_deepspace.target import Target, signature_scores
 
 THINNINGS = 5
+LEAST_SEEN = 10  #: spots that a gene must be detected in: how halves of a handful of molecules agree says nothing
 
 
 def ceiling(counts: AnnData, rows: np.ndarray, target: Target, *, thinnings: int = THINNINGS, seed: int = 0) -> np.ndarray | None:
@@ -18,7 +19,8 @@ def ceiling(counts: AnnData, rows: np.ndarray, target: Target, *, thinnings: int
 
     Every count of the spots ``rows`` is divided binomially, which gives two sections of half the depth whose errors are independent. With r between
     the two on the scale log(1 + count / total * target_sum), whatever the run's own normalisation, values of full depth agree with the truth by
-    sqrt(2 r / (1 + r)) (Spearman and Brown 1910). r is the mean over ``thinnings``. NaN where it is not above 0: nothing can be told then.
+    sqrt(2 r / (1 + r)) (Spearman and Brown 1910). r is the mean over ``thinnings``. NaN where it is not above 0, and for a gene detected in
+    fewer than LEAST_SEEN of the spots: nothing can be told then.
     Signatures are scored in each half.
     """
     if target.kind not in ("genes", "signatures") or counts.X is None or counts.n_vars == 0 or len(rows) < 3:
@@ -47,7 +49,8 @@ def _genes_once(matrix: sparse.csr_matrix, counts: AnnData, target: Target, rng:
         total = other + np.bincount(wanted.row, weights=part, minlength=len(rest))
         sides.append(np.log1p(part * (target.target_sum / np.maximum(total, 1))[wanted.row]))
     r = np.full(len(columns), np.nan)
-    r[found] = _sparse_r(sides[0], sides[1], wanted.col, int(found.sum()), matrix.shape[0])
+    seen = np.bincount(wanted.col[whole > 0], minlength=int(found.sum()))
+    r[found] = np.where(seen >= LEAST_SEEN, _sparse_r(sides[0], sides[1], wanted.col, int(found.sum()), matrix.shape[0]), np.nan)
     return r
 
 

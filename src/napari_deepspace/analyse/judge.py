@@ -9,11 +9,11 @@ import pandas as pd
 from anndata import AnnData
 
 from napari_deepspace import results
+from napari_deepspace.analyse.ceiling import LEAST_SEEN
 from napari_deepspace.verdicts import BETTER, CANNOT, no_better, worse
 
 LEAST_SPOTS = 30
 LEAST_BLOCKS = 6
-LEAST_SEEN = 10  #: spots that a gene must be detected in
 SELDOM = 0.1  #: a gene counted in a smaller share of the spots is seldom detected
 WIDE = 0.1  #: an interval that reaches beyond -WIDE and WIDE allows a clear win and a clear loss
 
