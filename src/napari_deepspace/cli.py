@@ -17,6 +17,7 @@ from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, Settin
 
 if TYPE_CHECKING:
     from napari_deepspace.run_list import RunInfo
+    from napari_deepspace.section import Section
 
 app = typer.Typer(
     add_completion=False,
@@ -196,29 +197,32 @@ def estimate(
 def predict(
     run_dir: Path,
     section: Path,
-    out: Annotated[Path, typer.Option(help="result file, .h5ad")],
+    out: Annotated[Path, typer.Option(help="result file, .h5ad; a denser map: folder, .zarr")],
     image: Image = None,
     platform: PlatformName = "auto",
     outlines: Annotated[Path | None, typer.Option(help="GeoJSON: tiles under Exclude and Ignore* outlines are not predicted")] = None,
     patient: Patient = None,
     block: Block = None,
+    at: Annotated[str, typer.Option(help="spots, between-spots (.h5ad or .zarr), or grid (.zarr)")] = "spots",
+    spacing_um: Annotated[float, typer.Option(help="distance between the points of a grid in um, 8 or more")] = 20.0,
+    rule: Annotated[
+        str, typer.Option(help="points between spots: tissue (all its spots on tissue) or original (as the white filter says)")
+    ] = "tissue",
+    tile_by_tile: Annotated[bool, typer.Option("--tile-by-tile", help="look at each tile of a grid by itself: slower, exact")] = False,
+    events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
+    background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
 ) -> None:
-    """Predict at the spots of any section with a finished run; writes OUT.h5ad."""
-    from napari_deepspace.blocking import drain
-    from napari_deepspace.learn import inference
-    from napari_deepspace.learn.model import load_model
+    """Predict with a finished run at the spots of any section, between them, or at a grid (a denser map); writes OUT.h5ad or OUT.zarr."""
+    from napari_deepspace.cli_print import print_predicted
+    from napari_deepspace.predict_command import run_prediction
     from napari_deepspace.read import read_section
-    from napari_deepspace.results import SOURCE, UNS, write_result
 
-    if out.suffix != ".h5ad":
-        raise SettingsError(f"--out {out}: the result is an .h5ad file; give a name that ends in .h5ad.")
-    model = load_model(run_dir)
-    to_predict = read_section(section, image, platform=platform, outlines=outlines, patient=patient, block=block)
-    adata = drain(inference.predict(model, to_predict, run=run_dir.resolve().name), sys.stderr.isatty())
-    write_result(adata, out)
-    sources = ", ".join(f"{count} {name}" for name, count in adata.obs[SOURCE].value_counts().items() if count)
-    what = f"{len(model.target.names)} {model.target.kind} at {adata.n_obs} spots"
-    print(f"{out}: {what} ({sources}). Predicted from {adata.uns[UNS]['looks_at']}, not measured. Research use only.")
+    def read() -> Section:
+        return read_section(section, image, platform=platform, outlines=outlines, patient=patient, block=block)
+
+    run_prediction(run_dir, read, out, at, spacing_um, rule, tile_by_tile, events, background)
+    if not events:
+        print_predicted(out)
 
 
 @app.command()

@@ -12,20 +12,18 @@ from anndata import AnnData
 from scipy.spatial import cKDTree
 
 from napari_deepspace import results
+from napari_deepspace.analyse.copies import blended, copied
 from napari_deepspace.errors import DataError
 from napari_deepspace.events import Event, Noted
-from napari_deepspace.learn.data import section_looks
-from napari_deepspace.learn.features import quick_inputs
-from napari_deepspace.learn.model import SeenSpots, TrainedModel, network_outputs
-from napari_deepspace.learn.neighbouring import aligned_points, blended, copied
-from napari_deepspace.learn.networks import choose_device
+from napari_deepspace.learn.embedding import embed, reference_looks
+from napari_deepspace.learn.model import SeenSpots, TrainedModel
+from napari_deepspace.learn.neighbouring import aligned_points
 from napari_deepspace.learn.simple import predict_ways, simple_looks, simple_table
 from napari_deepspace.learn.splits import PART_NAMES, TRAINING, VALIDATION
 from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.preprocess.filters import WITHOUT_TILE, SpotFilter
 from napari_deepspace.preprocess.prepare import prepare_section, white_points
 from napari_deepspace.section import Section, spot_fingerprints
-from napari_deepspace.settings import NetworkSettings
 from napari_deepspace.target import measured
 
 SLOTS = {"predicted": results.PREDICTED, "measured": results.MEASURED} | results.BASELINES
@@ -51,7 +49,7 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
         raise DataError(f"{section.library_id}: no spot lies on tissue, every tile is white or excluded. Raise filter.white_percentile.")
     verdict = without_sealed(judged.filter, section, model)
     white = ~verdict.predictable if at_spots else (yield from white_points(section, judged, centres, model.tile_um))
-    spots = spot_table(section, model, verdict) if at_spots else _points(white)
+    spots = spot_table(section, model, verdict) if at_spots else results.table_of_points(white)
     reference = None if at_spots else section.centres_yx[judged.filter.predictable]
     columns: dict[str, np.ndarray] = {"predicted": np.full((int((~white).sum()), len(model.target.names)), np.nan, dtype=np.float32)}
     if not white.all():
@@ -110,16 +108,18 @@ def _columns(
 
 def _copies(model: TrainedModel, section: Section, centres: np.ndarray) -> list[np.ndarray] | None:
     """For each member what was measured at the nearest of its training spots in other sections of the same frame; None where nothing is aligned."""
-    wanted = aligned_points(section, centres)
+    wanted, found = aligned_points(section, centres), neighbours_of(model, section)
+    if not found or not np.isfinite(wanted).any():
+        return None
+    members = range(len(model.members))
+    return [copied([(seen.aligned[spots[:, number]], seen.values[spots[:, number]]) for seen, spots in found], wanted) for number in members]
+
+
+def neighbours_of(model: TrainedModel, section: Section) -> list[tuple[SeenSpots, np.ndarray]]:
+    """Training sections whose frame ``section`` shares, with the spots that each member learned from: bool (n_spots, members)."""
     # frames of two patients have nothing to do with one another
     others = [seen for seen in model.seen if len(seen.aligned) and seen.patient == section.patient and not _same_section(seen, section)]
-    if not others or not np.isfinite(wanted).any():
-        return None
-    found = []
-    for number in range(len(model.members)):
-        learned = [np.isin(seen.parts[:, number], (TRAINING, VALIDATION)) for seen in others]
-        found.append(copied([(seen.aligned[spots], seen.values[spots]) for seen, spots in zip(others, learned, strict=True)], wanted))
-    return found
+    return [(seen, np.isin(seen.parts, (TRAINING, VALIDATION))) for seen in others]
 
 
 def _same_section(seen: SeenSpots, section: Section) -> bool:
@@ -158,19 +158,15 @@ def _fit_on(verdict: SpotFilter) -> np.ndarray:
 
 def _outputs(model: TrainedModel, section: Section, centres: np.ndarray, reference: np.ndarray | None) -> Generator[Event, None, list[np.ndarray]]:
     """Scaled outputs of every member, each (n, n_outputs); Quick's features are standardised by the tiles at ``reference`` (None: their own)."""
-    looks = yield from section_looks(section, centres, model.tile_um, model.tile_px, model.settings.model)
-    if not isinstance(model.settings.model, NetworkSettings):
-        by = looks
-        if reference is not None:
-            by = yield from section_looks(section, reference, model.tile_um, model.tile_px, model.settings.model)
-        inputs = quick_inputs(looks, by)
-        return [member.linear.predict(inputs) for member in model.members if member.linear is not None]
-    device, _ = choose_device("auto")
-    outputs = []
-    for member in model.members:
-        assert member.network is not None
-        outputs.append(network_outputs(member.network.to(device), looks, device, symmetries=model.settings.model.symmetries))
-        member.network.cpu()
+    heads = [member.head for member in model.members]
+    outputs = [np.empty((len(centres), len(model.target.names)), dtype=np.float32) for _ in heads]
+
+    def keep(rows: np.ndarray, embeddings: list[np.ndarray]) -> None:
+        for output, head, embedding in zip(outputs, heads, embeddings, strict=True):
+            output[rows] = head.predict(embedding)
+
+    by = yield from reference_looks(model, section, reference)
+    yield from embed(model, section, centres, by, keep)
     return outputs
 
 
@@ -215,19 +211,6 @@ def spot_table(section: Section, model: TrainedModel, verdict: SpotFilter) -> pd
             results.REASON: reason,
         },
         index=section.adata.obs_names,
-    )
-
-
-def _points(white: np.ndarray) -> pd.DataFrame:
-    n = len(white)
-    return pd.DataFrame(
-        {
-            results.SPLIT: pd.Categorical(["none"] * n, [*PART_NAMES, "none"]),
-            results.SOURCE: pd.Categorical(np.where(white, "removed", "between"), results.SOURCES),
-            results.FOLD: np.full(n, -1),
-            results.REASON: np.where(white, "white tile or exclude outline", ""),
-        },
-        index=[f"point{i}" for i in range(n)],
     )
 
 

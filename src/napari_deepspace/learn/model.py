@@ -6,6 +6,7 @@ On disk a folder of ``model.json`` and ``weights.safetensors``; no pickle, so th
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,15 @@ class Member:
     blend: np.ndarray | None = None  #: float (3, n_outputs), see :func:`napari_deepspace.learn.neighbouring.fit_blend`
     linear: LinearModel | None = None  #: Quick's
     network: nn.Module | None = None
+
+    @property
+    def head(self) -> LinearModel:
+        """The linear map from an embedding (:mod:`napari_deepspace.learn.embedding`) to scaled outputs."""
+        if self.linear is not None:
+            return self.linear
+        assert self.network is not None
+        layer: Any = self.network.head
+        return LinearModel(layer.weight.detach().cpu().float().numpy().T.copy(), layer.bias.detach().cpu().float().numpy().copy())
 
     def tensors(self) -> dict[str, np.ndarray | torch.Tensor]:
         """Its arrays by name."""
@@ -215,15 +225,27 @@ def network_outputs(
     network: nn.Module, tiles: np.ndarray, device: torch.device, rows: np.ndarray | None = None, symmetries: bool = False, batch: int = 32
 ) -> np.ndarray:
     """Scaled outputs float32 (n, n_outputs) of uint8 ``tiles`` (n, ...), or of some ``rows`` of them; or their mean over the eight symmetries."""
-    network.eval()
-    rows = np.arange(len(tiles)) if rows is None else rows
-    outputs = []
+    head: Any = network.head
     with torch.inference_mode():
-        for start in range(0, len(rows), batch):
-            images = torch.from_numpy(tiles[rows[start : start + batch]]).to(device)
-            views = [turned(images, k) for k in range(8)] if symmetries else [images]
-            outputs.append(sum(network(to_input(view, network)).float() for view in views).cpu() / len(views))
-    return torch.cat(outputs).numpy()
+        return torch.cat([head(features).float().cpu() for features in _features(network, tiles, device, rows, symmetries, batch)]).numpy()
+
+
+def network_features(network: nn.Module, tiles: np.ndarray, device: torch.device, symmetries: bool = False, batch: int = 32) -> np.ndarray:
+    """What the last layer sees of uint8 ``tiles`` (n, ...): float32 (n, n_features), or its mean over the eight symmetries."""
+    with torch.inference_mode():
+        return torch.cat([features.float().cpu() for features in _features(network, tiles, device, None, symmetries, batch)]).numpy()
+
+
+def _features(
+    network: nn.Module, tiles: np.ndarray, device: torch.device, rows: np.ndarray | None, symmetries: bool, batch: int
+) -> Iterator[torch.Tensor]:
+    network.eval()
+    features: Any = network.features
+    rows = np.arange(len(tiles)) if rows is None else rows
+    for start in range(0, len(rows), batch):
+        images = torch.from_numpy(tiles[rows[start : start + batch]]).to(device)
+        views = [turned(images, k) for k in range(8)] if symmetries else [images]
+        yield sum(features(to_input(view, network)) for view in views) / len(views)
 
 
 def turned(images: torch.Tensor, k: int) -> torch.Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_deepspace.analyse.copies import blended
 from napari_deepspace.analyse.evaluate import evaluate
 from napari_deepspace.analyse.judge import add_verdicts
 from napari_deepspace.events import Event, Finished, FoldEnded, Noted, Resumed, Started
@@ -22,7 +23,7 @@ from napari_deepspace.learn.data import TrainingData, gather
 from napari_deepspace.learn.gene_notes import tell_of_genes
 from napari_deepspace.learn.linear import LinearModel, fit_logistic, fit_ridge, held_out_ridge
 from napari_deepspace.learn.model import Member, SeenSpots, TrainedModel, network_outputs
-from napari_deepspace.learn.neighbouring import blended, fit_blend
+from napari_deepspace.learn.neighbouring import fit_blend
 from napari_deepspace.learn.networks import choose_device
 from napari_deepspace.learn.optimise import FoldData, train_network
 from napari_deepspace.learn.run_baselines import copies, fold_values, score_baselines, scored_spots
