@@ -309,6 +309,37 @@ def unseal(
         print(f"{sealed}: opened now, by {run_dir.resolve().name}. It cannot be opened again.")
 
 
+@app.command()
+def figure(
+    run_dir: Path,
+    section: Path,
+    gene: Annotated[str, typer.Option(help="gene, or another output of the run")],
+    out: Annotated[Path, typer.Option(help="figure, .png, .svg or .pdf")],
+    image: Image = None,
+    platform: PlatformName = "auto",
+    outlines: Annotated[Path | None, typer.Option(help="GeoJSON: outlines that are drawn; the smallest is enlarged")] = None,
+    denser: Annotated[Path | None, typer.Option(help="denser map (.zarr); left out: the run's points between spots")] = None,
+    region: Annotated[str | None, typer.Option(help="part that is enlarged: row,column,width in um")] = None,
+    library_id: Annotated[str | None, typer.Option(help="name of the section, as in the run")] = None,
+    patient: Patient = None,
+    block: Block = None,
+) -> None:
+    """Draw a gene at the spots, between them and both, beside and over the H&E, with one part enlarged."""
+    from napari_deepspace.blocking import drain
+    from napari_deepspace.figure_command import figure as draw
+    from napari_deepspace.read import read_section
+
+    try:
+        numbers = tuple(float(number) for number in region.split(",")) if region else None
+    except ValueError:
+        numbers = ()
+    if numbers is not None and len(numbers) != 3:
+        raise SettingsError(f"--region {region}: three numbers are needed, row,column,width in um, for example 1500,2200,600.")
+    read = read_section(section, image, platform=platform, outlines=outlines, patient=patient, block=block, library_id=library_id)
+    drain(draw(run_dir, read, gene, out, denser, numbers), sys.stderr.isatty())
+    print(f"{out}: {gene} at the spots and between them. Predicted between spots, not measured. Research use only.")
+
+
 def _run_values(run: RunInfo) -> dict[str, Any]:
     values = dataclasses.asdict(run)
     return values | {"run_dir": str(run.run_dir), "started": run.started.isoformat()}

@@ -18,6 +18,8 @@ from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.checks import Checks
 from napari_deepspace._napari.closing import Closing
 from napari_deepspace._napari.clusters_view import GenesDialog
+from napari_deepspace._napari.denser import Denser
+from napari_deepspace._napari.denser_panel import DenserPanel
 from napari_deepspace._napari.estimates import Estimates
 from napari_deepspace._napari.gene_panel import GenePanel
 from napari_deepspace._napari.gene_table import GeneTableDialog
@@ -51,7 +53,7 @@ WIDTH = 372
 
 
 class DeepSpaceDock(QWidget):
-    """From a Space Ranger folder to predicted maps, from top to bottom: Section, Quality, Train, Look, trust."""
+    """From a Space Ranger folder to predicted maps, from top to bottom: Section, Quality, Train, Look, trust, between the spots."""
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__()
@@ -64,9 +66,11 @@ class DeepSpaceDock(QWidget):
         self.train_panel = TrainPanel(self.session)
         self.look_panel = LookPanel(self.session)
         self.gene_panel = GenePanel(self.session)
-        self.panels = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel, self.gene_panel)
+        self.denser_panel = DenserPanel(self.session)
+        self.panels = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel, self.gene_panel, self.denser_panel)
         self.painter = Painter(self.session, self.canvas, self.look_panel)
         self.reaches = Reaches(self.session, self)
+        self.denser = Denser(self.session, self.canvas, self.denser_panel, lambda: self.opened, self._paint_later, self.say, self.fail)
         self.training = Training(self.session, self.train_panel, self.say, self.fail)
         self.checks = Checks(self.session, self.quality_panel, self.run_settings, self.say, self.fail)
         self.outline_layers = OutlineLayers(self.session, self.canvas)
@@ -144,9 +148,10 @@ class DeepSpaceDock(QWidget):
         self.say(f"{len(new)} outlines imported: {acting[0]} exclude tiles, {acting[1]} are failed regions; others are shown only.")
 
     def stop_training(self) -> None:
-        """Stop the run, or the parameter search; its process is gone within two seconds."""
+        """Stop the run, the parameter search or the denser map; its process is gone within two seconds."""
         self.training.stop()
         self.searches.stop()
+        self.denser.stop()
 
     def show_part(self, widget: QWidget) -> None:
         """Scroll so that ``widget`` is in view, its top first, once the layout has settled."""
@@ -221,6 +226,7 @@ class DeepSpaceDock(QWidget):
         self.training.started.connect(lambda: self.show_part(self.train_panel.run))
         self.training.done.connect(self._trained)
         self.searches.done.connect(self.training.start_next)
+        self.denser.done.connect(self.training.start_next)
         self.train_panel.start_requested.connect(self.start_training)
         self.train_panel.pause_requested.connect(self.training.pause)
         self.train_panel.stop_requested.connect(self.stop_training)
@@ -245,11 +251,11 @@ class DeepSpaceDock(QWidget):
             self._closing.about_to.connect(jobs.leave)
             self._closing.not_after_all.connect(jobs.follow_running)
         self._viewer.events.theme.connect(self._restyle)
-        self._release = bind_viewer(self._viewer, self.painter)
+        self._release = bind_viewer(self._viewer, self.painter, self.denser)
         self.destroyed.connect(partial(_gone, self._owners(), self._release))
 
     def _owners(self) -> tuple[Any, ...]:
-        return (self.training, self.searches, self.estimates, self.checks, self.runs, self.seals, self.reaches)
+        return (self.training, self.searches, self.estimates, self.checks, self.runs, self.seals, self.reaches, self.denser)
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
