@@ -33,9 +33,11 @@ def denser_colours(found: np.ndarray, show: DenserShow, view: View) -> tuple[np.
 
 def denser_caption(dmap: DenserMap, show: DenserShow) -> str:
     """The line that says what the layer is: never more than a denser map that was predicted."""
-    where = "points between spots (predicted)" if dmap.at == "between-spots" else f"denser map (predicted), {dmap.spacing_um:g} um apart"
-    what = "disagreement between models in " if show == "disagreement" else ""
-    return f"{what}{where}; tells apart what is {resolution_of(dmap):.0f} um across"
+    where = "points between spots" if dmap.at == "between-spots" else "denser map"
+    if show == "disagreement":
+        return f"{where}: disagreement between models"
+    apart = "" if dmap.at == "between-spots" else f", a point every {dmap.spacing_um:g} um"
+    return f"{where} (predicted){apart}; tells apart {resolution_of(dmap):.0f} um"
 
 
 def resolution_of(dmap: DenserMap) -> float:
@@ -80,7 +82,7 @@ def tile_layer(section: Section, tile_um: float) -> LayerTuple:
         "shape_type": "rectangle",
         "edge_color": "#ffffff",
         "face_color": "transparent",
-        "edge_width": 3 / section.mpp,
+        "edge_width": 5 / section.mpp,
         "scale": (section.mpp, section.mpp),
         "units": UNITS,
         "metadata": metadata(section, TILE),

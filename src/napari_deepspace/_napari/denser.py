@@ -296,7 +296,7 @@ class Denser(QObject):
         layer.visible = True
         self._set_opacity(self._panel.opacity.value())
         unit = "SD" if show == "disagreement" else view.unit
-        self._panel.show_bar(denser_caption(dmap, show), unit, limits, lut, view.relative and show == "predicted")
+        self._panel.show_bar(denser_caption(dmap, show).partition(";")[0], unit, limits, lut, view.relative and show == "predicted")
         self._zoomed()
 
     def _add(self, layer: Layer) -> Any:
@@ -353,14 +353,14 @@ class Denser(QObject):
         words = ""
         if dmap is not None:
             words = denser_caption(dmap, self._session.denser_show)
-            words += f"\n{TOO_NEAR}" if too_near(resolution_of(dmap), float(viewer.camera.zoom), viewer.canvas.size) else ""
+            words += f"\n{TOO_NEAR}" if too_near(resolution_of(dmap), float(viewer.scene.camera.zoom), viewer.canvas.size) else ""
         if words != self._canvas.extra:
             self._canvas.extra = words
             self._repaint()
 
     def follow_camera(self) -> Callable[[], None]:
         """Watch how near the view is; what is returned undoes it."""
-        zoom = self._canvas.viewer.camera.events.zoom
+        zoom = self._canvas.viewer.scene.camera.events.zoom
         zoom.connect(self._zoomed)
         return lambda: zoom.disconnect(self._zoomed)
 

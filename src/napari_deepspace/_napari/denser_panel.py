@@ -114,8 +114,9 @@ class DenserPanel(Collapsible):
 
     def show_bar(self, caption: str, unit: str, limits: tuple[float, float], lut: np.ndarray, relative: bool) -> None:
         """The colour bar of the map that is shown."""
-        self.colours.set(f"<b>{self._session.gene}</b> – {caption}", unit, limits, lut, relative)
         self.colours.show()
+        self.colours.set(f"<b>{self._session.gene}</b> – {caption}", unit, limits, lut, relative)
+        self.colours.updateGeometry()
 
     def refresh(self, *_: Any) -> None:
         """What can be asked for now."""
