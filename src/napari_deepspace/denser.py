@@ -62,6 +62,8 @@ class DenserMap:
     synthetic: bool
     packing: str  #: what is stored a point: the "outputs" themselves, the "embedding", or its principal "components"
     relative_error: float  #: of outputs at spots, by what is stored in place of what the model sees
+    whole_image: bool  #: the slide was looked at as a whole, and not tile by tile
+    agreement: dict[str, float] | None  #: of the two, at spots: ``r``, ``difference_sd`` and ``n``
     about: dict[str, Any] = field(repr=False, default_factory=dict)
 
 
@@ -131,6 +133,8 @@ def _opened(folder: Path, group: zarr.Group, header: dict[str, Any]) -> DenserMa
         origin_yx_px=(float(header["origin_yx_px"][0]), float(header["origin_yx_px"][1])) if grid else None,
         step_px=float(header["step_px"]) if grid else None,
         synthetic=bool(header["synthetic"]),
+        whole_image=bool(header["whole_image"]),
+        agreement=header["agreement"],
         about=dict(header["about"]),
     )
     n = len(dmap.centres_yx)

@@ -19,13 +19,17 @@ from napari_deepspace.events import Event, Noted, Progress
 from napari_deepspace.learn.between import find_points, white_and_sealed
 from napari_deepspace.learn.embedding import Keep, embed, reference_looks, shares_embedding
 from napari_deepspace.learn.inference import about, neighbours_of
+from napari_deepspace.learn.linear import LinearModel
 from napari_deepspace.learn.model import TrainedModel
 from napari_deepspace.learn.neighbouring import aligned_points
-from napari_deepspace.learn.packing import FIT_SPOTS, Packing, choose_packing
+from napari_deepspace.learn.packing import FIT_SPOTS, Packing, choose_packing, keeps_outputs
+from napari_deepspace.learn.whole_image import LEAST_R, agreement, can_look_whole, corrected, embed_whole, fit_correction, stride_um
 from napari_deepspace.points import At, Points, Rule
 from napari_deepspace.runs import nan_to_none
 from napari_deepspace.section import Section
 
+AGREEMENT_SPOTS = 300  #: spots at which the whole slide is compared with tile by tile; half of them fit the correction
+AGREEMENT_BLOCK_UM = 300.0
 Embed = Callable[[np.ndarray, Keep], Generator[Event, None, None]]
 """Looks at points (n, 2), full-resolution px, and hands on their embeddings, as :func:`napari_deepspace.learn.embedding.embed` does."""
 
@@ -62,18 +66,24 @@ def write_denser(
     reference = section.centres_yx[judged.filter.predictable]
     by = yield from reference_looks(model, section, reference)
 
-    def look(centres: np.ndarray, keep: Keep) -> Generator[Event, None, None]:
-        yield from embed(model, section, centres, by, keep)
-
     if group.attrs.get("complete"):
         yield Noted(f"{folder} is finished already and was left as it is.")
         return folder
     if group.attrs.get("begun"):
-        packing = _stored_packing(group, model)
+        packing, correction = _stored_packing(group, model), _stored_correction(group)
     else:
-        packing = yield from _packing(model, section, reference, look)
-        _begin(group, model, section, points, white, packing)
-        group.attrs.update(nan_to_none(_header(model, section, points, packing, run)) | {"begun": True})
+        whole = at == "grid" and not tile_by_tile and can_look_whole(model) and spacing_um < 2 * stride_um(model)
+        packing, correction, agreed = yield from _looked_at_spots(model, section, reference, by, spacing_um, whole)
+        _begin(group, model, section, points, white, packing, correction)
+        said = _header(model, section, points, packing, run) | {"agreement": agreed, "whole_image": correction is not None}
+        group.attrs.update(nan_to_none(said) | {"begun": True})
+
+    def look(centres: np.ndarray, keep: Keep) -> Generator[Event, None, None]:
+        if correction is None:
+            yield from embed(model, section, centres, by, keep)
+        else:
+            yield from embed_whole(model, section, centres, spacing_um, lambda rows, found: keep(rows, corrected(found, list(correction))))
+
     yield from _fill(group, points, white, packing, look, shares_embedding(model), section.library_id)
     group.attrs.update({"complete": True})
     return folder
@@ -104,25 +114,51 @@ def _claimed(folder: Path, fingerprint: str) -> zarr.Group:
     return group
 
 
-def _packing(model: TrainedModel, section: Section, reference: np.ndarray, look: Embed) -> Generator[Event, None, Packing]:
-    """What is kept a point, chosen on the section's own spots."""
+def _looked_at_spots(
+    model: TrainedModel, section: Section, reference: np.ndarray, by: np.ndarray | None, spacing_um: float, whole: bool
+) -> Generator[Event, None, tuple[Packing, np.ndarray | None, dict[str, float] | None]]:
+    """What the section's own spots decide: what is kept a point, and, if the slide may be looked at as a ``whole``, the correction for it, float32
+    (members, 2, n_features), and how well that agrees with tile by tile; without a correction it goes tile by tile."""
     heads, shared = [member.head for member in model.members], shares_embedding(model)
-    most = FIT_SPOTS * 5 // 4
-    chosen = reference[np.sort(np.random.default_rng(0).permutation(len(reference))[:most])]
-    found = [np.empty((len(chosen), len(head.coefficients)), dtype=np.float32) for head in (heads[:1] if shared else heads)]
-
-    def keep(rows: np.ndarray, embeddings: list[np.ndarray]) -> None:
-        for one, embedding in zip(found, embeddings, strict=False):
-            one[rows] = embedding
-
-    yield from look(chosen, keep)
-    packing = choose_packing(heads, found * len(heads) if shared else found, shared)
+    side = np.floor(reference / (AGREEMENT_BLOCK_UM / section.mpp)).astype(np.int64)
+    block = np.unique(side, axis=0, return_inverse=True)[1].ravel()
+    shuffled = np.random.default_rng(0).permutation(block.max() + 1)[block]  # neighbours stay together: blocks of the slide are looked at whole
+    order = np.argsort(shuffled, kind="stable")[: AGREEMENT_SPOTS if keeps_outputs(heads, shared) else FIT_SPOTS * 5 // 4]
+    tiles = yield from _collected(heads, shared, reference[order], lambda centres, keep: embed(model, section, centres, by, keep))
+    packing = choose_packing(heads, tiles, shared)
     if packing.kind == "components" and packing.relative_error > 0.05:
         yield Noted(
             f"{section.library_id}: {len(packing.scale)} components stand for what the model sees; its outputs are off by "
             f"{packing.relative_error:.1%} of their spread at spots that the components were not fitted to."
         )
-    return packing
+    if not whole:
+        return packing, None, None
+    some = order[:AGREEMENT_SPOTS]
+    found = yield from _collected(heads, shared, reference[some], lambda centres, keep: embed_whole(model, section, centres, spacing_um, keep))
+    fitted = shuffled[some] % 2 == 0
+    if min(fitted.sum(), (~fitted).sum()) < 10:
+        return packing, None, None
+    tiles = [one[: len(some)] for one in tiles]
+    correction = fit_correction([one[fitted] for one in found], [one[fitted] for one in tiles])
+    agreed = agreement(heads, corrected([one[~fitted] for one in found], correction), [one[~fitted] for one in tiles])
+    words = f"r {agreed.r:.3f}, mean difference {agreed.difference_sd:.2f} SD, at {agreed.n} spots"
+    if not agreed.r >= LEAST_R:
+        yield Noted(f"{section.library_id}: looking at the slide as a whole does not agree with tile by tile ({words}), so it goes tile by tile.")
+        return packing, None, agreed.as_dict()
+    yield Noted(f"{section.library_id} is looked at as a whole; outputs agree with tile by tile: {words}. --tile-by-tile is slower and exact.")
+    return packing, np.stack(correction), agreed.as_dict()
+
+
+def _collected(heads: list[LinearModel], shared: bool, centres: np.ndarray, look: Embed) -> Generator[Event, None, list[np.ndarray]]:
+    """The embeddings at a few points, one a member, float32 (n, width)."""
+    found = [np.empty((len(centres), len(head.coefficients)), dtype=np.float32) for head in (heads[:1] if shared else heads)]
+
+    def keep(rows: np.ndarray, embeddings: list[np.ndarray]) -> None:
+        for one, embedding in zip(found, embeddings, strict=False):
+            one[rows] = embedding
+
+    yield from look(centres, keep)
+    return found * len(heads) if shared else found
 
 
 def _stored_packing(group: zarr.Group, model: TrainedModel) -> Packing:
@@ -134,7 +170,19 @@ def _stored_packing(group: zarr.Group, model: TrainedModel) -> Packing:
     return Packing(kind, [], arrays["packing_centre"], arrays["packing_scale"], arrays.get("packing_axes"))
 
 
-def _begin(group: zarr.Group, model: TrainedModel, section: Section, points: Points, white: np.ndarray, packing: Packing) -> None:
+def _stored_correction(group: zarr.Group) -> np.ndarray | None:
+    return np.asarray(group["whole_correction"][:]) if "whole_correction" in group else None  # type: ignore[index]
+
+
+def _begin(
+    group: zarr.Group,
+    model: TrainedModel,
+    section: Section,
+    points: Points,
+    white: np.ndarray,
+    packing: Packing,
+    correction: np.ndarray | None,
+) -> None:
     """Everything but the embedding, which is made with the right shape."""
     n, width = len(points.centres_yx), packing.heads[0].coefficients.shape[0]
     if packing.kind == "outputs":
@@ -142,6 +190,8 @@ def _begin(group: zarr.Group, model: TrainedModel, section: Section, points: Poi
     arrays: dict[str, np.ndarray] = {"centres_yx": points.centres_yx, "on_tissue": ~white} | _head_arrays(model, packing)
     if points.cell is not None:
         arrays["cell"] = points.cell
+    if correction is not None:
+        arrays["whole_correction"] = correction
     arrays |= neighbour_arrays(model, section, points.centres_yx)
     for name, values in arrays.items():
         group.create_array(name, data=np.ascontiguousarray(values), chunks=_chunks(values, name), overwrite=True)

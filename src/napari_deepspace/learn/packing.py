@@ -54,14 +54,20 @@ def joined(embeddings: Sequence[np.ndarray], shared: bool) -> np.ndarray:
     return embeddings[0] if shared else np.concatenate(embeddings, axis=1)
 
 
+def keeps_outputs(heads: Sequence[LinearModel], shared: bool) -> bool:
+    """Whether the outputs themselves are the least to keep."""
+    widths = [len(head.coefficients) for head in heads]
+    return heads[0].coefficients.shape[1] * len(heads) <= min(widths[0] if shared else sum(widths), FEW_OUTPUTS)
+
+
 def choose_packing(heads: Sequence[LinearModel], spots: Sequence[np.ndarray], shared: bool, most: int = MOST_WIDE) -> Packing:
     """The packing for a model's ``heads``; ``spots`` are the embeddings of some of the section's own spots, one a member, float32 (n, width).
 
     Every fifth spot is left out of the components and says how large their error is.
     """
-    n_outputs, widths = heads[0].coefficients.shape[1] * len(heads), [len(head.coefficients) for head in heads]
+    widths = [len(head.coefficients) for head in heads]
     width = widths[0] if shared else sum(widths)
-    if n_outputs <= min(width, FEW_OUTPUTS):
+    if keeps_outputs(heads, shared):
         packing = Packing("outputs", list(heads), np.zeros(0), np.ones(0))
         return _with_error(packing, heads, spots, shared)
     both = joined(spots, shared)
