@@ -114,6 +114,7 @@ def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Even
         edge_um=max(edge_um(section, settings, tile_um) for section in sections),
         origins=[section.origin for section in sections],
         sealed=[section.sealed for section in sections],
+        lattice=[section.adata.obs[["array_row", "array_col"]].to_numpy() for section in sections],
     )
     return data
 
