@@ -127,8 +127,8 @@ class SplitSettings(_Settings):
 
     kind: Literal["blocks", "random", "every-nth", "sections", "patients", "whole"] = Field(
         "blocks",
-        description="blocks: spatial blocks with a guard band; random: random spots, as in the paper; every-nth: every n-th spot in turn, to see what "
-        "filling in between spots is worth; sections: one section out, patients: one patient out, both need several sections; whole: every spot of "
+        description="blocks: spatial blocks with a guard band; random: random spots, as in the paper; every-nth: every n-th spot in turn, to check "
+        "filling in between spots; sections: one section out, patients: one patient out, both need several sections; whole: every spot of "
         "these sections trains, the score comes from another section",
     )
     folds: int = Field(

@@ -230,9 +230,7 @@ def test_every_nth_spot_keeps_measured_neighbours():
     rows, columns = (axis.ravel() for axis in np.mgrid[:25, :25])
     places, order = np.column_stack([rows, 2 * columns + rows % 2]), np.random.default_rng(0).permutation(625)
     keep = rows > 1
-    split = make_split(
-        [lattice()[order]], [keep[order]], SplitSettings(kind="every-nth", folds=5), 137.5, 100, lattice=[places[order].astype(float)]
-    )
+    split = make_split([lattice()[order]], [keep[order]], SplitSettings(kind="every-nth", folds=5), 137.5, 100, lattice=[places[order].astype(float)])
     assert split.words == "every 5th spot left out in turn (neighbouring spots share pixels)"
     home, parts = np.empty(625, dtype=int), np.empty((625, 5), dtype=int)
     home[order], parts[order] = split.home, split.parts

@@ -12,6 +12,7 @@ from anndata import AnnData
 from scipy.spatial import cKDTree
 
 from napari_deepspace import results
+from napari_deepspace.analyse.bands import about_bands
 from napari_deepspace.errors import DataError
 from napari_deepspace.events import Event, Noted
 from napari_deepspace.learn.data import section_looks
@@ -294,4 +295,5 @@ def about(model: TrainedModel, run: str) -> dict[str, Any]:
         "training_blocks": np.array([seen.block or "" for seen in model.seen], dtype=object),
         "training_spots": np.unique(np.concatenate(trained_on)),
         "synthetic": model.synthetic,
+        "band": about_bands(model.bands, model.target.kind),
     }

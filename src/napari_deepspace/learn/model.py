@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from napari_deepspace import __version__
+from napari_deepspace.analyse.bands import ARRAYS, NUMBERS, Bands
 from napari_deepspace.errors import ModelError, SettingsError
 from napari_deepspace.learn.linear import LinearModel
 from napari_deepspace.learn.networks import build_network, to_input
@@ -25,7 +26,7 @@ from napari_deepspace.section import Origin
 from napari_deepspace.settings import NetworkSettings, RunSettings, run_settings
 from napari_deepspace.target import Target
 
-FORMAT = 3  #: raised with Quick's features, the parts of a target, and what stands beside a prediction
+FORMAT = 4  #: raised with Quick's features, the parts of a target, and what stands beside a prediction
 HEADER, WEIGHTS = "model.json", "weights.safetensors"
 SEEN = ("library_id", "slide", "mpp", "barcodes", "patient", "block", "seal", "sealed")
 """What the header says of each section."""
@@ -118,6 +119,7 @@ class TrainedModel:
     seen: list[SeenSpots]
     scores: dict[str, Any] = field(default_factory=dict)
     synthetic: bool = False
+    bands: Bands | None = None  #: of the predictions; None where nothing was held out
     version: str = __version__
 
     @property
@@ -134,6 +136,7 @@ class TrainedModel:
             tensors |= {f"{number}/{key}": value for key, value in member.tensors().items()}
         for number, seen in enumerate(self.seen):
             tensors |= {f"seen{number}/{key}": getattr(seen, key) for key in SEEN_ARRAYS}
+        tensors |= {} if self.bands is None else {f"band/{key}": getattr(self.bands, key) for key in ARRAYS}
         save_tensors(folder / WEIGHTS, tensors, {})
         header = {
             "format": FORMAT,
@@ -148,6 +151,7 @@ class TrainedModel:
             "tile_px": self.tile_px,
             "seen": [{key: getattr(seen, key) for key in SEEN} for seen in self.seen],
             "scores": self.scores,
+            "band": None if self.bands is None else {key: getattr(self.bands, key) for key in NUMBERS},
         }
         write_json(folder / HEADER, header)
 
@@ -192,6 +196,7 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Traine
         seen=seen,
         scores=header.get("scores", {}),
         synthetic=bool(header.get("synthetic", False)),
+        bands=None if header["band"] is None else Bands(**{key: tensors[f"band/{key}"].numpy() for key in ARRAYS}, **header["band"]),
         version=str(header["version"]),
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_deepspace.analyse.bands import Bands, find_bands
 from napari_deepspace.analyse.evaluate import evaluate
 from napari_deepspace.analyse.judge import add_verdicts
 from napari_deepspace.events import Event, Finished, FoldEnded, Noted, Resumed, Started
@@ -242,8 +243,16 @@ def _model(state: RunState) -> TrainedModel:
         )
     return TrainedModel(
         settings=state.settings, target=data.target, split=data.split.words, tile_um=data.tile_um, tile_px=data.tile_px,
-        members=members, seen=seen, synthetic=any(section.synthetic for section in data.sections),
+        members=members, seen=seen, synthetic=any(section.synthetic for section in data.sections), bands=_bands(state),
     )  # fmt: skip
+
+
+def _bands(state: RunState) -> Bands | None:
+    """Of the out-of-fold predictions at the spots that are scored; none for clusters, whose probabilities are no values with an error."""
+    scored, target = scored_spots(state.data), state.data.target
+    if target.kind == "clusters":
+        return None
+    return find_bands(state.measured[scored], state.predicted[scored], state.data.split.home[scored], nonnegative=target.nonnegative)
 
 
 def _finish(state: RunState, model: TrainedModel, began: float) -> Generator[Event, None, None]:
