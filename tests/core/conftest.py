@@ -26,7 +26,7 @@ def outs(tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def sealed_run(phantom, tmp_path_factory):
-    """Quick on the paper's genes of the synthetic section, of which a quarter, a strip at the right, was put away: folder, model, which spots that is."""
+    """Quick on the paper's genes of the synthetic section, of which a quarter, a strip at the right, was put away: folder, model, these spots."""
     from napari_deepspace.blocking import fit
     from napari_deepspace.settings import PAPER_GENES, run_settings
 

@@ -76,8 +76,8 @@ def find_bands(measured: np.ndarray, predicted: np.ndarray, fold: np.ndarray, le
         total, right, unseen = total + np.isfinite(held).sum(), right + float(np.nansum(held)), unseen | np.isfinite(held).any(axis=1)
     if not total:
         return None
-    arrays = {name: np.concatenate(values).astype(np.float32) for name, values in zip(ARRAYS, zip(*parts, strict=True), strict=True)}
-    return Bands(**arrays, coverage=right / float(total), n=int(unseen.sum()), level=level, nonnegative=nonnegative)
+    arrays = {name: np.concatenate(values) for name, values in zip(ARRAYS, zip(*parts, strict=True), strict=True)}
+    return bands_from(arrays, {"coverage": right / total, "n": unseen.sum(), "level": level, "nonnegative": nonnegative})
 
 
 def holds(measured: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -119,13 +119,18 @@ def about_bands(bands: Bands | None, kind: str) -> dict[str, Any]:
     return {name: getattr(bands, name) for name in (*ARRAYS, *NUMBERS, "words")}
 
 
+def bands_from(arrays: Mapping[str, Any], numbers: Mapping[str, Any]) -> Bands:
+    """Bands of their ARRAYS and NUMBERS."""
+    a, b, floor, q, coverage_of = (np.asarray(arrays[name], dtype=np.float32) for name in ARRAYS)
+    return Bands(a, b, floor, q, coverage_of, float(numbers["coverage"]), int(numbers["n"]), float(numbers["level"]), bool(numbers["nonnegative"]))
+
+
 def bands_in(about: Mapping[str, Any]) -> Bands | None:
     """The bands that ``uns["deepspace"]`` of a result keeps; None where it has none."""
     band = about.get("band", {})
     if any(name not in band for name in (*ARRAYS, *NUMBERS)):
         return None
-    arrays = {name: np.asarray(band[name], dtype=np.float32) for name in ARRAYS}
-    return Bands(**arrays, coverage=float(band["coverage"]), n=int(band["n"]), level=float(band["level"]), nonnegative=bool(band["nonnegative"]))
+    return bands_from({name: band[name] for name in ARRAYS}, band)
 
 
 def judge_bands(about: Mapping[str, Any], measured: np.ndarray, predicted: np.ndarray, unseen: bool) -> tuple[dict[str, Any], np.ndarray | None]:
