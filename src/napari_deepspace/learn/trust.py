@@ -10,6 +10,7 @@ from napari_deepspace.analyse.bands import find_bands
 from napari_deepspace.events import Event, Progress
 from napari_deepspace.learn.domain import distance, fit_domain, looked_at
 from napari_deepspace.learn.model import TrainedModel
+from napari_deepspace.learn.resolution import resolution
 from napari_deepspace.learn.run_baselines import scored_spots
 from napari_deepspace.learn.run_state import RunState
 from napari_deepspace.learn.splits import TRAINING, VALIDATION
@@ -18,18 +19,21 @@ STAGE = "finding out how far to trust the model"
 
 
 def find_trust(state: RunState, model: TrainedModel) -> Generator[Event, None, np.ndarray]:
-    """Give ``model`` its bands and its domain; how far each spot lies from the training tiles, float32 (n,), NaN where there is no tile.
+    """Give ``model`` its bands, its domain and its resolution.
 
-    A training spot is judged without its own neighbourhood.
+    Returns how far each spot lies from the training tiles, float32 (n,), NaN where there is no tile; a training spot without its own neighbourhood.
     """
-    yield Progress(STAGE, 0, 2)
+    yield Progress(STAGE, 0, 3)
     scored, target = scored_spots(state.data), state.data.target
     if target.kind != "clusters":  # whose probabilities are no values with an error
         home = state.data.split.home[scored]
         model.bands = find_bands(state.measured[scored], state.predicted[scored], home, nonnegative=target.nonnegative)
-    yield Progress(STAGE, 1, 2)
+    yield Progress(STAGE, 1, 3)
     distances = _find_domain(state, model)
-    yield Progress(STAGE, 2, 2)
+    yield Progress(STAGE, 2, 3)
+    first = state.data.rows(0)
+    model.resolution_um = yield from resolution(model, state.data.sections[0], state.predicted[first], state.reference, state.device)
+    yield Progress(STAGE, 3, 3)
     return distances
 
 
