@@ -120,6 +120,9 @@ class TileSettings(_Settings):
     """The image cut around a spot."""
 
     extra_percent: float = Field(150, ge=0, le=1000, description="size beyond the spot: 150 makes the tile 2.5 spot diameters wide")
+    stain: Literal["none", "macenko"] = Field(
+        "none", description="macenko: bring every slide to the stain of the first training section as it is read (extra [stain]); none"
+    )
 
 
 class SplitSettings(_Settings):

@@ -31,6 +31,7 @@ from napari_deepspace.preprocess.filters import WITHOUT_TILE, SpotFilter
 from napari_deepspace.preprocess.prepare import prepare_section, white_points
 from napari_deepspace.section import Section, spot_fingerprints
 from napari_deepspace.settings import NetworkSettings
+from napari_deepspace.stain import find_stain, stained
 from napari_deepspace.target import measured
 
 SLOTS = {"predicted": results.PREDICTED, "measured": results.MEASURED} | results.BASELINES
@@ -46,7 +47,7 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
     Raises
     ------
     DataError
-        The section has no slide, or none of its spots lies on tissue.
+        The section has no slide, none of its spots lies on tissue, or the tissue shows no two stains that a model of one stain needs.
     """
     at_spots = centres_yx is None
     centres = section.centres_yx if centres_yx is None else np.asarray(centres_yx, dtype=np.float64)
@@ -62,8 +63,9 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
     notice, distances = "", np.full(len(centres), np.nan, dtype=np.float32)
     if not white.all():
         totals = verdict.spots["umi"].to_numpy()[~white] if at_spots and section.adata.n_vars else None
+        seen_as = section if model.stain is None else stained(section, find_stain(section, judged.filter.predictable), model.stain)
         said, distances[~white], colours = yield from _columns(
-            model, section, centres[~white], reference, spots[results.FOLD].to_numpy()[~white], totals
+            model, seen_as, centres[~white], reference, spots[results.FOLD].to_numpy()[~white], totals
         )
         columns |= said
         if not any(_same_section(seen, section) for seen in model.seen):

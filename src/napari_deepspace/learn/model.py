@@ -27,6 +27,7 @@ from napari_deepspace.learn.tensor_files import load_tensors, save_tensors
 from napari_deepspace.runs import MODEL, write_json
 from napari_deepspace.section import Origin
 from napari_deepspace.settings import NetworkSettings, RunSettings, run_settings
+from napari_deepspace.stain import Stain
 from napari_deepspace.target import Target
 
 FORMAT = 4  #: raised with Quick's features, the parts of a target, and what stands beside a prediction
@@ -125,6 +126,7 @@ class TrainedModel:
     synthetic: bool = False
     bands: Bands | None = None  #: of the predictions; None where nothing was held out
     domain: Domain | None = None  #: of the training tiles; None where they were too few
+    stain: Stain | None = None  #: that slides are brought to before it looks at them
     resolution_um: float | None = None  #: 10 to 90 % width of the edge it draws; None where no output told two tissues apart
     version: str = __version__
 
@@ -144,6 +146,7 @@ class TrainedModel:
             tensors |= {f"seen{number}/{key}": getattr(seen, key) for key in SEEN_ARRAYS}
         tensors |= {} if self.bands is None else {f"band/{key}": getattr(self.bands, key) for key in ARRAYS}
         tensors |= {} if self.domain is None else {f"domain/{key}": getattr(self.domain, key) for key in DOMAIN_ARRAYS}
+        tensors |= {} if self.stain is None else {"stain/matrix": self.stain.matrix, "stain/most": self.stain.most}
         save_tensors(folder / WEIGHTS, tensors, {})
         header = {
             "format": FORMAT,
@@ -207,6 +210,7 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Traine
         synthetic=bool(header.get("synthetic", False)),
         bands=None if header["band"] is None else bands_from({key: tensors[f"band/{key}"].numpy() for key in ARRAYS}, header["band"]),
         domain=None if header["domain"] is None else domain_from({key: tensors[f"domain/{key}"].numpy() for key in DOMAIN_ARRAYS}, header["domain"]),
+        stain=Stain(tensors["stain/matrix"].numpy(), tensors["stain/most"].numpy()) if "stain/matrix" in tensors else None,
         resolution_um=header["resolution_um"],
         version=str(header["version"]),
     )

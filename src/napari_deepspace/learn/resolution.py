@@ -2,7 +2,7 @@
 
 A map may be asked for at points as near to one another as one likes, and stays as blurred as the tile is wide. Edges are put together from the
 section's own tiles: one half of the image is the tile around a spot that is predicted high, the other that around one predicted low, both continued
-by their mirror images. The model looks at tiles whose centres step across the edge, and what it says, brought to 0..1, is averaged over several edges.
+by their mirror images. The model looks at tiles whose centres step across the edge; what it says, brought to 0..1, is averaged over several edges.
 """
 
 from __future__ import annotations

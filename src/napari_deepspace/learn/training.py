@@ -245,7 +245,7 @@ def _model(state: RunState) -> TrainedModel:
         )
     return TrainedModel(
         settings=state.settings, target=data.target, split=data.split.words, tile_um=data.tile_um, tile_px=data.tile_px,
-        members=members, seen=seen, synthetic=any(section.synthetic for section in data.sections),
+        members=members, seen=seen, synthetic=any(section.synthetic for section in data.sections), stain=data.stain,
     )  # fmt: skip
 
 
