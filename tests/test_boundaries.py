@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "project",
         "results",
         "tiles",
+        "stain",
         "layers",
         "views",
         "read",

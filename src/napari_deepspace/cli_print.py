@@ -104,6 +104,7 @@ def print_scores(scores: dict[str, Any]) -> None:
         f"  n = {scores['n_spots']} spots the model was not trained on ({scores['training_spots_left_out']} training and "
         f"{scores['excluded_spots_left_out']} filtered spots left out); {chance}. Research use only."
     )
+    print(f"  {scores['band']['words']}")
     if scores.get("rank"):
         print(f"  {scores['rank']}")
 

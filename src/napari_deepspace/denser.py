@@ -17,6 +17,8 @@ import zarr
 from anndata import AnnData
 
 from napari_deepspace import results
+from napari_deepspace.analyse.bands import ARRAYS as BAND_ARRAYS
+from napari_deepspace.analyse.bands import Bands, bands_from, limits
 from napari_deepspace.analyse.copies import blended, copied
 from napari_deepspace.errors import DataError, ModelError
 from napari_deepspace.points import At
@@ -61,6 +63,7 @@ class DenserMap:
     step_px: float | None
     synthetic: bool
     packing: str  #: what is stored a point: the "outputs" themselves, the "embedding", or its principal "components"
+    unlike_beyond: float  #: distance from the training tiles beyond which a tile is unlike them; NaN where the model does not know
     relative_error: float  #: of outputs at spots, by what is stored in place of what the model sees
     whole_image: bool  #: the slide was looked at as a whole, and not tile by tile
     agreement: dict[str, float] | None  #: of the two, at spots: ``r``, ``difference_sd`` and ``n``
@@ -118,6 +121,7 @@ def _opened(folder: Path, group: zarr.Group, header: dict[str, Any]) -> DenserMa
         unit=str(header["unit"]),
         packing=str(header["packing"]),
         relative_error=float(header["relative_error"]),
+        unlike_beyond=float(header["unlike_beyond"]) if header.get("unlike_beyond") is not None else np.nan,
         spacing_um=float(header["spacing_um"]),
         mpp=float(header["mpp"]),
         tile_um=float(header["tile_um"]),
@@ -172,6 +176,29 @@ def disagreement(dmap: DenserMap, output: str) -> np.ndarray:
     if dmap.n_members < 2:
         return np.full(len(dmap.centres_yx), np.nan, dtype=np.float32)
     return np.asarray(member_values(dmap, output).std(axis=0, ddof=1), dtype=np.float32)
+
+
+def unlike(dmap: DenserMap) -> np.ndarray:
+    """Points whose tile is unlike the training tiles, bool (n,); none where the model does not know."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(_read(zarr.open_group(dmap.folder, mode="r"), "distance").astype(np.float32) > dmap.unlike_beyond)
+
+
+def band(dmap: DenserMap, output: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Lower and upper end of the calibrated band of one output, each float32 (n,); None where the model has no band."""
+    bands, column = _bands(dmap), dmap.outputs.index(output)
+    if bands is None:
+        return None
+    one = bands_from({name: getattr(bands, name)[[column]] for name in BAND_ARRAYS}, dmap.about["band"])
+    low, high = limits(values(dmap, output)[:, None], one)
+    return low[:, 0], high[:, 0]
+
+
+def _bands(dmap: DenserMap) -> Bands | None:
+    group = zarr.open_group(dmap.folder, mode="r")
+    if "band_q" not in group:
+        return None
+    return bands_from({name: _read(group, f"band_{name}") for name in BAND_ARRAYS}, dmap.about["band"])
 
 
 def member_values(dmap: DenserMap, output: str) -> np.ndarray:

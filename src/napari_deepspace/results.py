@@ -27,6 +27,7 @@ Ordered as ``uns["deepspace"]["outputs"]``."""
 SPLIT, SOURCE, FOLD, REASON, TARGET, CLUSTER, UNS = (
     "deepspace_split", "deepspace_source", "deepspace_fold", "deepspace_reason", "deepspace_target", "deepspace_cluster", "deepspace",
 )  # fmt: skip
+UNLIKE, DISTANCE = "deepspace_unlike", "deepspace_distance"  #: columns of ``obs``, where the model knows its domain
 VERDICT, VERDICTS = "deepspace_verdict", "verdicts"  #: column of ``var``; key of ``uns["deepspace"]`` where what is predicted is no gene
 SPLITS = ("training", "validation", "test", "guard", "excluded", "none")
 SOURCES = ("measured", "out-of-fold", "training", "imputed", "between", "removed")
@@ -177,8 +178,9 @@ def target_of(adata: AnnData) -> Target:
 
 
 def _add_spot_columns(adata: AnnData, spots: pd.DataFrame) -> None:
-    for name in (SPLIT, SOURCE, FOLD, REASON):
-        adata.obs[name] = spots[name].array
+    for name in (SPLIT, SOURCE, FOLD, REASON, UNLIKE, DISTANCE):
+        if name in spots:
+            adata.obs[name] = spots[name].array
 
 
 def describe(section: Section, target: Target, about: dict[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,14 @@ import numpy as np
 import zarr
 
 from napari_deepspace import results
+from napari_deepspace.analyse.bands import ARRAYS as BAND_ARRAYS
 from napari_deepspace.denser import CHUNK, FORMAT, HEADER, require_free
 from napari_deepspace.errors import DataError
 from napari_deepspace.events import Event, Noted, Progress
 from napari_deepspace.learn.between import find_points, white_and_sealed
+from napari_deepspace.learn.domain import distance
 from napari_deepspace.learn.embedding import Keep, embed, reference_looks, shares_embedding
-from napari_deepspace.learn.inference import about, neighbours_of
+from napari_deepspace.learn.inference import about, as_trained, neighbours_of
 from napari_deepspace.learn.linear import LinearModel
 from napari_deepspace.learn.model import TrainedModel
 from napari_deepspace.learn.neighbouring import aligned_points
@@ -63,8 +65,8 @@ def write_denser(
         raise DataError(f"{section.library_id}: every tile between the spots is white or excluded. Raise filter.white_percentile.")
     fingerprint = _fingerprint(model, section, points, white, tile_by_tile)
     group = _claimed(folder, fingerprint)
-    reference = section.centres_yx[judged.filter.predictable]
-    by = yield from reference_looks(model, section, reference)
+    reference, seen_as = section.centres_yx[judged.filter.predictable], as_trained(model, section, judged.filter.predictable)
+    by = yield from reference_looks(model, seen_as, reference)
 
     if group.attrs.get("complete"):
         yield Noted(f"{folder} is finished already and was left as it is.")
@@ -73,18 +75,18 @@ def write_denser(
         packing, correction = _stored_packing(group, model), _stored_correction(group)
     else:
         whole = at == "grid" and not tile_by_tile and can_look_whole(model) and spacing_um < 2 * stride_um(model)
-        packing, correction, agreed = yield from _looked_at_spots(model, section, reference, by, spacing_um, whole)
+        packing, correction, agreed = yield from _looked_at_spots(model, seen_as, reference, by, spacing_um, whole)
         _begin(group, model, section, points, white, packing, correction)
         said = _header(model, section, points, packing, run) | {"agreement": agreed, "whole_image": correction is not None}
         group.attrs.update(nan_to_none(said) | {"begun": True})
 
     def look(centres: np.ndarray, keep: Keep) -> Generator[Event, None, None]:
         if correction is None:
-            yield from embed(model, section, centres, by, keep)
+            yield from embed(model, seen_as, centres, by, keep)
         else:
-            yield from embed_whole(model, section, centres, spacing_um, lambda rows, found: keep(rows, corrected(found, list(correction))))
+            yield from embed_whole(model, seen_as, centres, spacing_um, lambda rows, found: keep(rows, corrected(found, list(correction))))
 
-    yield from _fill(group, points, white, packing, look, shares_embedding(model), section.library_id)
+    yield from _fill(group, points, white, packing, look, model, section.library_id)
     group.attrs.update({"complete": True})
     return folder
 
@@ -196,14 +198,17 @@ def _begin(
     for name, values in arrays.items():
         group.create_array(name, data=np.ascontiguousarray(values), chunks=_chunks(values, name), overwrite=True)
     group.create_array("embedding", shape=(n, width), chunks=(min(CHUNK, n), width), dtype="float16", fill_value=math.nan, overwrite=True)
+    group.create_array("distance", shape=(n,), chunks=(min(CHUNK, n),), dtype="float16", fill_value=math.nan, overwrite=True)
     group.create_array("done", shape=(-(-n // CHUNK),), chunks=(1,), dtype="uint8", fill_value=0, overwrite=True)
 
 
 def _head_arrays(model: TrainedModel, packing: Packing) -> dict[str, np.ndarray]:
-    """What belongs to each member and output; whatever else a model learns to say of an output (bands, say) is stored here."""
+    """What belongs to each member and output: its head, its scale, and its band."""
     fitted = [member.fitted for member in model.members]
     arrays = {"low": np.stack([one.low for one in fitted]), "high": np.stack([one.high for one in fitted])}
     arrays["target_sum"] = np.array([one.target_sum for one in fitted])
+    if model.bands is not None:
+        arrays |= {f"band_{name}": getattr(model.bands, name) for name in BAND_ARRAYS}
     if packing.kind != "outputs":
         arrays |= {"packing_centre": packing.centre, "packing_scale": packing.scale}
         arrays |= {} if packing.axes is None else {"packing_axes": packing.axes}
@@ -240,11 +245,10 @@ def _chunks(values: np.ndarray, name: str) -> tuple[int, ...]:
 
 def _header(model: TrainedModel, section: Section, points: Points, packing: Packing, run: str) -> dict[str, Any]:
     """What the store says of itself."""
-    said = {
-        key: value.tolist() if isinstance(value, np.ndarray) else value
-        for key, value in results.describe(section, model.target, about(model, run)).items()
-        if key != "training_spots"  # no point is scored
-    }
+    whole = results.describe(section, model.target, about(model, run))
+    band = {key: value for key, value in whole.pop("band").items() if key not in BAND_ARRAYS}
+    del whole["training_spots"]  # no point is scored
+    said = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in whole.items()} | {"band": band}
     grid = {"shape": points.shape, "origin_yx_px": points.origin_yx_px, "step_px": points.step_px} if points.at == "grid" else {}
     return {
         "version": said["version"],
@@ -261,6 +265,7 @@ def _header(model: TrainedModel, section: Section, points: Points, packing: Pack
         "mpp": section.mpp,
         "tile_um": model.tile_um,
         "synthetic": said["synthetic"],
+        "unlike_beyond": model.domain.threshold if model.domain is not None else None,
         "packing": packing.kind,
         "relative_error": packing.relative_error if math.isfinite(packing.relative_error) else 0.0,
         "about": said,
@@ -268,10 +273,14 @@ def _header(model: TrainedModel, section: Section, points: Points, packing: Pack
     }
 
 
-def _fill(group: zarr.Group, points: Points, white: np.ndarray, packing: Packing, look: Embed, shared: bool, of: str) -> Generator[Event, None, None]:
-    """Compute the chunks that are not there yet. What is told of each point beside its embedding is written here too."""
+def _fill(
+    group: zarr.Group, points: Points, white: np.ndarray, packing: Packing, look: Embed, model: TrainedModel, of: str
+) -> Generator[Event, None, None]:
+    """Compute the chunks that are not there yet: the embedding of each point, and how far its tile lies from the training tiles."""
     embedding: Any = group["embedding"]
+    away: Any = group["distance"]
     done: Any = group["done"]
+    shared = shares_embedding(model)
     n, predicted = len(white), int((~white).sum())
     for number, start in enumerate(range(0, n, CHUNK)):
         before = int((~white[:start]).sum())
@@ -279,9 +288,12 @@ def _fill(group: zarr.Group, points: Points, white: np.ndarray, packing: Packing
         if done[number]:
             continue
         kept = np.full((min(CHUNK, n - start), embedding.shape[1]), np.nan, dtype=np.float16)
+        far = np.full(len(kept), np.nan, dtype=np.float16)
 
-        def keep(at: np.ndarray, embeddings: list[np.ndarray], rows: np.ndarray = rows, kept: np.ndarray = kept) -> None:
+        def keep(at: np.ndarray, embeddings: list[np.ndarray], rows: np.ndarray = rows, kept: np.ndarray = kept, far: np.ndarray = far) -> None:
             kept[rows[at]] = packing.pack(embeddings, shared)
+            if model.domain is not None:
+                far[rows[at]] = distance(model.domain, embeddings[0])
 
         if len(rows):
             yield Progress(f"denser map of {of}", before, predicted)
@@ -292,5 +304,6 @@ def _fill(group: zarr.Group, points: Points, white: np.ndarray, packing: Packing
                 else:
                     yield event
         embedding[start : start + CHUNK] = kept
+        away[start : start + CHUNK] = far
         done[number] = 1  # after the chunk: a job that is killed in between computes it again
     yield Progress(f"denser map of {of}", predicted, predicted)

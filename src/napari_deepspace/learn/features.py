@@ -134,6 +134,7 @@ def _band(sharp: list[np.ndarray], smooth: list[np.ndarray], tiles: Tiles, octav
         energy, cube, size, trace, across, xy = (
             means(plane, tiles, margin, octave) for plane in (square, square * band, np.abs(band), yy + xx, yy - xx, dy * dx)
         )
+        energy = np.maximum(energy, 0)  # sums of an integral image may fall below 0 where a tile is all one colour
         out += [
             np.log(energy + 1e-6),
             cube / (energy**1.5 + 1e-6),

@@ -16,7 +16,11 @@ import torch
 from torch import nn
 
 from napari_deepspace import __version__
+from napari_deepspace.analyse.bands import ARRAYS, NUMBERS, Bands, bands_from
 from napari_deepspace.errors import ModelError, SettingsError
+from napari_deepspace.learn.domain import ARRAYS as DOMAIN_ARRAYS
+from napari_deepspace.learn.domain import NUMBERS as DOMAIN_NUMBERS
+from napari_deepspace.learn.domain import Domain, domain_from
 from napari_deepspace.learn.linear import LinearModel
 from napari_deepspace.learn.networks import build_network, to_input
 from napari_deepspace.learn.targets import FittedTarget
@@ -24,9 +28,10 @@ from napari_deepspace.learn.tensor_files import load_tensors, save_tensors
 from napari_deepspace.runs import MODEL, write_json
 from napari_deepspace.section import Origin
 from napari_deepspace.settings import NetworkSettings, RunSettings, run_settings
+from napari_deepspace.stain import Stain
 from napari_deepspace.target import Target
 
-FORMAT = 3  #: raised with Quick's features, the parts of a target, and what stands beside a prediction
+FORMAT = 4  #: raised with Quick's features, the parts of a target, and what stands beside a prediction
 HEADER, WEIGHTS = "model.json", "weights.safetensors"
 SEEN = ("library_id", "slide", "mpp", "barcodes", "patient", "block", "seal", "sealed")
 """What the header says of each section."""
@@ -39,7 +44,7 @@ class SeenSpots:
     ``fingerprints`` uint64 (n,), ``centres_yx`` float32 (n, 2) in full-resolution px, ``home`` int16 (n,) fold each was tested in (-1: none),
     ``parts`` int8 (n, n_folds), see :mod:`~napari_deepspace.learn.splits`. Where the section is aligned with others,
     ``aligned`` float32 (n, 2) (x, y) in their frame and ``values`` float32 (n, n_outputs),
-    measured, so that they can be copied; else both have no rows.
+    measured, so that they can be copied; else both have no rows. ``colours`` float32 (2, 3): mean and SD of its tiles' mean R, G and B in 0..1.
     ``sealed`` int (n_sealed,) are rows of a sealed hold-out, and ``seal`` is its id.
     """
 
@@ -53,6 +58,7 @@ class SeenSpots:
     parts: np.ndarray
     aligned: np.ndarray
     values: np.ndarray
+    colours: np.ndarray
     patient: str | None = None
     block: str | None = None
     seal: str = ""
@@ -63,7 +69,7 @@ class SeenSpots:
         return Origin(self.library_id, self.patient, self.block)
 
 
-SEEN_ARRAYS = ("fingerprints", "centres_yx", "home", "parts", "aligned", "values")
+SEEN_ARRAYS = ("fingerprints", "centres_yx", "home", "parts", "aligned", "values", "colours")
 
 
 @dataclass
@@ -128,6 +134,10 @@ class TrainedModel:
     seen: list[SeenSpots]
     scores: dict[str, Any] = field(default_factory=dict)
     synthetic: bool = False
+    bands: Bands | None = None  #: of the predictions; None where nothing was held out
+    domain: Domain | None = None  #: of the training tiles; None where they were too few
+    stain: Stain | None = None  #: that slides are brought to before it looks at them
+    resolution_um: float | None = None  #: 10 to 90 % width of the edge it draws; None where no output told two tissues apart
     version: str = __version__
 
     @property
@@ -144,6 +154,9 @@ class TrainedModel:
             tensors |= {f"{number}/{key}": value for key, value in member.tensors().items()}
         for number, seen in enumerate(self.seen):
             tensors |= {f"seen{number}/{key}": getattr(seen, key) for key in SEEN_ARRAYS}
+        tensors |= {} if self.bands is None else {f"band/{key}": getattr(self.bands, key) for key in ARRAYS}
+        tensors |= {} if self.domain is None else {f"domain/{key}": getattr(self.domain, key) for key in DOMAIN_ARRAYS}
+        tensors |= {} if self.stain is None else {"stain/matrix": self.stain.matrix, "stain/most": self.stain.most}
         save_tensors(folder / WEIGHTS, tensors, {})
         header = {
             "format": FORMAT,
@@ -158,6 +171,9 @@ class TrainedModel:
             "tile_px": self.tile_px,
             "seen": [{key: getattr(seen, key) for key in SEEN} for seen in self.seen],
             "scores": self.scores,
+            "band": None if self.bands is None else {key: getattr(self.bands, key) for key in NUMBERS},
+            "domain": None if self.domain is None else {key: getattr(self.domain, key) for key in DOMAIN_NUMBERS},
+            "resolution_um": self.resolution_um,
         }
         write_json(folder / HEADER, header)
 
@@ -202,6 +218,10 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Traine
         seen=seen,
         scores=header.get("scores", {}),
         synthetic=bool(header.get("synthetic", False)),
+        bands=None if header["band"] is None else bands_from({key: tensors[f"band/{key}"].numpy() for key in ARRAYS}, header["band"]),
+        domain=None if header["domain"] is None else domain_from({key: tensors[f"domain/{key}"].numpy() for key in DOMAIN_ARRAYS}, header["domain"]),
+        stain=Stain(tensors["stain/matrix"].numpy(), tensors["stain/most"].numpy()) if "stain/matrix" in tensors else None,
+        resolution_um=header["resolution_um"],
         version=str(header["version"]),
     )
 

@@ -20,6 +20,7 @@ from napari_deepspace.events import Event, Finished, FoldEnded, Noted, Resumed, 
 from napari_deepspace.learn.checkpoint import Checkpoints
 from napari_deepspace.learn.cost import choose_micro_batch
 from napari_deepspace.learn.data import TrainingData, gather
+from napari_deepspace.learn.domain import unlike_columns
 from napari_deepspace.learn.gene_notes import tell_of_genes
 from napari_deepspace.learn.linear import LinearModel, fit_logistic, fit_ridge, held_out_ridge
 from napari_deepspace.learn.model import Member, SeenSpots, TrainedModel, network_outputs
@@ -31,6 +32,7 @@ from napari_deepspace.learn.run_state import RunState, run_state
 from napari_deepspace.learn.splits import PART_NAMES, TEST, TRAINING, VALIDATION
 from napari_deepspace.learn.targets import FittedTarget, score
 from napari_deepspace.learn.tensorboard import with_curves
+from napari_deepspace.learn.trust import find_trust
 from napari_deepspace.results import write_result
 from napari_deepspace.run_list import rank_among
 from napari_deepspace.runs import METRICS, PREDICTIONS, SETTINGS, claim, safe_name, write_atomic, write_json
@@ -235,6 +237,7 @@ def _model(state: RunState) -> TrainedModel:
                 data.split.parts[rows],
                 state.aligned[rows].astype(np.float32) if aligned[rows].any() else np.zeros((0, 2), dtype=np.float32),
                 values[rows] if aligned[rows].any() else values[:0],
+                state.colours[number],
                 section.patient,
                 section.block,
                 section.seal,
@@ -243,7 +246,7 @@ def _model(state: RunState) -> TrainedModel:
         )
     return TrainedModel(
         settings=state.settings, target=data.target, split=data.split.words, tile_um=data.tile_um, tile_px=data.tile_px,
-        members=members, seen=seen, synthetic=any(section.synthetic for section in data.sections),
+        members=members, seen=seen, synthetic=any(section.synthetic for section in data.sections), stain=data.stain,
     )  # fmt: skip
 
 
@@ -251,12 +254,12 @@ def _finish(state: RunState, model: TrainedModel, began: float) -> Generator[Eve
     """Write the predictions at the training sections' spots, their scores and the model; then announce them."""
     from napari_deepspace.learn.inference import build_result, spot_table
 
-    data = state.data
+    data, distances = state.data, (yield from find_trust(state, model))
     files: list[str] = []
     scores: dict[str, Any] = {}
     for number, section in enumerate(data.sections):
         rows = data.rows(number)
-        spots = spot_table(section, model, data.filters[number])
+        spots = spot_table(section, model, data.filters[number]).assign(**unlike_columns(model.domain, distances[rows]))
         columns = {"predicted": state.predicted[rows], "measured": state.measured[rows]}
         columns |= {name: values[rows] for name, values in state.by_way.items() if np.isfinite(values[rows]).any()}
         adata = build_result(section, model, columns, spots, run=state.run_dir.name)
