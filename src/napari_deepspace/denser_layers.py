@@ -7,20 +7,23 @@ from typing import Literal
 
 import numpy as np
 
-from napari_deepspace.denser import DenserMap, disagreement, to_image, values
+from napari_deepspace.denser import DenserMap, band, disagreement, to_image, unlike, values
 from napari_deepspace.layers import CLEAR, UNITS, LayerTuple, metadata
 from napari_deepspace.section import Section
 from napari_deepspace.views import View, colours, limits_of, within_slide
 
-BETWEEN, DENSER, TILE = "points between spots", "denser map (predicted)", "tile outline"
-DenserShow = Literal["predicted", "disagreement"]
+BETWEEN, DENSER, TILE, UNLIKE = "points between spots", "denser map (predicted)", "tile outline", "tiles unlike the training tiles"
+DenserShow = Literal["predicted", "interval", "disagreement"]
 BETWEEN_SIZE = 0.55  #: diameter of a point between spots, in spot diameters: smaller than a spot, so that the two are told apart
 TOO_NEAR = "finer than the model can see"
 NEAR_SHARE = 0.25  #: the view is too near where what the model tells apart fills this share of it
 
 
 def denser_values(dmap: DenserMap, output: str, show: DenserShow) -> np.ndarray:
-    """What is shown of one output, float32 (n,); NaN where nothing is predicted."""
+    """What is shown of one output, float32 (n,): its values, how wide their calibrated band is, or the disagreement; NaN where there is none."""
+    if show == "interval":
+        ends = band(dmap, output)
+        return np.full(len(dmap.centres_yx), np.nan, dtype=np.float32) if ends is None else ends[1] - ends[0]
     return values(dmap, output) if show == "predicted" else disagreement(dmap, output)
 
 
@@ -34,8 +37,8 @@ def denser_colours(found: np.ndarray, show: DenserShow, view: View) -> tuple[np.
 def denser_caption(dmap: DenserMap, show: DenserShow) -> str:
     """The line that says what the layer is: never more than a denser map that was predicted."""
     where = "points between spots" if dmap.at == "between-spots" else "denser map"
-    if show == "disagreement":
-        return f"{where}: disagreement between models"
+    if show != "predicted":
+        return f"{where}: {'width of the 90 % band' if show == 'interval' else 'disagreement between models'}"
     apart = "" if dmap.at == "between-spots" else f", a point every {dmap.spacing_um:g} um"
     return f"{where} (predicted){apart}; tells apart {resolution_of(dmap):.0f} um"
 
@@ -72,6 +75,21 @@ def denser_layer(dmap: DenserMap, section: Section, found: np.ndarray) -> LayerT
         "metadata": metadata(section, DENSER),
     }
     return to_image(dmap, found), kwargs, "image"
+
+
+def unlike_layer(dmap: DenserMap, section: Section) -> LayerTuple:
+    """Crosses at points whose tile is unlike the training tiles: nothing that the model says there has been tried."""
+    kwargs = {
+        "name": f"{section.library_id} {UNLIKE}",
+        "size": 0.4 * min(dmap.spacing_um / section.mpp, section.spot_diameter_px),
+        "symbol": "cross",
+        "scale": (section.mpp, section.mpp),
+        "units": UNITS,
+        "face_color": "#ff3b30",
+        "border_width": 0,
+        "metadata": metadata(section, UNLIKE),
+    }
+    return dmap.centres_yx[unlike(dmap)], kwargs, "points"
 
 
 def tile_layer(section: Section, tile_um: float) -> LayerTuple:

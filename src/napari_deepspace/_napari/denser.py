@@ -27,6 +27,7 @@ from napari_deepspace.denser_layers import (
     DENSER,
     TILE,
     TOO_NEAR,
+    UNLIKE,
     DenserShow,
     between_layer,
     denser_caption,
@@ -37,6 +38,7 @@ from napari_deepspace.denser_layers import (
     resolution_of,
     tile_layer,
     too_near,
+    unlike_layer,
 )
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.events import Event, Noted, Predicted, Progress
@@ -45,7 +47,7 @@ from napari_deepspace.runs import LOG, safe_name
 from napari_deepspace.settings import SectionSettings
 
 FOLDER = "denser"  #: of denser maps, in a run's folder
-ROLES = (BETWEEN, DENSER, TILE)
+ROLES = (BETWEEN, DENSER, TILE, UNLIKE)
 Say = Callable[[str, str], None]
 
 
@@ -81,6 +83,7 @@ class Denser(QObject):
         panel.figure_requested.connect(self._ask_for_figure)
         panel.opacity.valueChanged.connect(self._set_opacity)
         panel.outline.toggled.connect(self._outline_toggled)
+        panel.unlike.toggled.connect(self._mark_unlike)
         events = session.events
         for signal in (events.gene, events.denser_show, events.limits, events.show_anyway, events.shared_limits):
             signal.connect(self._later)
@@ -295,7 +298,8 @@ class Denser(QObject):
             layer.face_color = face
         layer.visible = True
         self._set_opacity(self._panel.opacity.value())
-        unit = "SD" if show == "disagreement" else view.unit
+        self._mark_unlike(self._panel.unlike.isChecked())
+        unit = f"SD of {view.unit}" if show == "disagreement" else view.unit
         self._panel.show_bar(denser_caption(dmap, show).partition(";")[0], unit, limits, lut, view.relative and show == "predicted")
         self._zoomed()
 
@@ -324,7 +328,9 @@ class Denser(QObject):
         place = np.asarray(position[-2:], dtype=float)
         distance, at = self._tree.query(place / section.mpp)
         near = distance * section.mpp <= dmap.spacing_um and np.isfinite(self._found[at])
-        what = {"predicted": "predicted", "disagreement": "disagreement between models"}[self._session.denser_show]
+        what = {"predicted": "predicted", "interval": "width of the 90 % band", "disagreement": "disagreement between models"}[
+            self._session.denser_show
+        ]
         self._panel.hover.setText(
             f"{self._session.gene} {what} {self._found[at]:.2f} here, from the tile in the outline." if near else "No point here."
         )
@@ -346,6 +352,14 @@ class Denser(QObject):
         layer = self._canvas.layer(TILE)
         if layer is not None and not on:
             layer.visible = False
+
+    def _mark_unlike(self, on: bool) -> None:
+        dmap, section, layer = self._session.denser, self._session.section, self._canvas.layer(UNLIKE)
+        if on and layer is None and dmap is not None and section is not None:
+            layer = self._add(Layer.create(*unlike_layer(dmap, section)))
+            lock(layer)
+        elif not on and layer is not None:
+            self._canvas.viewer.layers.remove(layer)
 
     def _zoomed(self, *_: Any) -> None:
         """What the caption says of the map, and that the view is too near where it is."""

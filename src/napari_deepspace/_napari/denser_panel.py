@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,13 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QProgressBar, Q
 
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, ColourBar, Segmented, label, row
-from napari_deepspace.denser import DenserMap
+from napari_deepspace.denser import DenserMap, unlike
 from napari_deepspace.denser_layers import resolution_of
 from napari_deepspace.glossary import term
 from napari_deepspace.points import LEAST_SPACING_UM
 
 WHERE = {"between-spots": "Points between spots", "grid": "Denser map"}
-SHOWS = {"predicted": "Predicted", "disagreement": "Disagreement"}
+SHOWS = {"predicted": "Predicted", "interval": "Interval", "disagreement": "Disagreement"}
 NOTHING = "none"
 
 
@@ -58,6 +59,8 @@ class DenserPanel(Collapsible):
         self.outline = QCheckBox("Outline of the tile at the cursor")
         self.outline.setChecked(True)
         self.outline.setToolTip(term("tile"))
+        self.unlike = QCheckBox("Mark tiles unlike the training tiles")
+        self.unlike.setToolTip(term("unlike"))
         self.words = label("", "denser map", wrap=True)
         self.hover = label("", wrap=True)
         self.figure = QPushButton("Figure…")
@@ -77,6 +80,7 @@ class DenserPanel(Collapsible):
         self.content.addWidget(self.colours)
         self.content.addLayout(row(label("Opacity"), self.opacity))
         self.content.addWidget(self.outline)
+        self.content.addWidget(self.unlike)
         self.content.addWidget(self.words)
         self.content.addWidget(self.hover)
         self.content.addLayout(row(self.figure, 1))
@@ -133,6 +137,8 @@ class DenserPanel(Collapsible):
         for widget in (self.show_what, self.opacity, self.outline, self.figure):
             widget.setEnabled(dmap is not None)
         self.show_what.buttons["disagreement"].setEnabled(dmap is not None and dmap.n_members > 1)
+        self.show_what.buttons["interval"].setEnabled(dmap is not None and "coverage" in dmap.about.get("band", {}))
+        self.unlike.setEnabled(dmap is not None and math.isfinite(dmap.unlike_beyond))
         self.words.setText("" if dmap is None else map_words(dmap))
         self.words.setVisible(dmap is not None)
         self.hover.setVisible(dmap is not None)
@@ -155,5 +161,14 @@ def map_words(dmap: DenserMap) -> str:
     synthetic = "SYNTHETIC data. " if dmap.synthetic else ""
     return (
         f"{synthetic}<b>Denser map (predicted)</b>: {n:,} {what}. Each comes from a tile {dmap.tile_um:g} um wide: the map tells apart what is about "
-        f"{resolution_of(dmap):.0f} um across, and no single cells."
+        f"{resolution_of(dmap):.0f} um across, and no single cells.{_trust(dmap)}"
     )
+
+
+def _trust(dmap: DenserMap) -> str:
+    """How far the band kept its promise, and how many tiles are unlike those of the training."""
+    band = str(dmap.about.get("band", {}).get("words", ""))
+    words = f" {band[0].upper()}{band[1:]}." if band else ""
+    if math.isfinite(dmap.unlike_beyond):
+        words += f" {int(unlike(dmap).sum()):,} tiles are unlike the training tiles."
+    return words
