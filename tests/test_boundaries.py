@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("analyse",),
     ("learn",),
-    ("blocking", "phantom", "preprocess_command", "seal_command", "search", "train_command"),
+    ("blocking", "impute_command", "phantom", "preprocess_command", "seal_command", "search", "train_command"),
     ("cli_print",),
     ("cli", "_napari"),
 )

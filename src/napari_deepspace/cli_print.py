@@ -85,8 +85,15 @@ def print_scores(scores: dict[str, Any]) -> None:
         f"  n = {scores['n_spots']} spots the model was not trained on ({scores['training_spots_left_out']} training and "
         f"{scores['excluded_spots_left_out']} filtered spots left out); {chance}. Research use only."
     )
+    print_holes(scores.get("holes", []))
     if scores.get("rank"):
         print(f"  {scores['rank']}")
+
+
+def print_holes(holes: list[dict[str, Any]]) -> None:
+    """One line a hole: its size, and what its test says of a prediction there."""
+    for one in holes:
+        print(f"  hole {one['hole']}, {one['spots']} spots without a usable measurement: {one['words']}")
 
 
 def _width(name: str) -> int:

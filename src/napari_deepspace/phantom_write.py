@@ -1,4 +1,6 @@
-"""Writing the phantom's files, in a process of its own: ``python -m napari_deepspace.phantom_write FOLDER SEED [shuffled] [without-failure] [A|B|C]``."""
+"""Writing the phantom's files, in a process of its own:
+
+``python -m napari_deepspace.phantom_write FOLDER SEED [shuffled] [without-failure] [A|B|C]``."""
 
 from __future__ import annotations
 

@@ -98,6 +98,7 @@ def evaluate(
         "mean_over_folds": _over_folds([mean(values) for values in by_fold]),
         **top,
         "genes": {name: _one_output(k, n, score, by_fold, error) | more[k] for k, name in enumerate(target.names)} if n else {},
+        "holes": results.holes_of(adata),
         **(_classified(target, measured, predicted) if n and target.kind == "clusters" else {}),
     }
 

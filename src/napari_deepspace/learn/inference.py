@@ -12,6 +12,7 @@ from anndata import AnnData
 from scipy.spatial import cKDTree
 
 from napari_deepspace import results
+from napari_deepspace.analyse.holes import judge_holes
 from napari_deepspace.errors import DataError
 from napari_deepspace.events import Event, Noted
 from napari_deepspace.learn.data import section_looks
@@ -63,7 +64,9 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
             yield from _add_measured(columns, model, section, verdict)
             if "measured" in columns:
                 columns["measured"][verdict.removed["sealed"]] = np.nan
-        return build_result(section, model, columns, spots, run)
+        result = build_result(section, model, columns, spots, run)
+        judge_holes(result)
+        return result
     layers = {SLOTS[name]: values for name, values in columns.items()}
     return results.result_at_points(section, model.target, layers, spots, about(model, run), centres_yx=centres)
 
