@@ -37,9 +37,9 @@ def judge_holes(adata: AnnData, seed: int = 0) -> list[dict[str, Any]]:
     ``uns["deepspace"]["holes"]`` as JSON. Where a hole is not filled its predictions are NaN, and ``obs["deepspace_reason"]`` says why.
 
     Each row of the table is fit for JSON: ``hole``, ``spots``, ``dummy_holes``, ``n`` (spots scored in a dummy hole, on average), the score (``r``,
-    or ``AUC`` of clusters: the mean over outputs and dummy holes), ``interval`` (where 95 % of single dummy holes lie), the simple ways by their names
-    (``interpolation`` from measured spots outside the dummy hole only; ``neighbouring section`` where there is one), ``filled``, ``words``, ``note``
-    (the words in short), and ``genes`` with the same for each output.
+    or ``AUC`` of clusters: the mean over outputs and dummy holes), ``interval`` (where 95 % of single dummy holes lie), the simple ways by their
+    names (``interpolation`` from measured spots outside the dummy hole only; ``neighbouring section`` where there is one), ``filled``, ``words``,
+    ``note`` (the words in short), and ``genes`` with the same for each output.
     """
     source = adata.obs[results.SOURCE].astype(str).to_numpy()
     predicted = results.values_of(adata, results.PREDICTED)
