@@ -75,7 +75,7 @@ def test_a_hole_is_found_tested_and_filled(tmp_path):
 
 
 def test_a_hole_without_a_test_is_not_filled():
-    """More than half of the section is missing: its shape fits nowhere, its predictions are NaN with a reason, and nothing counts as imputed there."""
+    """More than half of the section is missing: its shape fits nowhere, its predictions are NaN with a reason, and nothing is imputed."""
     missing = disc(900)
     adata, _ = made(missing)
     (hole,) = judge_holes(adata)
