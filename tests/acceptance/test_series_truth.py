@@ -71,8 +71,8 @@ def test_the_failed_region_is_imputed_as_well_as_its_dummy_holes_say(seed, tmp_p
     visible = kinds != "hidden"
     r = by_kind(pearson(expected[rows], predicted[rows]), kinds)
     on_counts = float(pearson(measured[rows], predicted[rows])[visible].mean())
-    said = float(np.mean([hole["genes"][name]["r"] for name, shown in zip(results.outputs_of(result), visible, strict=True) if shown]))
-    alone = float(np.mean([hole["genes"][name]["interpolation"] for name, shown in zip(results.outputs_of(result), visible, strict=True) if shown]))
+    genes = [hole["genes"][name] for name, shown in zip(results.outputs_of(result), visible, strict=True) if shown]
+    said, alone = (float(np.mean([one[way] for one in genes])) for way in ("r", "interpolation"))
     words = ", ".join(f"{kind} {value:.2f}" for kind, value in r.items())
     print(f"\nseed {seed}, {rows.sum()} spots: truth {words}; on counts {on_counts:.2f}, dummy holes {said:.2f}, neighbours alone {alone:.2f}")
     assert min(r[kind] for kind in VISIBLE) >= 0.8
@@ -81,7 +81,7 @@ def test_the_failed_region_is_imputed_as_well_as_its_dummy_holes_say(seed, tmp_p
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_middle_section_is_imputed_from_its_neighbours(seed, tmp_path):
-    """B from A and C, with its counts and without: r >= 0.8 with the truth for what the slide shows, hidden genes at chance; the transforms are known."""
+    """B from A and C, with its counts and without: r >= 0.8 with the truth for what the slide shows, hidden genes at chance."""
     block = make_phantom_series(seed=seed)
     for name in SECTIONS:
         one = read_section(block / name)

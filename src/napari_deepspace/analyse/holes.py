@@ -15,7 +15,7 @@ from anndata import AnnData
 from scipy.spatial import cKDTree
 
 from napari_deepspace import results
-from napari_deepspace.analyse.baselines import interpolate
+from napari_deepspace.analyse.baselines import NEIGHBOURS, interpolate
 from napari_deepspace.analyse.metrics import auc, in_chunks, pearson
 from napari_deepspace.preprocess.failed_regions import MIN_SPOTS, REACH, components
 from napari_deepspace.verdicts import WAYS
@@ -24,6 +24,7 @@ DUMMIES = 20  #: dummy holes a hole is tested in, at most
 LEAST_DUMMIES = 3  #: fewer are no test
 LEAST_SHARE = 0.8  #: of a dummy hole's spots, measured and predicted out of fold
 TRIES = 2000
+GENES_TOLD = 50_000  #: outputs of all holes together that the table tells of one by one
 OVERLAP = 0.5  #: share of its spots that a dummy hole may have in common with another
 BESIDE = 0.6  #: spots nearer than this many pitches to where the shape wants one are taken
 
@@ -39,7 +40,7 @@ def judge_holes(adata: AnnData, seed: int = 0) -> list[dict[str, Any]]:
     Each row of the table is fit for JSON: ``hole``, ``spots``, ``dummy_holes``, ``n`` (spots scored in a dummy hole, on average), the score (``r``,
     or ``AUC`` of clusters: the mean over outputs and dummy holes), ``interval`` (where 95 % of single dummy holes lie), the simple ways by their
     names (``interpolation`` from measured spots outside the dummy hole only; ``neighbouring section`` where there is one), ``filled``, ``words``,
-    ``note`` (the words in short), and ``genes`` with the same for each output.
+    ``note`` (the words in short), and ``genes`` with the same for each output; the last is left out of smaller holes where there is too much of it.
     """
     source = adata.obs[results.SOURCE].astype(str).to_numpy()
     predicted = results.values_of(adata, results.PREDICTED)
@@ -47,7 +48,7 @@ def judge_holes(adata: AnnData, seed: int = 0) -> list[dict[str, Any]]:
     measured = results.values_of(adata, results.MEASURED)
     hole_of = np.zeros(adata.n_obs, dtype=np.int64)
     table: list[dict[str, Any]] = []
-    if adata.n_vars and adata.X is not None and (source == "imputed").any():
+    if adata.n_vars and adata.X is not None and (source == "imputed").sum() >= MIN_SPOTS:
         centres_um = np.asarray(adata.obsm["spatial"], dtype=np.float64) * float(adata.uns[results.UNS]["mpp"])
         pitch_um = _pitch(centres_um)
         rng = np.random.default_rng(seed)
@@ -57,6 +58,8 @@ def judge_holes(adata: AnnData, seed: int = 0) -> list[dict[str, Any]]:
             hole_of[rows] = len(table) + 1
             dummies = [] if measured is None else dummy_holes(centres_um, rows, _scored(adata, measured, predicted), pitch_um, rng)
             table.append({"hole": len(table) + 1, "spots": len(rows)} | _tested(adata, measured, predicted, centres_um, dummies))
+            if len(table) * len(results.outputs_of(adata)) > GENES_TOLD:
+                table[-1].pop("genes", None)
             if not table[-1]["filled"]:
                 _take_out(adata, rows, table[-1]["words"])
     adata.obs[results.HOLE] = hole_of
@@ -125,6 +128,12 @@ def _pitch(centres_um: np.ndarray) -> float:
     return float(np.median(cKDTree(centres_um).query(centres_um, k=2)[0][:, 1]))
 
 
+def _nearest(centres_um: np.ndarray, known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The rows of ``known`` (bool, n) that interpolation at rows ``wanted`` goes by: the values of all spots would be copied for each dummy hole."""
+    rows = np.flatnonzero(known)
+    return rows[np.unique(cKDTree(centres_um[rows]).query(centres_um[wanted], k=min(NEIGHBOURS, len(rows)))[1])]
+
+
 def _tested(adata: AnnData, measured: np.ndarray | None, predicted: np.ndarray, centres_um: np.ndarray, dummies: list[np.ndarray]) -> dict[str, Any]:
     """What the dummy holes say, as :func:`judge_holes` tells it."""
     if measured is None or len(dummies) < LEAST_DUMMIES:
@@ -140,7 +149,8 @@ def _tested(adata: AnnData, measured: np.ndarray | None, predicted: np.ndarray, 
         known[rows] = False
         shown = {target.score: predicted[inside]}
         if known.any():
-            shown[INTERPOLATION] = interpolate(centres_um[known], measured[known], centres_um[inside])
+            near = _nearest(centres_um, known, inside)
+            shown[INTERPOLATION] = interpolate(centres_um[near], measured[near], centres_um[inside])
         if copies is not None and np.isfinite(copies[inside]).any():
             shown[COPY] = copies[inside]
         for way, values in shown.items():
