@@ -36,8 +36,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "run_comparison",
     ),
     ("analyse", "denser"),
+    ("denser_layers",),
     ("learn",),
-    ("blocking", "phantom", "predict_command", "preprocess_command", "seal_command", "search", "train_command"),
+    ("blocking", "figure_command", "impute_command", "phantom", "predict_command", "preprocess_command", "seal_command", "search", "train_command"),
     ("cli_print",),
     ("cli", "_napari"),
 )

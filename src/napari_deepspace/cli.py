@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_deepspace import __version__
-from napari_deepspace.cli_print import print_preprocessed, print_run, print_scores, print_values
+from napari_deepspace.cli_print import print_holes, print_preprocessed, print_run, print_scores, print_values
 from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, SettingsError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")
 Image = Annotated[Path | None, typer.Option(help="full-resolution H&E; left out: looked for by its size")]
 PlatformName = Annotated[str, typer.Option(help="auto, visium (55 um spots) or st (100 um spots)")]
 Patient = Annotated[str | None, typer.Option(help="patient the section was cut from: says whether the score is one across patients")]
+Aligned = Annotated[Path | None, typer.Option(help="CSV with barcode, x, y: the spots in the frame (um) of the neighbouring sections")]
 Block = Annotated[str | None, typer.Option(help="tissue block the section was cut from")]
 
 
@@ -48,6 +49,18 @@ def demo(
     from napari_deepspace._napari.demo import run_demo
 
     run_demo(output)
+
+
+@app.command()
+def phantom(
+    folder: Annotated[Path | None, typer.Argument(help="where to; left out: the cache")] = None,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same section")] = 0,
+    series: Annotated[bool, typer.Option("--series", help="three consecutive sections A, B, C of one block, with known transforms")] = False,
+) -> None:
+    """Write the built-in SYNTHETIC section, or three consecutive ones; nothing in them was measured."""
+    from napari_deepspace.phantom import make_phantom, make_phantom_series
+
+    print(make_phantom_series(folder, seed) if series else make_phantom(folder, seed))
 
 
 @app.command()
@@ -211,6 +224,7 @@ def predict(
     tile_by_tile: Annotated[bool, typer.Option("--tile-by-tile", help="look at each tile of a grid by itself: slower, exact")] = False,
     events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
     background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
+    aligned: Aligned = None,
 ) -> None:
     """Predict with a finished run at the spots of any section, between them, or at a grid (a denser map); writes OUT.h5ad or OUT.zarr."""
     from napari_deepspace.cli_print import print_predicted
@@ -218,11 +232,41 @@ def predict(
     from napari_deepspace.read import read_section
 
     def read() -> Section:
-        return read_section(section, image, platform=platform, outlines=outlines, patient=patient, block=block)
+        return read_section(section, image, platform=platform, outlines=outlines, patient=patient, block=block, aligned=aligned)
 
     run_prediction(run_dir, read, out, at, spacing_um, rule, tile_by_tile, events, background)
     if not events:
         print_predicted(out)
+
+
+@app.command()
+def impute(
+    run_dir: Path,
+    section: Path,
+    out: Annotated[Path, typer.Option(help="result file, .h5ad")],
+    image: Image = None,
+    platform: PlatformName = "auto",
+    outlines: Annotated[Path | None, typer.Option(help="GeoJSON: Failed region outlines are imputed, Exclude and Ignore* ones are not")] = None,
+    patient: Patient = None,
+    block: Block = None,
+    aligned: Aligned = None,
+) -> None:
+    """Fill a section: measured where it was measured, imputed where not; holes only where dummy holes tested it. Writes OUT.h5ad."""
+    from napari_deepspace.blocking import drain
+    from napari_deepspace.impute_command import impute as fill_section
+    from napari_deepspace.impute_command import summary
+    from napari_deepspace.read import read_section
+    from napari_deepspace.results import FILLED, UNS, holes_of, write_result
+
+    if out.suffix != ".h5ad":
+        raise SettingsError(f"--out {out}: the result is an .h5ad file; give a name that ends in .h5ad.")
+    to_fill = read_section(section, image, platform=platform, outlines=outlines, patient=patient, block=block, aligned=aligned)
+    adata = drain(fill_section(run_dir, to_fill), sys.stderr.isatty())
+    write_result(adata, out)
+    about = adata.uns[UNS]
+    print(f"{out}: {FILLED}: {summary(adata)}. Imputed from {about['looks_at']}, not measured. Research use only.")
+    print_holes(holes_of(adata))
+    print(f"  {about['tested']}.")
 
 
 @app.command()

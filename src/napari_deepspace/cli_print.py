@@ -41,14 +41,17 @@ def print_predicted(out: Path) -> None:
         where = f"a grid of {dmap.spacing_um:g} um" if dmap.at == "grid" else "points between spots"
         n, kind, looks_at = f"{int(dmap.on_tissue.sum())} points of {where}", dmap.kind, dmap.about["looks_at"]
         count, synthetic = len(dmap.outputs), dmap.synthetic
+        holes = []
     else:
-        from napari_deepspace.results import SOURCE, UNS, outputs_of, read_result, target_of
+        from napari_deepspace.results import SOURCE, UNS, holes_of, outputs_of, read_result, target_of
 
         adata = read_result(out)
         sources = ", ".join(f"{count} {name}" for name, count in adata.obs[SOURCE].value_counts().items() if count)
         kind, n, looks_at = target_of(adata).kind, f"{adata.n_obs} spots ({sources})", adata.uns[UNS]["looks_at"]
         count, synthetic = len(outputs_of(adata)), bool(adata.uns[UNS]["synthetic"])
+        holes = holes_of(adata)
     print(f"{out}: {count} {kind} at {n}{', SYNTHETIC' if synthetic else ''}. Predicted from {looks_at}, not measured. Research use only.")
+    print_holes(holes)
 
 
 def print_preprocessed(folder: Path) -> None:
@@ -105,8 +108,15 @@ def print_scores(scores: dict[str, Any]) -> None:
         f"{scores['excluded_spots_left_out']} filtered spots left out); {chance}. Research use only."
     )
     print(f"  {scores['band']['words']}")
+    print_holes(scores.get("holes", []))
     if scores.get("rank"):
         print(f"  {scores['rank']}")
+
+
+def print_holes(holes: list[dict[str, Any]]) -> None:
+    """One line a hole: its size, and what its test says of a prediction there."""
+    for one in holes:
+        print(f"  hole {one['hole']}, {one['spots']} spots without a usable measurement: {one['words']}")
 
 
 def _width(name: str) -> int:

@@ -17,7 +17,7 @@ from anndata import AnnData
 
 from napari_deepspace.gene_scores import GeneScore, Scores
 from napari_deepspace.outlines import COLOURS, Outline
-from napari_deepspace.results import BASELINES, MEASURED, PREDICTED, SOURCE, SPLIT, UNS, outputs_of, values_of
+from napari_deepspace.results import BASELINES, HOLE, MEASURED, PREDICTED, SOURCE, SPLIT, UNS, holes_of, outputs_of, values_of
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS
 from napari_deepspace.verdicts import SHOWN_WAYS
@@ -54,6 +54,7 @@ class Maps:
     ways: dict[str, np.ndarray] = field(default_factory=dict)  #: by name, of :data:`SHOWN_WAYS`
     scores: Scores | None = None
     relative: str = ""  #: why levels mean nothing beyond this slide; "" where they do
+    holes: np.ndarray | None = None  #: object (n_spots,), what the test of the hole that a spot lies in says; "" elsewhere
     live: bool = False  #: a training still works on it
 
     def of(self, gene: str) -> np.ndarray | None:
@@ -144,7 +145,8 @@ def maps_of_result(result: AnnData, section: Section) -> Maps:
     honest = (found & np.isin(source, HONEST))[:, None]
     predicted = np.where(honest, values[at], np.nan).astype(np.float32)
     simple = {way: values_of(result, BASELINES[way]) for way in SHOWN_WAYS}
-    about = result.uns[UNS]
+    about, notes = result.uns[UNS], {one["hole"]: str(one["note"]) for one in holes_of(result)}
+    hole = result.obs[HOLE].to_numpy()[at] if HOLE in result.obs else np.zeros(len(at), dtype=int)
     target = about.get("target_sum")
     return Maps(
         library_id=section.library_id,
@@ -158,6 +160,7 @@ def maps_of_result(result: AnnData, section: Section) -> Maps:
         measured=None if measured is None else np.where(found[:, None], measured[at], np.nan).astype(np.float32),
         ways={way: np.where(honest, table[at], np.nan).astype(np.float32) for way, table in simple.items() if table is not None},
         relative=relative_words(about, section.patient),
+        holes=np.array([notes.get(int(number), "") if here else "" for number, here in zip(hole, found, strict=True)], dtype=object),
     )
 
 

@@ -19,13 +19,15 @@ VERSION = 3
 """Raised whenever the same seed gives another section."""
 
 MARKER = "SYNTHETIC.txt"
+SECTIONS, MIDDLE = ("A", "B", "C"), "B"
+"""Of a series; the middle one has the region where permeabilisation failed."""
 _MARKER_TEXT = """This section is SYNTHETIC. Its slide was painted and its counts were drawn by napari-deepspace; nothing in it was measured,
 no patient stands behind it, and its gene names are borrowed: how a gene behaves here says nothing about that gene in tissue.
 Research use only.
 
 seed: {seed}
 shuffled genes: {shuffled}
-version: {version}{without}
+version: {version}{more}
 """
 
 
@@ -58,9 +60,38 @@ def make_phantom(folder: Path | None = None, seed: int = 0, shuffle_genes: bool 
     if folder is None:
         kind = ("-shuffled" if shuffle_genes else "") + ("" if failed_region else "-without-failure")
         folder = cache_dir() / "phantom" / f"seed-{seed}{kind}-v{VERSION}"
-    folder = Path(folder)
-    without = "" if failed_region else "\nwithout a failed region"
-    marker = _MARKER_TEXT.format(seed=seed, shuffled="yes" if shuffle_genes else "no", version=VERSION, without=without)
+    more = "" if failed_region else "\nwithout a failed region"
+    marker = _MARKER_TEXT.format(seed=seed, shuffled="yes" if shuffle_genes else "no", version=VERSION, more=more)
+    return _make(Path(folder), seed, [*["shuffled"] * shuffle_genes, *["without-failure"] * (not failed_region)], marker)
+
+
+def make_phantom_series(folder: Path | None = None, seed: int = 0) -> Path:
+    """Write three consecutive synthetic sections of one block, or find them already written. About a minute of one core.
+
+    What the tissue is drifts from section to section, so that neighbours resemble each other; nuclei and counts are drawn anew in each. Every slide
+    is turned by 8 to 35 degrees and shifted by 120 to 220 um: ``spatial_aligned.csv`` has the spots in the block's frame (um), ``truth/truth.json``
+    the matrix from (x, y, 1) in px of the slide to it. The middle one has the region where permeabilisation failed.
+
+    Returns
+    -------
+    Path
+        The folder of the sections ``A``, ``B`` and ``C``, each as :func:`make_phantom` writes it.
+
+    Raises
+    ------
+    DataError
+        ``folder`` holds something else or cannot be written.
+    """
+    folder = cache_dir() / "phantom" / f"seed-{seed}-series-v{VERSION}" if folder is None else Path(folder)
+    for name in SECTIONS:
+        more = f"\npatient: synthetic-{seed}\nblock: 1\nsection: {name}" + ("" if name == MIDDLE else "\nwithout a failed region")
+        marker = _MARKER_TEXT.format(seed=seed, shuffled="no", version=VERSION, more=more)
+        _make(folder / name, seed, [*["without-failure"] * (name != MIDDLE), name], marker)
+    return folder
+
+
+def _make(folder: Path, seed: int, options: list[str], marker: str) -> Path:
+    """Have a child process write the section of ``seed`` and ``options`` into ``folder``, unless it lies there."""
     if _is_written(folder, marker):
         return folder
     try:
@@ -69,7 +100,7 @@ def make_phantom(folder: Path | None = None, seed: int = 0, shuffle_genes: bool 
     except OSError as error:
         raise _unwritable(folder, error) from error
     try:
-        _write_in_child(building, seed, [*["shuffled"] * shuffle_genes, *["without-failure"] * (not failed_region)])
+        _write_in_child(building, seed, options)
         (building / MARKER).write_text(marker, encoding="utf-8")
         building.chmod(0o755)  # mkdtemp keeps others out
         if _is_written(folder, marker):  # another process was faster

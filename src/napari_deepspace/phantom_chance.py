@@ -36,7 +36,7 @@ def tile_looks(tissue: Tissue, image: np.ndarray) -> np.ndarray:
 
 def hidden_fields(tissue: Tissue, looks: np.ndarray) -> np.ndarray:
     """Smooth fields of unit variance that the slide does not show: float32 (N_HIDDEN, GRID, GRID); ``looks`` from :func:`tile_looks`."""
-    rng = np.random.default_rng([tissue.seed, 5])
+    rng = tissue.rng(5)
     inside = tissue.solid & ~tissue.failed
     where = _coarse(inside)
     candidates = np.stack([band_field(rng, where.shape, _COARSE_UM, *WAVELENGTH_UM) for _ in range(_CANDIDATES)])

@@ -84,7 +84,7 @@ def gene_fields(tissue: Tissue, hidden: np.ndarray) -> np.ndarray:
 
 def draw_expression(tissue: Tissue, fields: np.ndarray) -> Expression:
     """Counts with negative binomial noise at the spots in tissue; ``fields`` from :func:`gene_fields`."""
-    rng = np.random.default_rng([tissue.seed, 2])
+    rng = tissue.rng(2)
     centres = tissue.centres_yx[tissue.in_tissue]
     named = disc_means(fields, centres)
     smooth = band_field(rng, tissue.tissue.shape, CELL_UM, 300, 1500)
@@ -94,7 +94,8 @@ def draw_expression(tissue: Tissue, fields: np.ndarray) -> Expression:
     cluster = kinds.argmax(1)
     depth = _MEDIAN_UMI * np.exp(0.13 * smooth_at + 0.10 * rng.standard_normal(len(centres)) + 0.10 * tumour)
     alive = tissue.alive[tissue.in_tissue]
-    shares = np.concatenate([named, _other_shares(rng, kinds) * (1 - named.sum(1, keepdims=True))], 1)
+    programmes = rng if tissue.cut is None else np.random.default_rng([tissue.seed, 6])  # of the block, not of its section
+    shares = np.concatenate([named, _other_shares(programmes, kinds) * (1 - named.sum(1, keepdims=True))], 1)
     mean = (depth * alive)[:, None] * shares
     shape = 1 / _OVERDISPERSION
     counts = rng.poisson(mean * rng.gamma(shape, 1 / shape, mean.shape)).astype(np.int32)

@@ -39,7 +39,7 @@ class Ground:
 
 def paint(tissue: Tissue) -> np.ndarray:
     """The slide: uint8 (SIDE_PX, SIDE_PX, 3)."""
-    rng = np.random.default_rng([tissue.seed, 1])
+    rng = tissue.rng(1)
     ground = _ground(rng, tissue, fibre_texture(rng, tissue))
     haematoxylin = _nuclei(rng, tissue, ground)
     haematoxylin += enlarge(ground.haematoxylin, HALF)

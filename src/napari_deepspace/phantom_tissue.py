@@ -6,6 +6,7 @@ Everything here lives on one grid of :data:`CELL_UM` um, arrays (rows, columns).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,6 +14,9 @@ from scipy import fft, ndimage, special
 from skimage.draw import polygon2mask
 
 from napari_deepspace.tiles import lattice_triangles
+
+if TYPE_CHECKING:
+    from napari_deepspace.phantom_block import Cut
 
 MPP = 0.75  #: um per full-resolution px
 SIDE_PX = 4608  #: the slide is square
@@ -54,6 +58,11 @@ class Tissue:
     centres_yx: np.ndarray  #: float (n_lattice, 2), full-resolution px
     in_tissue: np.ndarray  #: bool (n_lattice,)
     alive: np.ndarray  #: 0..1 (n_lattice,), share of the spot that gives transcripts; 0.05 in fat, necrosis and the failed region
+    cut: Cut | None = None  #: which section of a series it is
+
+    def rng(self, purpose: int) -> np.random.Generator:
+        """The random numbers of one purpose, of this section alone."""
+        return np.random.default_rng([self.seed, purpose, *([] if self.cut is None else [self.cut.number])])
 
     @property
     def solid(self) -> np.ndarray:
@@ -162,15 +171,19 @@ def _uncorrelated(field: np.ndarray, others: list[np.ndarray], where: np.ndarray
     return np.asarray((limited - limited[where].mean()) / limited[where].std(), dtype=np.float32)
 
 
-def grow_tissue(seed: int, failed_region: bool = True) -> Tissue:
-    """The tissue of ``seed``: the same seed gives the same tissue, with or without a region where permeabilisation failed."""
-    rng = np.random.default_rng([seed, 0])
+def grow_tissue(seed: int, failed_region: bool = True, cut: Cut | None = None) -> Tissue:
+    """The tissue of ``seed``: the same seed gives the same tissue, with or without a region where permeabilisation failed.
+
+    ``cut`` makes it one of the sections of a block, each like the one before.
+    """
+    rng, second = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 7])
     shape = (GRID, GRID)
 
     def band(shortest_um: float, longest_um: float) -> np.ndarray:
-        return band_field(rng, shape, CELL_UM, shortest_um, longest_um)
+        field = band_field(rng, shape, CELL_UM, shortest_um, longest_um)
+        return field if cut is None else cut.drifted(field, band_field(second, shape, CELL_UM, shortest_um, longest_um))
 
-    outlines = _regions(rng)
+    outlines = _regions(rng) if cut is None else cut.placed(_regions(rng))
     tissue, fat, necrosis, failed = (_mask(outlines[name]) for name in ("tissue", "fat", "necrosis", "failed"))
     tissue &= ~_mask_of_ragged_edge(rng, tissue)
     fat &= tissue
@@ -196,11 +209,11 @@ def grow_tissue(seed: int, failed_region: bool = True) -> Tissue:
     for _ in range(3):  # size, spacing, coherence
         products = [a * b for i, a in enumerate(seen[:3]) for b in seen[i:3]]
         seen.append(_uncorrelated(band(600, 1500), seen + products, solid))
-    turn = np.arctan2(band(500, 1500), band(500, 1500)) / 2
+    turn = np.arctan2(band(500, 1500), band(500, 1500)) / 2 - (0 if cut is None else cut.angle)
     return Tissue(
         seed=seed, tissue=tissue, nest=nest, front=front, tumour=tumour, invasive=invasive, eosin=eosin,
         size=seen[3], spacing=seen[4], coherence=seen[5], direction=turn, fat=fat, necrosis=necrosis, failed=failed,
-        outlines=outlines, array_rc=array_rc, centres_yx=centres_yx, in_tissue=in_tissue, alive=alive,
+        outlines=outlines, array_rc=array_rc, centres_yx=centres_yx, in_tissue=in_tissue, alive=alive, cut=cut,
     )  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""Writing the phantom's files, in a process of its own: ``python -m napari_deepspace.phantom_write FOLDER SEED [shuffled] [without-failure]``."""
+"""Writing the phantom's files, in a process of its own:
+
+``python -m napari_deepspace.phantom_write FOLDER SEED [shuffled] [without-failure] [A|B|C]``."""
 
 from __future__ import annotations
 
@@ -13,16 +15,17 @@ import tifffile
 from PIL import Image
 from scipy import sparse
 
-from napari_deepspace.phantom import VERSION
+from napari_deepspace.phantom import SECTIONS, VERSION
+from napari_deepspace.phantom_block import cut_of
 from napari_deepspace.phantom_chance import hidden_fields, tile_looks
 from napari_deepspace.phantom_counts import GENES, Expression, draw_expression, gene_fields, shuffle
 from napari_deepspace.phantom_paint import paint
 from napari_deepspace.phantom_tissue import CELL_UM, MPP, PITCH_UM, SIDE_PX, SPOT_UM, Tissue, grow_tissue
 
 
-def write_section(folder: Path, seed: int, shuffle_genes: bool, failed_region: bool) -> None:
-    """Grow, paint and draw the section of ``seed`` into the empty ``folder``."""
-    tissue = grow_tissue(seed, failed_region)
+def write_section(folder: Path, seed: int, shuffle_genes: bool, failed_region: bool, of_series: str | None = None) -> None:
+    """Grow, paint and draw the section of ``seed`` into the empty ``folder``; ``of_series`` names one of the sections of its block."""
+    tissue = grow_tissue(seed, failed_region, None if of_series is None else cut_of(seed, of_series))
     write_pyramid(folder / "image.tif", paint(tissue))
     image = tifffile.imread(folder / "image.tif")  # as readers see it, compressed
     fields = gene_fields(tissue, hidden_fields(tissue, tile_looks(tissue, image)))
@@ -37,13 +40,15 @@ def write_section(folder: Path, seed: int, shuffle_genes: bool, failed_region: b
     _write_clusters(outs, inside, expression.cluster)
     _write_truth(folder / "truth", tissue, expression, inside, shuffle_genes)
     _write_fields(folder / "truth", fields)
+    if tissue.cut is not None:
+        _write_aligned(folder / "spatial_aligned.csv", barcodes, tissue.cut.to_frame_um(tissue.centres_yx))
 
 
 def shuffled_order(tissue: Tissue) -> np.ndarray:
     """A random order of the spots in tissue, (n_in_tissue,); spots that fail the filter keep their place, so that the filter drops the same ones."""
     order = np.arange(int(tissue.in_tissue.sum()))
     scored = np.flatnonzero(tissue.scored[tissue.in_tissue])
-    order[scored] = np.random.default_rng([tissue.seed, 3]).permutation(scored)
+    order[scored] = tissue.rng(3).permutation(scored)
     return order
 
 
@@ -130,6 +135,11 @@ def write_pyramid(path: Path, image: np.ndarray) -> None:
             )  # fmt: skip
 
 
+def _write_aligned(path: Path, barcodes: list[str], frame_um: np.ndarray) -> None:
+    rows = [f"{barcode},{x:.2f},{y:.2f}" for barcode, (x, y) in zip(barcodes, frame_um, strict=True)]
+    path.write_text("barcode,x,y\n" + "\n".join(rows) + "\n", encoding="utf-8")
+
+
 def _write_truth(folder: Path, tissue: Tissue, expression: Expression, barcodes: list[str], shuffled: bool) -> None:
     folder.mkdir()
     ceilings = expression.ceilings
@@ -148,6 +158,8 @@ def _write_truth(folder: Path, tissue: Tissue, expression: Expression, barcodes:
         },
         "outlines_yx_px": {name: np.round(outline, 2).tolist() for name, outline in tissue.outlines.items()},
     }
+    if tissue.cut is not None:
+        truth |= {"section": tissue.cut.name, "px_xy_to_frame_um": tissue.cut.matrix.tolist()}
     (folder / "truth.json").write_text(json.dumps(truth, indent=1), encoding="utf-8")
     with (folder / "expected.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -166,7 +178,8 @@ def main(arguments: list[str]) -> int:
     """Exit code 2 with one line where the disk is at fault."""
     folder, seed, *options = arguments
     try:
-        write_section(Path(folder), int(seed), "shuffled" in options, "without-failure" not in options)
+        of_series = next((name for name in SECTIONS if name in options), None)
+        write_section(Path(folder), int(seed), "shuffled" in options, "without-failure" not in options, of_series)
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ SPLIT, SOURCE, FOLD, REASON, TARGET, CLUSTER, UNS = (
 UNLIKE, DISTANCE = "deepspace_unlike", "deepspace_distance"  #: columns of ``obs``, where the model knows its domain
 VERDICT, VERDICTS = "deepspace_verdict", "verdicts"  #: column of ``var``; key of ``uns["deepspace"]`` where what is predicted is no gene
 SPLITS = ("training", "validation", "test", "guard", "excluded", "none")
+HOLE, IMPUTED, FILLED = "deepspace_hole", "imputed", "deepspace_filled"  #: columns of ``obs``; measured values, and imputed ones where there are none
+HOLES = "holes"  #: key of ``uns["deepspace"]``: the holes and their tests, JSON
 SOURCES = ("measured", "out-of-fold", "training", "imputed", "between", "removed")
 
 
@@ -161,6 +164,11 @@ def values_of(adata: AnnData, name: str) -> np.ndarray | None:
 def outputs_of(adata: AnnData) -> list[str]:
     """Names of what a result predicts, in the model's order."""
     return [str(name) for name in adata.uns[UNS]["outputs"]]
+
+
+def holes_of(adata: AnnData) -> list[dict[str, Any]]:
+    """The table of a result's holes, see :func:`napari_deepspace.analyse.holes.judge_holes`; empty where there are none or nobody looked."""
+    return list(json.loads(str(adata.uns[UNS].get(HOLES, "[]"))))
 
 
 def target_of(adata: AnnData) -> Target:

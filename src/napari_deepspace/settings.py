@@ -48,6 +48,11 @@ class SectionSettings(_Settings):
     )
     clusters: Path | None = Field(None, description="CSV with the columns barcode and cluster; taken in place of those that came with the section")
     obs: Path | None = Field(None, description="CSV with a column barcode and numbers per spot, which join obs (fractions of cell types, say)")
+    aligned: Path | None = Field(
+        None,
+        description="CSV with the columns barcode, x, y: the spots in a frame (um) that the sections of one patient share; left out: "
+        "spatial_aligned.csv in the section's folder, where there is one",
+    )
     sealed: Path | None = Field(None, description="seal (`napari-deepspace seal`): its spots neither train nor are predicted until it is opened")
 
 
@@ -291,7 +296,7 @@ def load_run_settings(path: Path, overrides: tuple[str, ...] = ()) -> RunSetting
 def place_sections(values: dict[str, Any], base: Path) -> None:
     """Take the relative paths of the sections in plain ``values`` from the folder ``base``."""
     for section in values.get("sections") or []:
-        for key in ("path", "image", "outlines", "clusters", "obs", "sealed"):
+        for key in ("path", "image", "outlines", "clusters", "obs", "aligned", "sealed"):
             if isinstance(section, dict) and section.get(key):
                 section[key] = base / str(section[key])
     model = values.get("model")

@@ -125,9 +125,13 @@ def make_view(
     border = np.where((face[:, 3] == 0)[:, None], HOLLOW, CLEAR).astype(np.float32)
     imputed = ~keep & np.isfinite(values)
     border[imputed], face[imputed] = face[imputed], CLEAR
+    by_model = f" ({model})" if model else ""
+    whole = imputed.any() and not (keep & np.isfinite(values)).any()
     origin = {
         "measured": "measured",
-        "predicted": "predicted, out-of-fold" + (f" ({model})" if model else "") + ("; rings: imputed" if imputed.any() else ""),
+        "predicted": f"imputed{by_model}: rings, nothing was measured here"
+        if whole
+        else f"predicted, out-of-fold{by_model}" + ("; rings: imputed" if imputed.any() else ""),
         "difference": "predicted, out-of-fold, minus measured",
     }.get(show) or WAYS[show]
     caption = origin + (", still training" if live else "")
@@ -192,7 +196,9 @@ def spot_notes(maps: Maps | None, reasons: np.ndarray) -> np.ndarray:
         return removed
     origin = np.array([words.get(source, source) for source in maps.source], dtype=object)
     filled = np.isfinite(maps.predicted).any(axis=1)
-    return np.where(removed != "", removed + np.where(filled, "; prediction imputed", ""), origin)
+    tests = np.full(len(removed), "", dtype=object) if maps.holes is None else maps.holes
+    more = np.where(filled, "; imputed", "").astype(object) + np.array([f"; {test}" if test else "" for test in tests], dtype=object)
+    return np.where(removed != "", removed + more, origin)
 
 
 def hover_text(barcode: str, view: View | None, index: int, note: str) -> str:

@@ -23,6 +23,7 @@ LINE_COLOURS = {
     "neighbouring section": "#4f9bb5", "majority class": "#8a8a8a",
 }  # fmt: skip
 """Of the simple ways, in the live plot and as ticks of the gene panel."""
+_HOLES = 2  # that are told of
 LABELLED = 3
 """Simple ways that are named in the live plot: the best ones; all have a line."""
 
@@ -180,8 +181,16 @@ def score_words(scores: dict[str, Any], finished: Finished, rank: str = "") -> s
     best = f" {BEST.capitalize()}: {ceiling:.2f}." if math.isfinite(ceiling) else ""
     return (
         f"{synthetic}<b>mean {name} {r:.2f}</b>{in_interval(interval)} over {len(genes):,} {what}, {scores['n_spots']:,} spots not trained on, "
-        f"{scores['split']}; beside it: {beside}.{best}<br>{among}{verdicts} Panel: {scores['panel']}. Took {in_words(finished.seconds)}."
+        f"{scores['split']}; beside it: {beside}.{best}<br>{hole_words(scores)}{among}{verdicts} "
+        f"Panel: {scores['panel']}. Took {in_words(finished.seconds)}."
     )
+
+
+def hole_words(scores: dict[str, Any]) -> str:
+    """What the tests of the largest holes say; "" where there is none."""
+    holes = scores.get("holes") or []
+    lines = [f"Hole of {one['spots']} spots: {one['words']}.<br>" for one in holes[:_HOLES]]
+    return "".join(lines) + (f"And {len(holes) - _HOLES} smaller holes.<br>" if len(holes) > _HOLES else "")
 
 
 class Curves(QWidget):

@@ -101,6 +101,7 @@ def evaluate(
         **top,
         "band": band,
         "genes": {name: _one_output(k, n, score, by_fold, error, held) | more[k] for k, name in enumerate(target.names)} if n else {},
+        "holes": results.holes_of(adata),
         **(_classified(target, measured, predicted) if n and target.kind == "clusters" else {}),
     }
 

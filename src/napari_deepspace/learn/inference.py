@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 from napari_deepspace import results
 from napari_deepspace.analyse.bands import about_bands
 from napari_deepspace.analyse.copies import blended, copied
+from napari_deepspace.analyse.holes import judge_holes
 from napari_deepspace.errors import DataError
 from napari_deepspace.events import Event, Noted
 from napari_deepspace.learn.domain import distance, looked_at, unlike_columns
@@ -78,6 +79,7 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
             if "measured" in columns:
                 columns["measured"][verdict.removed["sealed"]] = np.nan
         adata = build_result(section, model, columns, spots, run)
+        judge_holes(adata)
     else:
         layers = {SLOTS[name]: values for name, values in columns.items()}
         adata = results.result_at_points(section, model.target, layers, spots, about(model, run), centres_yx=centres)

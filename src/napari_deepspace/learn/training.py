@@ -15,6 +15,7 @@ import torch
 
 from napari_deepspace.analyse.copies import blended
 from napari_deepspace.analyse.evaluate import evaluate
+from napari_deepspace.analyse.holes import judge_holes
 from napari_deepspace.analyse.judge import add_verdicts
 from napari_deepspace.events import Event, Finished, FoldEnded, Noted, Resumed, Started
 from napari_deepspace.learn.checkpoint import Checkpoints
@@ -263,6 +264,7 @@ def _finish(state: RunState, model: TrainedModel, began: float) -> Generator[Eve
         columns = {"predicted": state.predicted[rows], "measured": state.measured[rows]}
         columns |= {name: values[rows] for name, values in state.by_way.items() if np.isfinite(values[rows]).any()}
         adata = build_result(section, model, columns, spots, run=state.run_dir.name)
+        judge_holes(adata)
         file = f"{PREDICTIONS}/{number + 1}-{safe_name(section.library_id)}.h5ad"
         scores[section.library_id] = evaluate(adata)
         add_verdicts(adata, scores[section.library_id])

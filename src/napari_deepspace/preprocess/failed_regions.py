@@ -75,7 +75,7 @@ def low_regions(
     low, well = low & in_tissue, ~low & in_tissue
     space = _look_space(looks, well) if well.any() else looks
     regions = []
-    for spots in _components(centres_yx, low, REACH * pitch_px):
+    for spots in components(centres_yx, low, REACH * pitch_px):
         if len(spots) >= MIN_SPOTS:
             unlike = _unlike(centres_yx, spots, well, space, guard_px)
             alike = unlike <= 1 and _mostly_well(centres_yx, spots, well, in_tissue, space, guard_px)
@@ -94,7 +94,8 @@ def _look_space(looks: np.ndarray, well: np.ndarray) -> np.ndarray:
     return np.asarray((scaled - middle) @ vt[:kept].T / np.sqrt(s[:kept] / np.sqrt(well.sum())))
 
 
-def _components(centres_yx: np.ndarray, member: np.ndarray, reach_px: float) -> list[np.ndarray]:
+def components(centres_yx: np.ndarray, member: np.ndarray, reach_px: float) -> list[np.ndarray]:
+    """The rows of each group of ``member`` spots (bool, n) that hang together, neighbours being nearer than ``reach_px``."""
     rows = np.flatnonzero(member)
     if not len(rows):
         return []

@@ -9,15 +9,17 @@ import numpy as np
 
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.outlines import read_outlines
-from napari_deepspace.read.files import Spots
+from napari_deepspace.read.files import Spots, first_existing, reading
 from napari_deepspace.read.images import check_image, find_image
 from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
-from napari_deepspace.read.spaceranger import add_given_clusters, add_numbers, find_outs, read_spaceranger
+from napari_deepspace.read.spaceranger import add_aligned, add_given_clusters, add_numbers, find_outs, read_spaceranger
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
 from napari_deepspace.section import PLATFORMS, Platform, Section, lattice_step_px, swap_xy
 from napari_deepspace.settings import SectionSettings
 from napari_deepspace.slide import Slide, image_size, open_slide
 
+ALIGNED = "spatial_aligned.csv"
+"""Found by itself in a section's folder."""
 _DRAWN_UM = {"visium": 65.0, "st": 100.0}
 """What ``spot_diameter_fullres`` measures: Space Ranger writes 65 um for its 55 um spots."""
 
@@ -33,6 +35,7 @@ def read_section(
     outlines: str | Path | None = None,
     clusters: str | Path | None = None,
     obs: str | Path | None = None,
+    aligned: str | Path | None = None,
     sealed: str | Path | None = None,
     slide: bool = True,
 ) -> Section:
@@ -52,6 +55,9 @@ def read_section(
         CSV with the columns barcode and cluster, which come as ``obs["given_cluster"]``.
     obs
         CSV with a column barcode and numbers per spot, which come as columns of ``obs``.
+    aligned
+        CSV with the columns barcode, x, y: the spots in a frame (um) that the sections of one patient share, which come as
+        ``obsm["spatial_aligned"]``; left out: ``spatial_aligned.csv`` in the section's folder, where there is one.
     sealed
         A seal (:mod:`napari_deepspace.seal`), whose spots ``obs["deepspace_sealed"]`` marks.
     slide
@@ -77,6 +83,10 @@ def read_section(
         add_given_clusters(spots.adata, Path(clusters))
     if obs is not None:
         add_numbers(spots.adata, Path(obs))
+    found = Path(aligned) if aligned is not None else first_existing(*(folder / ALIGNED for folder in _own_folders(spots)))
+    if found is not None:
+        add_aligned(spots.adata, found)
+    origin = _synthetic_origin(spots)
     kind, mpp = _scale(spots, platform)
     name = library_id or spots.name
     spots.adata.uns["spatial"] = {name: _scverse(spots, PLATFORMS[kind], mpp)}
@@ -92,11 +102,11 @@ def read_section(
         library_id=name,
         platform=PLATFORMS[kind],
         mpp=mpp,
-        patient=patient,
-        block=block,
+        patient=patient or origin.get("patient"),
+        block=block or origin.get("block"),
         path=path,
         image_path=image_path,
-        synthetic=any((folder / "SYNTHETIC.txt").is_file() for folder in (spots.folder, spots.folder.parent)),
+        synthetic=bool(origin),
         outlines=drawn,
         notes=spots.notes,
         lattice=np.column_stack([spots.lattice_rc, swap_xy(spots.lattice_xy_px)]).astype(np.float64),
@@ -116,8 +126,24 @@ def read_settings(settings: SectionSettings) -> Section:
         outlines=settings.outlines,
         clusters=settings.clusters,
         obs=settings.obs,
+        aligned=settings.aligned,
         sealed=settings.sealed,
     )
+
+
+def _own_folders(spots: Spots) -> list[Path]:
+    """The folder of the files, and that of the section around an ``outs/``."""
+    return [spots.folder, spots.folder.parent] if spots.folder.name == "outs" else [spots.folder]
+
+
+def _synthetic_origin(spots: Spots) -> dict[str, str]:
+    """What ``SYNTHETIC.txt`` says of a section made by a program, patient and block among it; empty for any other section."""
+    note = first_existing(*(folder / "SYNTHETIC.txt" for folder in (spots.folder, spots.folder.parent)))
+    if note is None:
+        return {}
+    with reading(note, "the note of a synthetic section"):
+        said = dict(line.split(": ", 1) for line in note.read_text(encoding="utf-8").splitlines() if ": " in line)
+    return {"synthetic": "yes"} | said
 
 
 def _read_spots(path: Path) -> Spots:

@@ -201,6 +201,25 @@ def add_numbers(adata: AnnData, path: Path) -> None:
         raise DataError(f"{path}: none of its barcodes is a spot of this section. Take the numbers of this section.")
 
 
+def add_aligned(adata: AnnData, path: Path) -> None:
+    """Places in the frame that the sections of a patient share, as ``obsm["spatial_aligned"]``, (x, y) in um, NaN for spots that the file leaves out.
+
+    Any CSV with the columns barcode, x and y. It stands in place of an alignment that came with the section.
+    """
+    table = read_table(path, "a table of aligned spots", ",")
+    table = table.rename(columns={column: str(column).strip().casefold() for column in table.columns})
+    missing = [name for name in ("barcode", "x", "y") if name not in table]
+    if missing:
+        raise DataError(f"{path} has no column {missing[0]} (found {', '.join(map(str, table.columns[:6]))}). Name the columns barcode, x and y.")
+    places = pd.DataFrame(numbers(table, ["x", "y"], path), index=table["barcode"].astype(str))
+    if places.index.has_duplicates:
+        raise DataError(f"{path} names barcode {places.index[places.index.duplicated()][0]} twice. Take the alignment of one section.")
+    aligned = places.reindex(adata.obs_names).to_numpy()
+    if np.isnan(aligned).all():
+        raise DataError(f"{path}: none of its barcodes is a spot of this section. Take the alignment of this section.")
+    adata.obsm["spatial_aligned"] = aligned
+
+
 def cluster_labels(labels: pd.Series) -> pd.Series:
     """Cluster names as a categorical, numbers in their numerical order."""
     names = sorted(labels.dropna().unique(), key=lambda name: (not str(name).isdigit(), int(name) if str(name).isdigit() else 0, str(name)))
