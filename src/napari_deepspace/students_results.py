@@ -259,7 +259,8 @@ def plot(outcomes: Sequence[Outcome], files: Sequence[Path]) -> None:
     figure = Figure(figsize=(width, 5.6), dpi=150, layout="constrained")
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False, width_ratios=[1 + len(one.rounds) for one in shown])[0]
     for axes, outcome in zip(panels, shown, strict=True):
-        _panel(axes, outcome, legend=axes is panels[0])
+        _panel(axes, outcome, round(width * 12 * (1 + len(outcome.rounds)) / sum(1 + len(one.rounds) for one in shown)))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     panels[0].set_ylabel(f"{shown[0].score} of each of {len(shown[0].rounds[0].r)} outputs")
     synthetic = "SYNTHETIC data. " if any(one.synthetic for one in shown) else ""
     words = f"{synthetic}{shown[0].panel}; {shown[0].n:,} spots not trained on; {shown[0].split}. Research use only."
@@ -269,7 +270,8 @@ def plot(outcomes: Sequence[Outcome], files: Sequence[Path]) -> None:
         figure.savefig(file)
 
 
-def _panel(axes: Any, outcome: Outcome, legend: bool) -> None:
+def _panel(axes: Any, outcome: Outcome, characters: int) -> None:
+    """One job; its title has so many ``characters`` a line."""
     rounds = [one for one in outcome.rounds if one.r]
     at = [one.number for one in rounds]
     values = np.array([list(one.r.values()) for one in rounds])
@@ -290,7 +292,5 @@ def _panel(axes: Any, outcome: Outcome, legend: bool) -> None:
     axes.set_xlim(-0.6, max(at) + 0.6)
     axes.set_xlabel("student", fontsize=9)
     title = CONTROLS[outcome.control] + ("" if outcome.verdict is None else f"\n{outcome.verdict.words}")  # type: ignore[index]
-    axes.set_title("\n".join(line for part in title.split("\n") for line in textwrap.wrap(part, 12 + 7 * len(at))), fontsize=8)
+    axes.set_title("\n".join(line for part in title.split("\n") for line in textwrap.wrap(part, characters)), fontsize=8)
     axes.grid(axis="y", alpha=0.25)
-    if legend:
-        axes.legend(fontsize=7, loc="lower left")
