@@ -89,14 +89,15 @@ def test_the_dialog_asks_for_pictures_and_says_what_students_cost(asked, opened,
     assert "A network takes longer" in cost_words(job, network, 20.0)
 
 
-def test_figure_four_and_the_verdict_are_shown_in_both_themes(asked, phantom_dir):
+def test_figure_four_and_the_verdict_are_shown_in_both_themes(asked, viewer, phantom_dir):
     """Boxes, joined points, the lines of the best simple way and of the ceiling, the chosen student's star and the verdict; SYNTHETIC is said."""
     asked.add(phantom_dir)
-    for name, theme in (("dark", "dark"), ("light", "light")):
-        asked.restyle(style.palette(theme))
+    for theme in ("dark", "light"):
+        viewer.theme = theme
         asked.show_outcome(outcome(5))
         asked.show_work("Student 5 of 5 · fold 1, epoch 3", 0.9, working=True)
-        shot(asked, f"students-{name}")
+        shot(asked, f"students-{theme}")
+    assert asked.figure._palette == style.palette("light")
     assert "no better than the teacher" in asked.words.text()
     for words in ("SYNTHETIC", "colour alone 0.20", "159 spots not trained on", "24 named genes", "★ chosen by validation"):
         assert words in asked.figure.title.text()

@@ -36,14 +36,14 @@ class StudentsDialog(QDialog):
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
         self.setWindowTitle("Students (semi-supervised)")
-        self.resize(760, 760)
+        self.resize(760, 690)
         self.folder: Path | None = None  #: of the job that is shown
         self._run: RunSettings | None = None
         self._seconds, self._why_not = float("nan"), ""
         self._paths: dict[bool, list[Path]] = {False: [], True: []}  #: by whether the tiles are those of a control
         self.what = label("", "unlabelled")
         self.pictures = QListWidget()
-        self.pictures.setFixedHeight(84)
+        self.pictures.setFixedHeight(62)
         self.pictures.setSelectionMode(QListWidget.SelectionMode.ExtendedSelection)
         self.add_folder, self.add_image, self.remove = QPushButton("Add folder…"), QPushButton("Add image…"), QPushButton("Remove")
         self.add_folder.setToolTip("A section (its counts are never looked at), or a folder of image files.")

@@ -16,7 +16,7 @@ from napari_deepspace.gene_scores import BEST
 from napari_deepspace.students_results import TEACHER, Outcome, best_way
 from napari_deepspace.verdicts import WAYS
 
-HEIGHT = 230
+HEIGHT = 210
 HALF = 0.24  #: half the width of a box
 
 
@@ -27,6 +27,7 @@ class StudentsFigure(QWidget):
         super().__init__()
         self.title = label("", "students", wrap=True)
         self.plot = small_plot(pg.PlotWidget(), HEIGHT)
+        self.plot.setAntialiasing(True)
         self.plot.getAxis("left").setWidth(42)
         self.outcome: Outcome | None = None
         layout = QVBoxLayout(self)
@@ -90,7 +91,7 @@ class StudentsFigure(QWidget):
         self.plot.plot([left, right, right, left, left], [low, low, high, high, low], pen=pen)
         for start, end in ((low, ends[0]), (high, ends[1])):
             self.plot.plot([x, x], [start, end], pen=pen)
-        self.plot.plot([left, right], [middle, middle], pen=pg.mkPen("#e08a2e", width=3))
+        self.plot.plot([left, right], [middle, middle], pen=pg.mkPen(self._palette.text, width=4))
 
     def _line(self, y: float, colour: str, style: Qt.PenStyle) -> None:
         self.plot.addItem(pg.InfiniteLine(y, angle=0, pen=pg.mkPen(colour, width=1.5, style=style)))
