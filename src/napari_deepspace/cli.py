@@ -178,6 +178,41 @@ def runs(
         print_run(run)
 
 
+@app.command("students")
+def students_(
+    paths: Annotated[list[Path], typer.Argument(metavar="STUDENTS.yaml", help="settings; with --plot the folders of finished jobs")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="change one setting of the job or its run: key.sub=value")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of the job; left out: students/NAME-DATE beside STUDENTS.yaml")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the job in --out, which was stopped or killed")] = False,
+    events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
+    init: Annotated[bool, typer.Option("--init", help="write a commented STUDENTS.yaml and stop")] = False,
+    background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
+    plot: Annotated[Path | None, typer.Option(help="draw the jobs in the folders given, a panel each, into this file (.png, .svg, .pdf)")] = None,
+) -> None:
+    """Semi-supervised learning: a teacher labels tiles without counts, students learn from them too; says whether that helps."""
+    from napari_deepspace.students import plot_jobs, run_students, write_example
+    from napari_deepspace.students_results import in_words, read_outcome
+    from napari_deepspace.students_settings import load_students
+
+    if plot is not None:
+        plot_jobs(paths, plot)
+        print(f"figure: {plot}")
+        return
+    if len(paths) > 1:
+        raise SettingsError("One STUDENTS.yaml at a time; several folders are for --plot.")
+    if init:
+        write_example(paths[0])
+        print(f"{paths[0]}: edit run and unlabelled, then: napari-deepspace students {paths[0]}")
+        return
+    run, asked, teacher = load_students(paths[0], tuple(overrides or ()))
+    folder = run_students(run, asked, teacher, out, paths[0].resolve().parent / "students", resume, events, background)
+    if not events:
+        outcome = read_outcome(folder)
+        for line in in_words(outcome) if outcome is not None else ():
+            print(line)
+        print(f"folder: {folder}")
+
+
 @app.command()
 def estimate(
     run_yaml: Annotated[Path, typer.Argument(metavar="RUN.yaml")],

@@ -159,6 +159,20 @@ class TrialEnded(Event):
 
 
 @dataclass(frozen=True)
+class StudentEnded(Event):
+    """The teacher (number 0) or a student of semi-supervised learning is trained, scored and on disk."""
+
+    number: int
+    rounds: int
+    r: dict[str, float]  #: by output, at spots that it was not trained on
+    n: int  #: how many spots those are
+    validation_r: float  #: mean over folds on their validation parts, which students are chosen by
+    verdict: str = ""  #: the chosen student so far against the teacher, in a sentence
+    seconds: float = 0.0
+    score_name: str = "r"  #: what the scores are, as :attr:`Started.score`
+
+
+@dataclass(frozen=True)
 class Paused(Event):
     """The run was set aside by the user; it goes on from its checkpoint when it is resumed."""
 
@@ -195,8 +209,8 @@ class Failed(Event):
 EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
-        Started, Progress, Noted, BaselinesScored, BatchEnded, EpochEnded, FoldEnded, Finished, Preprocessed, Predicted, TrialEnded, Paused, Resumed,
-        Stopped, Failed,
+        Started, Progress, Noted, BaselinesScored, BatchEnded, EpochEnded, FoldEnded, Finished, Preprocessed, Predicted, TrialEnded, StudentEnded,
+        Paused, Resumed, Stopped, Failed,
     )
 }  # fmt: skip
 LAST = (Finished, Preprocessed, Predicted, Paused, Stopped, Failed)

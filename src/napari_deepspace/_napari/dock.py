@@ -36,6 +36,7 @@ from napari_deepspace._napari.seals import Seals, seal_folders
 from napari_deepspace._napari.searches import Searches
 from napari_deepspace._napari.section_panel import SectionPanel
 from napari_deepspace._napari.session import Session
+from napari_deepspace._napari.students import Students
 from napari_deepspace._napari.train_panel import TrainPanel
 from napari_deepspace._napari.training import Training
 from napari_deepspace._napari.widgets import Wrapped, calm_wheel, label, one_shot, restyle
@@ -76,6 +77,7 @@ class DeepSpaceDock(QWidget):
         self.outline_layers = OutlineLayers(self.session, self.canvas)
         self.estimates = Estimates(self.session, self.train_panel, lambda: self.opened)
         self.searches = Searches(self.session, self.train_panel, self.run_settings, self.estimates.seconds, self.say, self.fail)
+        self.students = Students(self.session, self.train_panel, self.run_settings, self.estimates.seconds, self.say, self.fail)
         self.projects = Projects(self.session, self.section_panel, viewer, self._open, self.say, self.fail)
         self.seals = Seals(self.session, self.train_panel, self.reopen, self.say, self.fail)
         self.runs = Runs(self.session, self.train_panel, self.training, self._open, self.say, self.fail)
@@ -148,9 +150,10 @@ class DeepSpaceDock(QWidget):
         self.say(f"{len(new)} outlines imported: {acting[0]} exclude tiles, {acting[1]} are failed regions; others are shown only.")
 
     def stop_training(self) -> None:
-        """Stop the run, the parameter search or the denser map; its process is gone within two seconds."""
+        """Stop the run, the parameter search, the students or the denser map; its process is gone within two seconds."""
         self.training.stop()
         self.searches.stop()
+        self.students.stop()
         self.denser.stop()
 
     def show_part(self, widget: QWidget) -> None:
@@ -226,6 +229,7 @@ class DeepSpaceDock(QWidget):
         self.training.started.connect(lambda: self.show_part(self.train_panel.run))
         self.training.done.connect(self._trained)
         self.searches.done.connect(self.training.start_next)
+        self.students.done.connect(self.training.start_next)
         self.denser.done.connect(self.training.start_next)
         self.train_panel.start_requested.connect(self.start_training)
         self.train_panel.pause_requested.connect(self.training.pause)
@@ -247,7 +251,7 @@ class DeepSpaceDock(QWidget):
         events.connect(self._paint_later)  # whatever changed
         self._paint_soon.timeout.connect(self.paint)
         self._scroll_soon.timeout.connect(self._scroll_to_wanted)
-        for jobs in (self.training, self.searches):
+        for jobs in (self.training, self.searches, self.students):
             self._closing.about_to.connect(jobs.leave)
             self._closing.not_after_all.connect(jobs.follow_running)
         self._viewer.events.theme.connect(self._restyle)
@@ -255,7 +259,7 @@ class DeepSpaceDock(QWidget):
         self.destroyed.connect(partial(_gone, self._owners(), self._release))
 
     def _owners(self) -> tuple[Any, ...]:
-        return (self.training, self.searches, self.estimates, self.checks, self.runs, self.seals, self.reaches, self.denser)
+        return (self.training, self.searches, self.students, self.estimates, self.checks, self.runs, self.seals, self.reaches, self.denser)
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
@@ -263,6 +267,8 @@ class DeepSpaceDock(QWidget):
             self.say("A run is training: it is followed from its beginning.")
         elif self.searches.follow_running():
             self.say("A parameter search is at work: it is followed.")
+        elif self.students.follow_running():
+            self.say("Students are at work: they are followed.")
         self.runs.refresh()
 
     def _scroll_to_wanted(self) -> None:
@@ -279,6 +285,7 @@ class DeepSpaceDock(QWidget):
         self.train_panel.run.curves.restyle(palette)
         self.train_panel.runs.restyle(palette)
         self.searches.restyle(palette)
+        self.students.restyle(palette)
         self.quality_panel.restyle(palette)
         self.gene_panel.restyle(palette)
 
@@ -400,6 +407,7 @@ class DeepSpaceDock(QWidget):
         """Leave no process and no callback behind, but a run that shall go on."""
         self.training.leave()
         self.searches.leave()
+        self.students.leave()
         _gone(self._owners(), self._release)
 
     def event(self, event: Any) -> bool:

@@ -23,9 +23,10 @@ from napari_deepspace.learn.domain import NUMBERS as DOMAIN_NUMBERS
 from napari_deepspace.learn.domain import Domain, domain_from
 from napari_deepspace.learn.linear import LinearModel
 from napari_deepspace.learn.networks import build_network, to_input
+from napari_deepspace.learn.pool import Stacked
 from napari_deepspace.learn.targets import FittedTarget
 from napari_deepspace.learn.tensor_files import load_tensors, save_tensors
-from napari_deepspace.runs import MODEL, write_json
+from napari_deepspace.runs import MODEL, best_run, write_json
 from napari_deepspace.section import Origin
 from napari_deepspace.settings import NetworkSettings, RunSettings, run_settings
 from napari_deepspace.stain import Stain
@@ -80,6 +81,7 @@ class Member:
     ways: dict[str, np.ndarray]  #: the simple ways of the same training part, on scaled values, see :func:`napari_deepspace.learn.simple.fit_ways`
     blend: np.ndarray | None = None  #: float (3, n_outputs), see :func:`napari_deepspace.learn.neighbouring.fit_blend`
     linear: LinearModel | None = None  #: Quick's
+    twin: LinearModel | None = None  #: Quick's fit without the validation part, on which it is scored; it labels tiles for students' own twins
     network: nn.Module | None = None
 
     @property
@@ -101,6 +103,8 @@ class Member:
         arrays["target_sum"] = np.array([fitted.target_sum])
         if self.linear is not None:
             arrays |= {"linear/coefficients": self.linear.coefficients, "linear/intercept": self.linear.intercept}
+        if self.twin is not None:
+            arrays |= {"twin/coefficients": self.twin.coefficients, "twin/intercept": self.twin.intercept}
         if self.network is not None:
             arrays |= {f"network/{key}": value for key, value in self.network.state_dict().items()}
         return arrays
@@ -118,6 +122,8 @@ class Member:
             member.network = network.eval()
         else:
             member.linear = LinearModel(tensors["linear/coefficients"].numpy(), tensors["linear/intercept"].numpy())
+            if "twin/intercept" in tensors:  # missing in models of before there were students
+                member.twin = LinearModel(tensors["twin/coefficients"].numpy(), tensors["twin/intercept"].numpy())
         return member
 
 
@@ -179,14 +185,15 @@ class TrainedModel:
 
 
 def load_model(path: Path) -> TrainedModel:
-    """Read a model from a run's folder, or from its ``model`` folder.
+    """Read a model from a run's folder, from its ``model`` folder, or from a job of students, which names its best run.
 
     Raises
     ------
     ModelError
         There is no complete model, it is damaged, or another version wrote it.
     """
-    folder = Path(path) / MODEL if (Path(path) / MODEL).is_dir() else Path(path)
+    path = best_run(Path(path))
+    folder = path / MODEL if (path / MODEL).is_dir() else path
     if not (folder / HEADER).is_file():
         raise ModelError(f"No trained model in {path} ({HEADER} is missing). Give the folder of a finished run.")
     try:
@@ -242,7 +249,7 @@ def _seen(values: dict[str, Any], number: int, tensors: dict[str, torch.Tensor])
 
 
 def network_outputs(
-    network: nn.Module, tiles: np.ndarray, device: torch.device, rows: np.ndarray | None = None, symmetries: bool = False, batch: int = 32
+    network: nn.Module, tiles: np.ndarray | Stacked, device: torch.device, rows: np.ndarray | None = None, symmetries: bool = False, batch: int = 32
 ) -> np.ndarray:
     """Scaled outputs float32 (n, n_outputs) of uint8 ``tiles`` (n, ...), or of some ``rows`` of them; or their mean over the eight symmetries."""
     head: Any = network.head
@@ -257,7 +264,7 @@ def network_features(network: nn.Module, tiles: np.ndarray, device: torch.device
 
 
 def _features(
-    network: nn.Module, tiles: np.ndarray, device: torch.device, rows: np.ndarray | None, symmetries: bool, batch: int
+    network: nn.Module, tiles: np.ndarray | Stacked, device: torch.device, rows: np.ndarray | None, symmetries: bool, batch: int
 ) -> Iterator[torch.Tensor]:
     network.eval()
     features: Any = network.features

@@ -17,6 +17,7 @@ from napari_deepspace.learn.features import quick_inputs
 from napari_deepspace.learn.model import Member
 from napari_deepspace.learn.neighbouring import aligned_points
 from napari_deepspace.learn.notice import colours_of
+from napari_deepspace.learn.pool import Pool
 from napari_deepspace.learn.simple import simple_looks, simple_table
 from napari_deepspace.learn.splits import TRAINING, VALIDATION
 from napari_deepspace.learn.targets import FittedTarget
@@ -52,6 +53,7 @@ class RunState:
     scaled: dict[int, np.ndarray] = field(default_factory=dict)  #: by fold: values of its own training part, float32 (n_learned, n_outputs)
     ways: list[dict[str, np.ndarray]] = field(default_factory=list)  #: by fold: the simple ways fitted
     members: list[Member] = field(default_factory=list)  #: Quick's
+    pool: Pool | None = None  #: labelled tiles that train beside the measured spots
     last_map: str = ""
 
     def __post_init__(self) -> None:
@@ -86,14 +88,20 @@ class RunState:
 
 
 def run_state(
-    data: TrainingData, settings: RunSettings, device: torch.device, run_dir: Path, micro_batch: int, checkpoints: Checkpoints
+    data: TrainingData,
+    settings: RunSettings,
+    device: torch.device,
+    run_dir: Path,
+    micro_batch: int,
+    checkpoints: Checkpoints,
+    pool: Pool | None = None,
 ) -> Generator[Event, None, RunState]:
     """Look at the slides, and bring the measured values to the scale that is shown and scored."""
     inputs, simple, colours, reference = yield from _inputs(data, settings)
     measured = yield from values_fitted_on(data, data.keep, data.target.target_sum, settings.threads)
     measured[data.sealed] = np.nan
     aligned = np.concatenate([aligned_points(section, section.centres_yx) for section in data.sections])
-    return RunState(data, settings, inputs, simple, colours, reference, measured, aligned, device, run_dir, micro_batch, checkpoints)
+    return RunState(data, settings, inputs, simple, colours, reference, measured, aligned, device, run_dir, micro_batch, checkpoints, pool=pool)
 
 
 def _inputs(data: TrainingData, settings: RunSettings) -> Generator[Event, None, tuple[np.ndarray, np.ndarray, list[np.ndarray], np.ndarray | None]]:
