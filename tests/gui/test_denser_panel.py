@@ -39,7 +39,7 @@ def made(dock, qtbot, where, role):
     panel = dock.denser_panel
     panel.where.buttons[where].click()
     panel.make.click()
-    qtbot.waitUntil(lambda: dock.session.running is None and dock.canvas.layer(role) is not None, timeout=120_000)
+    qtbot.waitUntil(lambda: dock.session.running is None and dock.canvas.layer(role) is not None, timeout=400_000)
     qtbot.waitUntil(lambda: not dock.session.busy, timeout=10_000)
     return dock.session.denser
 
@@ -65,7 +65,7 @@ def test_points_between_and_a_denser_map_are_made_and_painted(trained, qtbot):
     layers = dock._viewer.layers
     assert layers.index(image) < layers.index(spots(dock))
     dock.session.gene = "ESR1"
-    qtbot.waitUntil(lambda: np.nanmax(np.abs(image.data[tuple(grid.cell.T)] - values(grid, "ESR1"))) < 1e-5, timeout=20_000)
+    qtbot.waitUntil(lambda: np.nanmax(np.abs(image.data[tuple(grid.cell.T)] - values(grid, "ESR1"))) < 1e-5, timeout=60_000)
     qtbot.waitUntil(lambda: "denser map (predicted)" in dock._viewer.canvas.overlays.text.text, timeout=10_000)
     assert "no single cells" in panel.words.text()
     assert [folder for _, folder in dock.denser.made()]
@@ -79,7 +79,7 @@ def test_points_between_and_a_denser_map_are_made_and_painted(trained, qtbot):
     dock._viewer.scene.camera.zoom = 40
     qtbot.waitUntil(lambda: TOO_NEAR in dock._viewer.canvas.overlays.text.text, timeout=10_000)
     panel.show_what.buttons["disagreement"].click()
-    qtbot.waitUntil(lambda: "disagreement between models" in dock._viewer.canvas.overlays.text.text, timeout=20_000)
+    qtbot.waitUntil(lambda: "disagreement between models" in dock._viewer.canvas.overlays.text.text, timeout=60_000)
     panel.chosen.emit("")
     assert dock.session.denser is None
     assert dock.canvas.layer(DENSER) is None
@@ -92,9 +92,9 @@ def test_a_map_that_is_stopped_leaves_nothing_that_is_taken_for_one(trained, qtb
     panel.where.buttons["grid"].click()
     panel.spacing.setValue(8)
     panel.make.click()
-    qtbot.waitUntil(lambda: trained.denser.child is not None and trained.denser.child.alive(), timeout=20_000)
+    qtbot.waitUntil(lambda: trained.denser.child is not None and trained.denser.child.alive(), timeout=60_000)
     panel.stop.click()
-    qtbot.waitUntil(lambda: trained.session.running is None, timeout=20_000)
+    qtbot.waitUntil(lambda: trained.session.running is None, timeout=60_000)
     assert trained.session.denser is None
     assert panel.make.isEnabled()
 

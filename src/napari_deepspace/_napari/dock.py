@@ -254,6 +254,7 @@ class DeepSpaceDock(QWidget):
         for jobs in (self.training, self.searches, self.students):
             self._closing.about_to.connect(jobs.leave)
             self._closing.not_after_all.connect(jobs.follow_running)
+        self._closing.about_to.connect(self.denser.shut)
         self._viewer.events.theme.connect(self._restyle)
         self._release = bind_viewer(self._viewer, self.painter, self.denser)
         self.destroyed.connect(partial(_gone, self._owners(), self._release))
