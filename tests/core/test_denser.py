@@ -12,11 +12,10 @@ import zarr
 
 from napari_deepspace import denser, fit, predict, results
 from napari_deepspace.cli import main
-from napari_deepspace.errors import DataError, ModelError, SettingsError
+from napari_deepspace.errors import DataError, ModelError
 from napari_deepspace.events import Noted, Predicted, Progress, from_json, result_of
 from napari_deepspace.learn import denser_write
 from napari_deepspace.learn.denser_write import write_denser
-from napari_deepspace.learn.model import load_model
 from napari_deepspace.learn.packing import choose_packing
 from napari_deepspace.settings import RunSettings, SectionSettings
 
@@ -98,10 +97,10 @@ def test_the_command_line_predicts_at_spots_between_them_and_at_a_grid(quick, sm
     assert np.isnan(results.values_of(adata, results.MEASURED)[between]).all()
     assert np.isfinite(results.values_of(adata, results.PREDICTED)[between]).all()
     out = tmp_path / "grid.zarr"
-    assert main(["predict", run, str(phantom_dir), "--at", "grid", "--spacing-um", "100", "--out", str(out), "--events"]) == 0
+    assert main(["predict", run, str(phantom_dir), "--at", "grid", "--spacing-um", "200", "--out", str(out), "--events"]) == 0
     events = [from_json(line) for line in capsys.readouterr().out.splitlines()]
     assert isinstance(events[-1], Predicted)
-    assert events[-1].points == denser.open_denser(out).on_tissue.sum() > 100
+    assert events[-1].points == denser.open_denser(out).on_tissue.sum() > 50
     assert any(isinstance(event, Progress) for event in events)
     assert [from_json(line) for line in (out / "events.jsonl").read_text().splitlines()][-1] == events[-1]
 
@@ -123,3 +122,153 @@ def test_what_a_result_does_not_fit_into_is_refused(quick, phantom_dir, tmp_path
         assert found in capsys.readouterr().err
     assert [item.name for item in (tmp_path / "mine.zarr").iterdir()] == ["notes.txt"]
     assert not (tmp_path / "a.zarr").exists()
+
+
+def test_points_between_spots_are_a_store_too(quick, small, tmp_path):
+    """The points equally far from three spots, without a grid; as an AnnData they follow the contract."""
+    dmap = denser.open_denser(result_of(write_denser(quick[1], small, tmp_path / "between.zarr", "between-spots")))
+    assert dmap.cell is None is dmap.shape
+    with pytest.raises(ValueError, match="no grid"):
+        denser.to_image(dmap, denser.values(dmap, "ESR1"))
+    adata = denser.to_anndata(dmap, ["IFI27"])
+    results.require_result(adata, "it")
+    assert adata.X is None
+    assert list(adata.var_names) == results.outputs_of(adata) == ["IFI27"]
+    assert adata.uns[results.UNS]["synthetic"]
+    np.testing.assert_array_equal(results.values_of(adata, results.PREDICTED)[:, 0], denser.values(dmap, "IFI27"))
+    assert set(adata.obs[results.SOURCE]) <= {"between", "removed"}
+    np.testing.assert_array_equal(adata.obsm["spatial"], dmap.centres_yx[:, ::-1])
+    adata.write_h5ad(tmp_path / "between.h5ad")
+    assert results.target_of(results.read_result(tmp_path / "between.h5ad")).kind == "genes"
+
+
+def test_an_image_of_the_grid_has_every_point_in_its_place(grid):
+    """Rows and columns of the image are those of the grid, with NaN outside the tissue."""
+    image = denser.to_image(grid, denser.values(grid, "ESR1"))
+    assert image.shape == grid.shape
+    rows, columns = np.nonzero(np.isfinite(image))
+    assert len(rows) == grid.on_tissue.sum()
+    where = np.array(grid.origin_yx_px) + np.column_stack([rows, columns]) * grid.step_px
+    assert {tuple(place) for place in where.round(3)} == {tuple(place) for place in grid.centres_yx[grid.on_tissue].round(3)}
+    assert grid.step_px * grid.mpp == pytest.approx(60)
+
+
+def test_members_disagree_and_it_is_called_so(quick, grid):
+    """The disagreement between models is the SD of the members' values; there is none where nothing is predicted."""
+    members = denser.member_values(grid, "ESR1")
+    assert members.shape == (len(quick[1].members), len(grid.centres_yx))
+    np.testing.assert_allclose(denser.disagreement(grid, "ESR1"), members.std(axis=0, ddof=1), rtol=1e-5)
+    with pytest.raises(KeyError):
+        denser.values(grid, "NOPE")
+
+
+def test_networks_and_clusters_say_what_prediction_says(small, tmp_path):
+    """A network's map and a map of clusters are those of predict, symmetries and all; of clusters every probability and the likeliest."""
+    model = trained(small, tmp_path / "net", model={**NETWORK, "symmetries": True})
+    dmap = denser.open_denser(result_of(write_denser(model, small, tmp_path / "n.zarr", "grid", 120.0, tile_by_tile=True)))
+    assert not dmap.whole_image
+    assert_as_predicted(model, small, dmap)
+    model = trained(small, tmp_path / "clusters", target={"kind": "clusters"}, clusters={"source": "computed"})
+    dmap = denser.open_denser(result_of(write_denser(model, small, tmp_path / "c.zarr", "grid", 120.0)))
+    told = assert_as_predicted(model, small, dmap)
+    expected = results.values_of(told, results.PREDICTED)
+    np.testing.assert_allclose(denser.probabilities(dmap), expected, atol=5e-3)
+    sure = np.sort(expected, axis=1)[:, -1] - np.sort(expected, axis=1)[:, -2] > 0.02
+    assert (denser.classes(dmap)[sure] == expected[sure].argmax(axis=1)).all()
+    assert (denser.classes(dmap)[~dmap.on_tissue] == -1).all()
+
+
+def test_copies_of_the_neighbouring_section_are_blended_as_prediction_does(phantom, tmp_path):
+    """Where sections are aligned, the map is the image blended with the copy, computed when it is asked for."""
+    rows = phantom.centres_yx[:, 0]
+    parts = []
+    for number, inside in enumerate([rows < np.quantile(rows, 0.3), rows > np.quantile(rows, 0.7)]):
+        adata = phantom.adata[inside].copy()
+        adata.obsm["spatial_aligned"] = adata.obsm["spatial"] - adata.obsm["spatial"].mean(axis=0)
+        parts.append(replace(phantom, adata=adata, library_id=f"part{number}", patient="p"))
+    model = trained(parts[:1], tmp_path / "run")
+    for member in model.members:
+        member.blend = np.array([[0.1], [0.6], [0.3]]) * np.ones((1, len(model.target.names)))
+    model.members[1].blend = None
+    other = replace(parts[1], slide=Moved(parts[1].slide))
+    model.seen[0] = replace(
+        model.seen[0],
+        aligned=parts[0].adata.obsm["spatial_aligned"].astype(np.float32),
+        values=np.random.default_rng(0).uniform(0, 3, (parts[0].adata.n_obs, len(model.target.names))).astype(np.float32),
+    )
+    dmap = denser.open_denser(result_of(write_denser(model, other, tmp_path / "b.zarr", "grid", 150.0)))
+    told = assert_as_predicted(model, other, dmap)
+    assert results.BASELINES["neighbouring section"] in told.obsm
+
+
+class Moved:
+    """The same slide under another fingerprint, as if it were that of another section."""
+
+    def __init__(self, slide):
+        self._slide = slide
+
+    def __getattr__(self, name):
+        return getattr(self._slide, name)
+
+    def fingerprint(self):
+        return "another slide"
+
+
+def test_a_killed_job_goes_on(quick, small, grid, tmp_path, monkeypatch):
+    """Chunks that are on disk are not computed again; half-done it is no map; finished it says what one done at once says."""
+    monkeypatch.setattr(denser_write, "CHUNK", 100)
+    monkeypatch.setattr(denser, "CHUNK", 100)
+    looked = []
+    real = denser_write.embed
+    monkeypatch.setattr(
+        denser_write, "embed", lambda model, section, centres, *rest: looked.append(len(centres)) or real(model, section, centres, *rest)
+    )
+    folder = tmp_path / "killed.zarr"
+    job = write_denser(quick[1], small, folder, "grid", 60.0, run="a run")
+    while len(looked) < 4:
+        next(job)
+    job.close()
+    with pytest.raises(ModelError, match="not finished"):
+        denser.open_denser(folder)
+    done = int(zarr.open_group(folder, mode="r")["done"][:].sum())
+    assert done == 2
+    before, looked[:] = looked.copy(), []
+    result_of(write_denser(quick[1], small, folder, "grid", 60.0, run="a run"))
+    assert looked[0] == before[3], "it begins with the chunk that was not finished"
+    for name in grid.outputs:
+        np.testing.assert_allclose(denser.values(denser.open_denser(folder), name), denser.values(grid, name), atol=HALF)
+    looked[:] = []
+    assert any(isinstance(event, Noted) for event in write_denser(quick[1], small, folder, "grid", 60.0))
+    assert not looked
+    with pytest.raises(DataError, match="another denser map"):
+        result_of(write_denser(quick[1], small, folder, "grid", 90.0))
+
+
+def test_damaged_stores_are_refused(grid, tmp_path):
+    """No folder, a missing array, nonsense in the header and a newer format each end in one sentence."""
+    with pytest.raises(ModelError, match="no denser map"):
+        denser.open_denser(tmp_path)
+
+    def damaged(change):
+        folder = tmp_path / "copy.zarr"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(grid.folder, folder)
+        change(folder)
+        with pytest.raises(ModelError) as caught:
+            denser.values(denser.open_denser(folder), "ESR1")
+        return str(caught.value)
+
+    def header(**values):
+        def change(folder):
+            text = json.loads((folder / "zarr.json").read_text())
+            text["attributes"] |= values
+            (folder / "zarr.json").write_text(json.dumps(text))
+
+        return change
+
+    assert "damaged" in damaged(lambda folder: shutil.rmtree(folder / "on_tissue"))
+    assert "damaged" in damaged(lambda folder: (folder / "low" / "zarr.json").unlink())
+    assert "damaged" in damaged(lambda folder: (folder / "zarr.json").write_text("{"))
+    assert "damaged" in damaged(header(target=7))
+    assert "damaged" in damaged(header(shape=[1, 1]))
+    assert "newer version" in damaged(header(format=99))

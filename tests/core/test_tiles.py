@@ -10,10 +10,13 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from napari_deepspace import slide as slide_module
+from napari_deepspace.errors import DataError, SettingsError
+from napari_deepspace.points import grid_points, points_between
 from napari_deepspace.slide import open_slide
-from napari_deepspace.tiles import cut_tiles, iter_tiles, mirrored, over_border, tile_radius_px
+from napari_deepspace.tiles import between_spots, cell_middles, cut_tiles, iter_tiles, mirrored, over_border, tile_radius_px
 
 
 def write(path: Path, image: np.ndarray) -> Path:
@@ -139,3 +142,62 @@ def test_tiles_are_those_of_the_original(data_dir):
     with open_slide(data_dir / "parity" / "image.tif") as slide:
         tiles = cut_tiles(slide, centres, tile_radius_px(2.5 * 12 * 2, 1.0))
     np.testing.assert_allclose(tiles.mean(axis=(1, 2, 3)), table["mean_RGB"], atol=5.1e-5)  # it wrote four decimals
+
+
+def lattice(rows, columns, pitch=100.0):
+    """Visium's lattice: (array_row, array_col) and centres in px; neighbouring rows are offset by half a pitch."""
+    rc = np.array([(r, c) for r in range(rows) for c in range(r % 2, 2 * columns, 2)])
+    return rc, rc * np.array([pitch * np.sqrt(3) / 2, pitch / 2])
+
+
+def test_points_lie_between_every_three_spots_of_a_full_lattice():
+    """78 rows of 64 spots have 9702 points between them, each pitch / sqrt(3) from its three spots, and from no fourth."""
+    rc, centres = lattice(78, 64)
+    assert len(rc) == 4992
+    points = between_spots(rc, centres)
+    assert len(points) == 2 * 77 * 63 == 9702
+    distance, _ = cKDTree(centres).query(points, k=4)
+    np.testing.assert_allclose(distance[:, :3], 100 / np.sqrt(3), atol=1.5)  # fractions of a pixel are cut off
+    assert (distance[:, 3] > 110).all()
+
+
+def test_a_square_lattice_has_one_point_a_cell():
+    """The middle of each cell of a square lattice, also where one of its four spots is missing; not where two are."""
+    rc = np.array([(r, c) for r in range(4) for c in range(5)])
+    middles = cell_middles(rc, rc * 200.0)
+    assert sorted(map(tuple, middles)) == [(100 + 200 * r, 100 + 200 * c) for r in range(3) for c in range(4)]
+    assert len(cell_middles(rc[1:], rc[1:] * 200.0)) == 12
+    np.testing.assert_array_equal(cell_middles(rc[1:], rc[1:] * 200.0), middles)
+    assert len(cell_middles(rc[2:], rc[2:] * 200.0)) == 11
+    assert len(cell_middles(np.empty((0, 2)), np.empty((0, 2)))) == 0
+
+
+def test_rules_for_points_between_spots(small):
+    """By the default every spot of a point lies on tissue; the original's takes all of the lattice, and the white filter decides."""
+    tissue = np.ones(small.adata.n_obs, dtype=bool)
+    tissue[::7] = False
+    between = points_between(small, tissue)
+    distance, nearest = cKDTree(small.centres_yx).query(between.centres_yx, k=3)
+    assert tissue[nearest].all()
+    assert np.abs(distance * small.mpp - 100 / np.sqrt(3)).max() < 2
+    original = points_between(small, tissue, "original")
+    assert len(original.centres_yx) == len(between_spots(small.lattice[:, :2].astype(int), small.lattice[:, 2:])) > 2 * len(between.centres_yx)
+    with pytest.raises(SettingsError, match="tissue or original"):
+        points_between(small, tissue, "all")
+    with pytest.raises(DataError, match="no three adjacent"):
+        points_between(small, np.arange(len(tissue)) < 2)
+
+
+def test_a_grid_covers_the_tissue_and_little_more(small):
+    """Every spot has a point within half a diagonal, no point is further than a pitch from a spot, and 8 um is the finest spacing."""
+    grid = grid_points(small, 25.0)
+    assert grid.step_px * small.mpp == pytest.approx(25)
+    assert (cKDTree(grid.centres_yx).query(small.centres_yx)[0] * small.mpp < 25 / np.sqrt(2) + 1e-6).all()
+    assert cKDTree(small.centres_yx).query(grid.centres_yx)[0].max() * small.mpp <= 100 + 1e-6
+    np.testing.assert_allclose(np.array(grid.origin_yx_px) + grid.cell * grid.step_px, grid.centres_yx)
+    assert (grid.cell < grid.shape).all()
+    assert len({tuple(cell) for cell in grid.cell}) == len(grid.cell)
+    assert grid_points(small, 8.0).step_px * small.mpp == pytest.approx(8)
+    for wrong in (7.99, 0.0, -5.0, float("nan"), float("inf")):
+        with pytest.raises(SettingsError, match="8 um or more"):
+            grid_points(small, wrong)

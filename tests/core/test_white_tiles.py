@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from napari_deepspace.events import result_of
-from napari_deepspace.preprocess.white_tiles import NO_FILTER, TileColours, tile_colours, white_threshold
+from napari_deepspace.points import points_between
+from napari_deepspace.preprocess.white_tiles import NO_FILTER, TileColours, tile_colours, white_at, white_threshold
 from napari_deepspace.read import read_section
 from napari_deepspace.slide import open_slide
 from napari_deepspace.tiles import between_spots, cut_tiles, tile_radius_px
@@ -68,6 +69,18 @@ def test_threshold_is_a_percentile_of_the_slides_own_tiles():
     assert not nothing.is_white(NO_FILTER).any(), "not even a snow-white tile is dropped without a filter"
 
 
+def test_a_known_threshold_needs_no_histograms(phantom, half_glass):
+    """Block by block, with an integral image, the same tiles are white, over the border too."""
+    centres = np.concatenate([phantom.centres_yx[::5] + 40, [[3.0, 5.0], [4600.0, 2000.0]]])
+    radius = tile_radius_px(137.5, phantom.mpp)
+    colours = result_of(tile_colours(phantom.slide, centres, radius))
+    for threshold in (white_threshold(colours.mean_rgb, 30), 150.0, NO_FILTER):
+        np.testing.assert_array_equal(result_of(white_at(phantom.slide, centres, radius, threshold)), colours.is_white(threshold))
+    edge = np.array([[100, 100], [100, 101], [0, 100], [0, 101], [199, 199]])
+    expected = result_of(tile_colours(half_glass, edge, 10)).is_white(200.0)
+    np.testing.assert_array_equal(result_of(white_at(half_glass, edge, 10, 200.0)), expected)
+
+
 def test_shares_equal_a_count_of_pixels(phantom):
     """On real tiles of the synthetic slide the histogram gives what a count of pixels gives, at any threshold."""
     centres, radius = phantom.centres_yx[:40], tile_radius_px(137.5, phantom.mpp)
@@ -108,7 +121,8 @@ def test_points_between_spots_are_the_originals(parity, data_dir, percentile, fi
     section, colours = parity
     expected = pd.read_csv(data_dir / "parity" / "expected" / f"tile_filter_{file}.csv")
     lattice = pd.read_csv(data_dir / "parity" / "outs" / "spatial" / "tissue_positions_list.csv", header=None)
-    points = between_spots(lattice[[2, 3]].to_numpy(), lattice[[4, 5]].to_numpy())
+    points = points_between(section, np.ones(section.adata.n_obs, dtype=bool), "original").centres_yx
+    np.testing.assert_array_equal(points, sorted(map(tuple, between_spots(lattice[[2, 3]].to_numpy(), lattice[[4, 5]].to_numpy()))))
     table = pd.DataFrame(points.astype(int), columns=["y_px", "x_px"])
     found = result_of(tile_colours(section.slide, points, tile_radius_px(137.5, section.mpp)))
     table["white"], table["mean"] = found.is_white(white_threshold(colours.mean_rgb, percentile)), found.mean_rgb

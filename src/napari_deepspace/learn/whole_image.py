@@ -115,7 +115,7 @@ def _lattice(network: Any, settings: NetworkSettings, image: torch.Tensor, cells
 def _windows(network: Any, settings: NetworkSettings, image: torch.Tensor) -> torch.Tensor:
     """What the last layer sees of every window of uint8 ``image`` (1, h, w, 3): (rows, columns, n_features), without the margin."""
     trunk, side = network.trunk, settings.tile_px // STRIDE
-    cells = _body(trunk, settings.backbone)(to_input(image, network))[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
+    cells = _middle(_body(trunk, settings.backbone)(to_input(image, network)))
     shape = (cells.shape[2] - side + 1, cells.shape[3] - side + 1)
     if settings.backbone == "vgg16":
         return trunk.classifier(F.unfold(cells, side)[0].T).reshape(*shape, -1)
@@ -123,6 +123,11 @@ def _windows(network: Any, settings: NetworkSettings, image: torch.Tensor) -> to
     if settings.backbone == "convnext_tiny":
         return trunk.classifier(pooled[:, :, None, None]).reshape(*shape, -1)
     return (trunk.classifier(pooled) if hasattr(trunk, "classifier") else pooled).reshape(*shape, -1)
+
+
+def _middle(cells: torch.Tensor) -> torch.Tensor:
+    """A feature map (n, c, rows, columns) without the margin."""
+    return cells[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
 def _body(trunk: Any, backbone: str) -> nn.Module:
