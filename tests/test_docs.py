@@ -31,7 +31,8 @@ def test_the_contract_for_results_names_every_slot():
     """docs/results-format.md lists every layer and column that results have, and no other."""
     text = (ROOT / "docs" / "results-format.md").read_text(encoding="utf-8")
     layers = {results.PREDICTED, results.MEASURED, results.FILLED, *results.BASELINES.values()}
-    spots = (results.SPLIT, results.SOURCE, results.FOLD, results.REASON, results.HOLE, results.CLUSTER, results.TARGET, results.VERDICT, SEALED)
+    spots = (results.SPLIT, results.SOURCE, results.FOLD, results.REASON, results.HOLE, results.UNLIKE, results.DISTANCE)
+    spots += (results.CLUSTER, results.TARGET, results.VERDICT, SEALED)
     keys = {*layers, *spots}
     assert set(re.findall(r"`(deepspace_\w+)`", text)) == keys
     for source in results.SOURCES:

@@ -45,7 +45,8 @@ def denser_caption(dmap: DenserMap, show: DenserShow) -> str:
 
 def resolution_of(dmap: DenserMap) -> float:
     """What the model tells apart, in um: as measured when it was trained, else four fifths of its tile, the edge width of a plain mean over it."""
-    return float(dmap.about.get("resolution_um") or 0.8 * dmap.tile_um)
+    found = dmap.about.get("resolution_um")
+    return float(found) if found is not None and np.isfinite(found) else 0.8 * dmap.tile_um
 
 
 def between_layer(dmap: DenserMap, section: Section, face: np.ndarray) -> LayerTuple:

@@ -9,7 +9,7 @@ import numpy as np
 from napari_deepspace.learn.model import SeenSpots, TrainedModel
 from napari_deepspace.section import Section, kinship
 
-FAR_COLOURS = 2.0  #: spreads of the training tiles that the mean colour of a section may lie away
+FAR_COLOURS = 1.5  #: spreads of the training tiles; the next sections of one patient lay 0.4 and 0.9 away (her2st C), another patient (B4) 1.8
 OTHER_PIXELS = 1.25  #: ratio of um per px
 MANY_UNLIKE = 0.1  #: share of a section's tiles; of the training tiles 1 in 100 is called unlike
 
