@@ -23,18 +23,33 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "project",
         "results",
         "tiles",
+        "stain",
         "layers",
         "views",
         "read",
         "preprocess",
         "info",
         "target",
+        "points",
+        "scaling",
         "run_list",
         "run_comparison",
     ),
-    ("analyse",),
+    ("analyse", "denser"),
+    ("denser_layers",),
     ("learn",),
-    ("blocking", "impute_command", "phantom", "preprocess_command", "seal_command", "search", "train_command"),
+    (
+        "blocking",
+        "figure_command",
+        "impute_command",
+        "phantom",
+        "predict_command",
+        "preprocess_command",
+        "seal_command",
+        "search",
+        "students",
+        "train_command",
+    ),
     ("cli_print",),
     ("cli", "_napari"),
 )
@@ -45,9 +60,9 @@ FORBIDDEN = (("learn", "read"), ("cli", "_napari"), ("analyse", "learn"))
 
 
 def part_of(module: str) -> str:
-    """``napari_deepspace.learn.model`` -> ``learn``; the helpers of the phantom and of the search belong to them."""
+    """``napari_deepspace.learn.model`` -> ``learn``; the helpers of phantom, search and students belong to them."""
     name = module.removeprefix("napari_deepspace").lstrip(".").split(".")[0]
-    return next((whole for whole in ("phantom", "search") if name.startswith(whole)), name)
+    return next((whole for whole in ("phantom", "search", "students") if name.startswith(whole)), name)
 
 
 def imports_of(path: Path, module_level: bool) -> set[str]:

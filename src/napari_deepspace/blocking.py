@@ -12,7 +12,7 @@ import numpy as np
 from anndata import AnnData
 from tqdm.auto import tqdm
 
-from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Event, FoldEnded, Noted, Progress, TrialEnded
+from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Event, FoldEnded, Noted, Progress, StudentEnded, TrialEnded
 from napari_deepspace.runs import EventLog
 from napari_deepspace.section import Section
 from napari_deepspace.settings import RunSettings, SectionSettings
@@ -93,6 +93,9 @@ def _show(bar: tqdm, event: Event) -> None:
             found = f"validation r {event.score:.3f}" if event.state == "finished" else f"failed: {event.message}"
             best = f"; best of {event.of}: {event.best_score:.3f} (trial {event.best})" if event.best else ""
             bar.write(f"trial {event.number} of {event.trials}: {found}{best}", file=sys.stderr)
+        case StudentEnded():
+            who = f"student {event.number} of {event.rounds}" if event.number else "teacher"
+            bar.write(f"{who}: validation {event.score_name} {event.validation_r:.3f}. {event.verdict}", file=sys.stderr)
         case _:
             return
     bar.refresh()

@@ -17,6 +17,7 @@ from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, Settin
 
 if TYPE_CHECKING:
     from napari_deepspace.run_list import RunInfo
+    from napari_deepspace.section import Section
 
 app = typer.Typer(
     add_completion=False,
@@ -177,6 +178,41 @@ def runs(
         print_run(run)
 
 
+@app.command("students")
+def students_(
+    paths: Annotated[list[Path], typer.Argument(metavar="STUDENTS.yaml", help="settings; with --plot the folders of finished jobs")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="change one setting of the job or its run: key.sub=value")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of the job; left out: students/NAME-DATE beside STUDENTS.yaml")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the job in --out, which was stopped or killed")] = False,
+    events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
+    init: Annotated[bool, typer.Option("--init", help="write a commented STUDENTS.yaml and stop")] = False,
+    background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
+    plot: Annotated[Path | None, typer.Option(help="draw the jobs in the folders given, a panel each, into this file (.png, .svg, .pdf)")] = None,
+) -> None:
+    """Semi-supervised learning: a teacher labels tiles without counts, students learn from them too; says whether that helps."""
+    from napari_deepspace.students import plot_jobs, run_students, write_example
+    from napari_deepspace.students_results import in_words, read_outcome
+    from napari_deepspace.students_settings import load_students
+
+    if plot is not None:
+        plot_jobs(paths, plot)
+        print(f"figure: {plot}")
+        return
+    if len(paths) > 1:
+        raise SettingsError("One STUDENTS.yaml at a time; several folders are for --plot.")
+    if init:
+        write_example(paths[0])
+        print(f"{paths[0]}: edit run and unlabelled, then: napari-deepspace students {paths[0]}")
+        return
+    run, asked, teacher = load_students(paths[0], tuple(overrides or ()))
+    folder = run_students(run, asked, teacher, out, paths[0].resolve().parent / "students", resume, events, background)
+    if not events:
+        outcome = read_outcome(folder)
+        for line in in_words(outcome) if outcome is not None else ():
+            print(line)
+        print(f"folder: {folder}")
+
+
 @app.command()
 def estimate(
     run_yaml: Annotated[Path, typer.Argument(metavar="RUN.yaml")],
@@ -209,31 +245,33 @@ def estimate(
 def predict(
     run_dir: Path,
     section: Path,
-    out: Annotated[Path, typer.Option(help="result file, .h5ad")],
+    out: Annotated[Path, typer.Option(help="result file, .h5ad; a denser map: folder, .zarr")],
     image: Image = None,
     platform: PlatformName = "auto",
     outlines: Annotated[Path | None, typer.Option(help="GeoJSON: tiles under Exclude and Ignore* outlines are not predicted")] = None,
     patient: Patient = None,
     block: Block = None,
+    at: Annotated[str, typer.Option(help="spots, between-spots (.h5ad or .zarr), or grid (.zarr)")] = "spots",
+    spacing_um: Annotated[float, typer.Option(help="distance between the points of a grid in um, 8 or more")] = 20.0,
+    rule: Annotated[
+        str, typer.Option(help="points between spots: tissue (all its spots on tissue) or original (as the white filter says)")
+    ] = "tissue",
+    tile_by_tile: Annotated[bool, typer.Option("--tile-by-tile", help="look at each tile of a grid by itself: slower, exact")] = False,
+    events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
+    background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
     aligned: Aligned = None,
 ) -> None:
-    """Predict at the spots of any section with a finished run; writes OUT.h5ad."""
-    from napari_deepspace.blocking import drain
-    from napari_deepspace.learn import inference
-    from napari_deepspace.learn.model import load_model
+    """Predict with a finished run at the spots of any section, between them, or at a grid (a denser map); writes OUT.h5ad or OUT.zarr."""
+    from napari_deepspace.cli_print import print_predicted
+    from napari_deepspace.predict_command import run_prediction
     from napari_deepspace.read import read_section
-    from napari_deepspace.results import SOURCE, UNS, holes_of, write_result
 
-    if out.suffix != ".h5ad":
-        raise SettingsError(f"--out {out}: the result is an .h5ad file; give a name that ends in .h5ad.")
-    model = load_model(run_dir)
-    to_predict = read_section(section, image, platform=platform, outlines=outlines, patient=patient, block=block, aligned=aligned)
-    adata = drain(inference.predict(model, to_predict, run=run_dir.resolve().name), sys.stderr.isatty())
-    write_result(adata, out)
-    sources = ", ".join(f"{count} {name}" for name, count in adata.obs[SOURCE].value_counts().items() if count)
-    what = f"{len(model.target.names)} {model.target.kind} at {adata.n_obs} spots"
-    print(f"{out}: {what} ({sources}). Predicted from {adata.uns[UNS]['looks_at']}, not measured. Research use only.")
-    print_holes(holes_of(adata))
+    def read() -> Section:
+        return read_section(section, image, platform=platform, outlines=outlines, patient=patient, block=block, aligned=aligned)
+
+    run_prediction(run_dir, read, out, at, spacing_um, rule, tile_by_tile, events, background)
+    if not events:
+        print_predicted(out)
 
 
 @app.command()
@@ -348,6 +386,37 @@ def unseal(
     else:
         print_scores(scores)
         print(f"{sealed}: opened now, by {run_dir.resolve().name}. It cannot be opened again.")
+
+
+@app.command()
+def figure(
+    run_dir: Path,
+    section: Path,
+    gene: Annotated[str, typer.Option(help="gene, or another output of the run")],
+    out: Annotated[Path, typer.Option(help="figure, .png, .svg or .pdf")],
+    image: Image = None,
+    platform: PlatformName = "auto",
+    outlines: Annotated[Path | None, typer.Option(help="GeoJSON: outlines that are drawn; the smallest is enlarged")] = None,
+    denser: Annotated[Path | None, typer.Option(help="denser map (.zarr); left out: the run's points between spots")] = None,
+    region: Annotated[str | None, typer.Option(help="part that is enlarged: row,column,width in um")] = None,
+    library_id: Annotated[str | None, typer.Option(help="name of the section, as in the run")] = None,
+    patient: Patient = None,
+    block: Block = None,
+) -> None:
+    """Draw a gene at the spots, between them and both, beside and over the H&E, with one part enlarged."""
+    from napari_deepspace.blocking import drain
+    from napari_deepspace.figure_command import figure as draw
+    from napari_deepspace.read import read_section
+
+    try:
+        numbers = tuple(float(number) for number in region.split(",")) if region else None
+    except ValueError:
+        numbers = ()
+    if numbers is not None and len(numbers) != 3:
+        raise SettingsError(f"--region {region}: three numbers are needed, row,column,width in um, for example 1500,2200,600.")
+    read = read_section(section, image, platform=platform, outlines=outlines, patient=patient, block=block, library_id=library_id)
+    drain(draw(run_dir, read, gene, out, denser, numbers), sys.stderr.isatty())
+    print(f"{out}: {gene} at the spots and between them. Predicted between spots, not measured. Research use only.")
 
 
 def _run_values(run: RunInfo) -> dict[str, Any]:

@@ -32,6 +32,28 @@ def print_values(value: dict[str, Any], as_json: bool) -> None:
             print(f"{key if number == 0 else '':<18} {line}")
 
 
+def print_predicted(out: Path) -> None:
+    """What was predicted, where, and from what."""
+    if out.suffix == ".zarr":
+        from napari_deepspace.denser import open_denser
+
+        dmap = open_denser(out)
+        where = f"a grid of {dmap.spacing_um:g} um" if dmap.at == "grid" else "points between spots"
+        n, kind, looks_at = f"{int(dmap.on_tissue.sum())} points of {where}", dmap.kind, dmap.about["looks_at"]
+        count, synthetic = len(dmap.outputs), dmap.synthetic
+        holes = []
+    else:
+        from napari_deepspace.results import SOURCE, UNS, holes_of, outputs_of, read_result, target_of
+
+        adata = read_result(out)
+        sources = ", ".join(f"{count} {name}" for name, count in adata.obs[SOURCE].value_counts().items() if count)
+        kind, n, looks_at = target_of(adata).kind, f"{adata.n_obs} spots ({sources})", adata.uns[UNS]["looks_at"]
+        count, synthetic = len(outputs_of(adata)), bool(adata.uns[UNS]["synthetic"])
+        holes = holes_of(adata)
+    print(f"{out}: {count} {kind} at {n}{', SYNTHETIC' if synthetic else ''}. Predicted from {looks_at}, not measured. Research use only.")
+    print_holes(holes)
+
+
 def print_preprocessed(folder: Path) -> None:
     """For every section: how many spots stay, what each step removes, and what became of regions and clusters."""
     from napari_deepspace.outlines import read_outlines
@@ -85,6 +107,7 @@ def print_scores(scores: dict[str, Any]) -> None:
         f"  n = {scores['n_spots']} spots the model was not trained on ({scores['training_spots_left_out']} training and "
         f"{scores['excluded_spots_left_out']} filtered spots left out); {chance}. Research use only."
     )
+    print(f"  {scores['band']['words']}")
     print_holes(scores.get("holes", []))
     if scores.get("rank"):
         print(f"  {scores['rank']}")

@@ -133,6 +133,15 @@ class Preprocessed(Event):
 
 
 @dataclass(frozen=True)
+class Predicted(Event):
+    """A prediction is complete and on disk as ``out``: an .h5ad, or the .zarr folder of a denser map."""
+
+    out: str
+    points: int  #: spots and points that have a prediction
+    seconds: float
+
+
+@dataclass(frozen=True)
 class TrialEnded(Event):
     """One trial of a parameter search is done and in its table; ``best_score`` is the best of ``of`` different ones, and too high by being chosen."""
 
@@ -146,6 +155,20 @@ class TrialEnded(Event):
     of: int
     seconds: float
     message: str = ""  #: why it failed
+    score_name: str = "r"  #: what the scores are, as :attr:`Started.score`
+
+
+@dataclass(frozen=True)
+class StudentEnded(Event):
+    """The teacher (number 0) or a student of semi-supervised learning is trained, scored and on disk."""
+
+    number: int
+    rounds: int
+    r: dict[str, float]  #: by output, at spots that it was not trained on
+    n: int  #: how many spots those are
+    validation_r: float  #: mean over folds on their validation parts, which students are chosen by
+    verdict: str = ""  #: the chosen student so far against the teacher, in a sentence
+    seconds: float = 0.0
     score_name: str = "r"  #: what the scores are, as :attr:`Started.score`
 
 
@@ -186,11 +209,11 @@ class Failed(Event):
 EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
-        Started, Progress, Noted, BaselinesScored, BatchEnded, EpochEnded, FoldEnded, Finished, Preprocessed, TrialEnded, Paused, Resumed, Stopped,
-        Failed,
+        Started, Progress, Noted, BaselinesScored, BatchEnded, EpochEnded, FoldEnded, Finished, Preprocessed, Predicted, TrialEnded, StudentEnded,
+        Paused, Resumed, Stopped, Failed,
     )
 }  # fmt: skip
-LAST = (Finished, Preprocessed, Paused, Stopped, Failed)
+LAST = (Finished, Preprocessed, Predicted, Paused, Stopped, Failed)
 """The process that says one of these says no more; a run that is resumed goes on with :class:`Resumed`."""
 
 

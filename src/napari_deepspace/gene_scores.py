@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from napari_deepspace.verdicts import BETTER, CANNOT, WAYS, kind_of, no_better, worse
+from napari_deepspace.verdicts import BETTER, CANNOT, SHOWN_WAYS, WAYS, kind_of, no_better, worse
 
 Interval = tuple[float, float]
 NONE: Interval = (math.nan, math.nan)
@@ -78,7 +78,14 @@ class Scores:
 
     def summary(self) -> str:
         """How many genes have which verdict; "" where the run gives no verdicts."""
-        return summary(Counter(one.verdict for one in self.genes.values() if one.verdict), len(self.genes), self.score)
+        return summary(self._verdicts(), len(self.genes), self.score)
+
+    def short_summary(self) -> str:
+        """The same in one line."""
+        return short_summary(self._verdicts(), len(self.genes), self.score)
+
+    def _verdicts(self) -> Counter[str]:
+        return Counter(one.verdict for one in self.genes.values() if one.verdict)
 
     def where(self) -> str:
         """On which spots, and how they were kept back."""
@@ -95,17 +102,45 @@ class Scores:
         return f"{self.score} {one.r:.2f}{in_interval(one.interval)} at {self.where()}." + (f" {words[0].upper()}{words[1:]}." if words else "")
 
     def against(self, gene: str) -> list[str]:
-        """How the map of ``gene`` does against each simple way, by the interval of the difference in r: "better than colour alone (r +0.10; ...)"."""
+        """How the map of ``gene`` does against each simple way, by the interval: "better than colour alone (difference in r +0.10; ...)".
+
+        Ways that the bars show come first.
+        """
         return [
-            f"{against_words(way, interval)} (r {difference:+.2f}; 95 %: {interval[0]:+.2f} to {interval[1]:+.2f})"
-            for way, (difference, interval) in self.of(gene).differences.items()
+            f"{against_words(way, interval)} (difference in {self.score} {difference:+.2f}; 95 %: {interval[0]:+.2f} to {interval[1]:+.2f})"
+            for way, (difference, interval) in sorted(self.of(gene).differences.items(), key=lambda one: one[0] not in SHOWN_WAYS)
             if way in WAYS and math.isfinite(difference) and all(map(math.isfinite, interval))
         ]
+
+    def at_a_glance(self, gene: str) -> str:
+        """Where the model, the ceiling and the simple ways of the bars stand: "r 0.94 of 0.98 (best this data allows); colour alone 0.84"."""
+        one = self.of(gene)
+        if not math.isfinite(one.r):
+            return ""
+        best = f" of {one.ceiling:.2f} ({BEST})" if math.isfinite(one.ceiling) else ""
+        ways = [f"{WAYS[way]} {one.ways[way]:.2f}" for way in SHOWN_WAYS if math.isfinite(one.ways.get(way, math.nan))]
+        return "; ".join([f"{self.score} {one.r:.2f}{best}", *ways])
 
     def table(self) -> pd.DataFrame:
         """One row a gene; columns are named as in the glossary, in plain words."""
         ways = [way for way in WAYS if any(way in one.ways for one in self.genes.values())]
         return pd.DataFrame([_row(one, ways, self.score) for one in self.ordered()])
+
+
+def short_summary(counts: Mapping[str, int], n: int, score: str = "r") -> str:
+    """The same in one line: which simple way it is that the model does not beat is left out."""
+    if not counts:
+        return ""
+    kinds = Counter[str]()
+    for verdict, count in counts.items():
+        kinds[kind_of(verdict)] += count
+    words = {"no better": "no better than a simple way", "worse": "worse", "cannot": CANNOT}
+    rest = [f"{kinds[kind]:,} {words[kind]}" for kind in words if kinds[kind]]
+    return f"{'; '.join([_better(kinds['better'], n, score), *rest])}."
+
+
+def _better(count: int, n: int, score: str) -> str:
+    return f"{count:,} of {n:,} {'genes' if score == 'r' else 'outputs'} {'is' if count == 1 else 'are'} {BETTER}"
 
 
 def summary(counts: Mapping[str, int], n: int, score: str = "r") -> str:
@@ -115,7 +150,7 @@ def summary(counts: Mapping[str, int], n: int, score: str = "r") -> str:
     better, cannot = counts.get(BETTER, 0), counts.get(CANNOT, 0)
     others = sorted(((verdict, count) for verdict, count in counts.items() if verdict not in (BETTER, CANNOT)), key=lambda one: -one[1])
     others.sort(key=lambda one: kind_of(one[0]) == "worse")
-    parts = [f"{better:,} of {n:,} {'genes' if score == 'r' else 'outputs'} {'is' if better == 1 else 'are'} {BETTER}"]
+    parts = [_better(better, n, score)]
     parts += [f"{count:,} {verdict}" for verdict, count in [*others, (CANNOT, cannot)] if count]
     return f"{'; '.join(parts)}."
 

@@ -20,6 +20,7 @@ from napari_deepspace.outlines import COLOURS, Outline
 from napari_deepspace.results import BASELINES, HOLE, MEASURED, PREDICTED, SOURCE, SPLIT, UNS, holes_of, outputs_of, values_of
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS
+from napari_deepspace.verdicts import SHOWN_WAYS
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 
@@ -27,9 +28,6 @@ METADATA = "napari_deepspace"
 UNITS = ("um", "um")
 HONEST = ("out-of-fold", "imputed")
 """Sources that may stand beside a measured value: the model never saw these spots."""
-
-SHOWN_WAYS = ("mean RGB", "interpolation")
-"""The simple ways whose predictions can be painted beside the model's."""
 
 HOLLOW = np.array([0.55, 0.55, 0.55, 0.9], dtype=np.float32)
 CLEAR = np.zeros(4, dtype=np.float32)

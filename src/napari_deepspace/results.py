@@ -28,7 +28,9 @@ Ordered as ``uns["deepspace"]["outputs"]``."""
 SPLIT, SOURCE, FOLD, REASON, TARGET, CLUSTER, UNS = (
     "deepspace_split", "deepspace_source", "deepspace_fold", "deepspace_reason", "deepspace_target", "deepspace_cluster", "deepspace",
 )  # fmt: skip
+UNLIKE, DISTANCE = "deepspace_unlike", "deepspace_distance"  #: columns of ``obs``, where the model knows its domain
 VERDICT, VERDICTS = "deepspace_verdict", "verdicts"  #: column of ``var``; key of ``uns["deepspace"]`` where what is predicted is no gene
+SPLITS = ("training", "validation", "test", "guard", "excluded", "none")
 HOLE, IMPUTED, FILLED = "deepspace_hole", "imputed", "deepspace_filled"  #: columns of ``obs``; measured values, and imputed ones where there are none
 HOLES = "holes"  #: key of ``uns["deepspace"]``: the holes and their tests, JSON
 SOURCES = ("measured", "out-of-fold", "training", "imputed", "between", "removed")
@@ -56,7 +58,7 @@ def result_at_spots(section: Section, target: Target, columns: dict[str, np.ndar
         adata.layers[name] = layer
     adata.var[TARGET] = adata.var_names.isin(list(genes))
     _add_spot_columns(adata, spots)
-    _describe(adata, section, target, about)
+    adata.uns[UNS] = describe(section, target, about)
     return adata
 
 
@@ -83,7 +85,63 @@ def result_at_points(
     adata.obsm["spatial"] = np.ascontiguousarray(centres[:, ::-1])
     if "spatial" in section.adata.uns:
         adata.uns["spatial"] = section.adata.uns["spatial"]
-    _describe(adata, section, target, about)
+    adata.uns[UNS] = describe(section, target, about)
+    return adata
+
+
+def table_of_points(white: np.ndarray) -> pd.DataFrame:
+    """The ``deepspace_*`` columns of ``obs`` for points where nothing was measured; ``white`` (bool, n) are those that are not predicted."""
+    n = len(white)
+    return pd.DataFrame(
+        {
+            SPLIT: pd.Categorical(["none"] * n, SPLITS),
+            SOURCE: pd.Categorical(np.where(white, "removed", "between"), SOURCES),
+            FOLD: np.full(n, -1),
+            REASON: np.where(white, "white tile or exclude outline", ""),
+        },
+        index=[f"point{i}" for i in range(n)],
+    )
+
+
+def points_anndata(
+    target: Target, outputs: list[str], predicted: np.ndarray, spots: pd.DataFrame, centres_yx: np.ndarray, about: dict[str, Any]
+) -> AnnData:
+    """Predictions (n, n_outputs) at points as an AnnData without X; of genes only those of ``outputs``. ``about`` becomes ``uns["deepspace"]``."""
+    adata = AnnData(obs=pd.DataFrame(index=spots.index), var=pd.DataFrame({TARGET: True}, index=outputs if target.kind == "genes" else []))
+    _add_spot_columns(adata, spots)
+    if target.kind == "genes":
+        adata.layers[PREDICTED] = predicted.astype(np.float32)
+    else:
+        _add_table(adata, PREDICTED, predicted, target)
+    adata.obsm["spatial"] = np.ascontiguousarray(centres_yx[:, ::-1])
+    adata.uns[UNS] = {**about, "outputs": np.array(outputs, dtype=object)}
+    return adata
+
+
+def with_points(spots: AnnData, points: AnnData) -> AnnData:
+    """One result of a result at spots and one of the same model at points between them: rows of the spots come first, X is None."""
+    names = outputs_of(points)
+    about = {
+        **spots.uns[UNS],
+        "contents": f"{spots.uns[UNS]['contents']}; rows whose {SOURCE} is 'between' lie between spots, where nothing was measured",
+    }
+    genes = target_of(points).kind == "genes"
+    obs = pd.concat([spots.obs[[SPLIT, SOURCE, FOLD, REASON]].astype(object), points.obs[[SPLIT, SOURCE, FOLD, REASON]].astype(object)])
+    adata = AnnData(obs=pd.DataFrame(index=obs.index), var=pd.DataFrame({TARGET: True}, index=names if genes else []))
+    for name, categories in ((SPLIT, SPLITS), (SOURCE, SOURCES)):
+        adata.obs[name] = pd.Categorical(obs[name], categories)
+    adata.obs[FOLD], adata.obs[REASON] = obs[FOLD].astype(np.int64), obs[REASON].astype(str)
+    for name in (PREDICTED, MEASURED, *BASELINES.values()):
+        parts = [values_of(part, name) for part in (spots, points)]
+        if any(part is not None for part in parts):
+            missing = [np.full((part.n_obs, len(names)), np.nan, dtype=np.float32) for part in (spots, points)]
+            values = np.concatenate([gap if part is None else part for part, gap in zip(parts, missing, strict=True)])
+            if genes and name in (PREDICTED, MEASURED):
+                adata.layers[name] = values
+            else:
+                _add_table(adata, name, values, target_of(points))
+    adata.obsm["spatial"] = np.concatenate([spots.obsm["spatial"], points.obsm["spatial"]])
+    adata.uns |= {key: spots.uns[key] for key in ("spatial",) if key in spots.uns} | {UNS: about}
     return adata
 
 
@@ -128,13 +186,15 @@ def target_of(adata: AnnData) -> Target:
 
 
 def _add_spot_columns(adata: AnnData, spots: pd.DataFrame) -> None:
-    for name in (SPLIT, SOURCE, FOLD, REASON):
-        adata.obs[name] = spots[name].array
+    for name in (SPLIT, SOURCE, FOLD, REASON, UNLIKE, DISTANCE):
+        if name in spots:
+            adata.obs[name] = spots[name].array
 
 
-def _describe(adata: AnnData, section: Section, target: Target, about: dict[str, Any]) -> None:
+def describe(section: Section, target: Target, about: dict[str, Any]) -> dict[str, Any]:
+    """What ``uns["deepspace"]`` says of a result."""
     slot = "layers" if target.kind == "genes" else "obsm"
-    adata.uns[UNS] = {
+    return {
         "version": __version__,
         "research_use_only": True,
         "contents": f"{slot}['{PREDICTED}'] is predicted from {about.get('looks_at', 'the H&E image')}, not measured",

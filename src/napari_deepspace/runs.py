@@ -34,6 +34,7 @@ from napari_deepspace.events import LAST, Event, from_json, to_json
 SETTINGS, EVENTS, MODEL, PREDICTIONS, METRICS, MAPS, LOG, CHECKPOINT, PROCESS, PAUSE = (
     "run.yaml", "events.jsonl", "model", "predictions", "metrics.json", "maps", "log.txt", "checkpoint", "process.json", "pause",
 )  # fmt: skip
+STUDENTS = "students.json"  #: in the folder of a job of students: its rounds, its verdict and its best run
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
@@ -131,6 +132,15 @@ def running_pid(run_dir: Path) -> int | None:
 def request_pause(run_dir: Path) -> None:
     """Ask the process that works on the run to write a checkpoint after the present step and to end."""
     (Path(run_dir) / PAUSE).touch()
+
+
+def best_run(folder: Path) -> Path:
+    """The run that a job of students names as its best; ``folder`` itself where it is no such job."""
+    try:
+        best = json.loads((folder / STUDENTS).read_text(encoding="utf-8"))["best"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder
+    return folder / str(best) if best else folder
 
 
 def can_resume(run_dir: Path) -> bool:

@@ -188,6 +188,20 @@ def _run(trial: Trial, sections: Sequence[Section], settings: RunSettings, run_d
 
 def _result(trial: Trial, run_dir: Path) -> Trial:
     """The trial with the scores of its folds, as its run's events tell them; what was told again after a checkpoint counts."""
+    validation, test, split, score_name = fold_scores(run_dir)
+    metrics = json.loads((run_dir / METRICS).read_text(encoding="utf-8"))
+    score = sum(validation.values()) / len(validation) if len(validation) == len(test) else math.nan
+    if not math.isfinite(score):
+        raise TrainingError("The validation part gave no score: too few spots, or not a number. Raise split.validation, or lower the thresholds.")
+    folds = sorted(test)
+    return dataclasses.replace(
+        trial, state=FINISHED, score=score, validation_r=tuple(validation[fold] for fold in folds), r=tuple(test[fold] for fold in folds),
+        n=metrics["n_spots"], split=split, synthetic=metrics["synthetic"], score_name=score_name,
+    )  # fmt: skip
+
+
+def fold_scores(run_dir: Path) -> tuple[dict[int, float], dict[int, float], str, str]:
+    """By fold the scores of a run on validation and test parts, as its events tell them; its split in words, and what the scores are."""
     validation: dict[int, float] = {}
     test: dict[int, float] = {}
     split, score_name = "", "r"
@@ -201,15 +215,7 @@ def _result(trial: Trial, run_dir: Path) -> Trial:
                 test[event.fold] = event.r
                 if math.isfinite(event.validation_r):
                     validation[event.fold] = event.validation_r
-    metrics = json.loads((run_dir / METRICS).read_text(encoding="utf-8"))
-    score = sum(validation.values()) / len(validation) if len(validation) == len(test) else math.nan
-    if not math.isfinite(score):
-        raise TrainingError("The validation part gave no score: too few spots, or not a number. Raise split.validation, or lower the thresholds.")
-    folds = sorted(test)
-    return dataclasses.replace(
-        trial, state=FINISHED, score=score, validation_r=tuple(validation[fold] for fold in folds), r=tuple(test[fold] for fold in folds),
-        n=metrics["n_spots"], split=split, synthetic=metrics["synthetic"], score_name=score_name,
-    )  # fmt: skip
+    return validation, test, split, score_name
 
 
 def _written(folder: Path, settings: RunSettings, search: SearchSettings, trials: list[Trial], total: int, trial: Trial) -> TrialEnded:

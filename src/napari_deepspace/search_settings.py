@@ -98,17 +98,20 @@ def load_search(path: Path, overrides: Sequence[str] = ()) -> tuple[RunSettings,
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"{path} cannot be read ({error}). Write one with `napari-deepspace search --init SEARCH.yaml`.") from error
-    run = values.pop("run", None) if isinstance(values, dict) else None
-    if isinstance(run, str):
-        settings = load_run_settings(Path(path).resolve().parent / run, tuple(overrides))
-    elif isinstance(run, dict):
-        for override in overrides:
-            set_value(run, override)
-        place_sections(run, Path(path).resolve().parent)
-        settings = run_settings(run, str(path))
-    else:
-        raise SettingsError(f"{path} names no run. Give `run:` the path of a RUN.yaml, or the settings themselves.")
+    settings = run_within(values.pop("run", None) if isinstance(values, dict) else None, path, overrides)
     return settings, search_settings(values, settings, str(path))
+
+
+def run_within(run: Any, path: Path, overrides: Sequence[str]) -> RunSettings:
+    """The run that a file of another kind at ``path`` names or holds; raises SettingsError where it does neither."""
+    if isinstance(run, str):
+        return load_run_settings(Path(path).resolve().parent / run, tuple(overrides))
+    if not isinstance(run, dict):
+        raise SettingsError(f"{path} names no run. Give `run:` the path of a RUN.yaml, or the settings themselves.")
+    for override in overrides:
+        set_value(run, override)
+    place_sections(run, Path(path).resolve().parent)
+    return run_settings(run, str(path))
 
 
 def search_settings(values: dict[str, Any], run: RunSettings, where: str = "search") -> SearchSettings:

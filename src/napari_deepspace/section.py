@@ -67,6 +67,7 @@ class Section:
     synthetic: bool = False
     outlines: list[Outline] = field(default_factory=list)  #: regions drawn on it, see :mod:`napari_deepspace.outlines`
     notes: list[str] = field(default_factory=list)  #: what the reader assumed or left out, in plain sentences
+    lattice: np.ndarray | None = None  #: float64 (n, 4): array_row, array_col, row and column in px of every position, also outside the tissue
     seal: str = ""  #: id of the sealed hold-out whose spots ``obs`` marks
     seal_opened: str = ""  #: when and by which run it was opened, in words
 
@@ -84,6 +85,13 @@ class Section:
     def centres_yx(self) -> np.ndarray:
         """Spot centres, float64 (n_spots, 2), (row, column) in full-resolution px."""
         return np.asarray(self.adata.obsm["spatial"], dtype=np.float64)[:, ::-1].copy()
+
+    @property
+    def lattice_rc_yx(self) -> np.ndarray:
+        """Every position of the lattice, float64 (n, 4): array_row, array_col, row and column in px; the spots alone where nothing else is known."""
+        if self.lattice is not None:
+            return self.lattice
+        return np.column_stack([self.adata.obs[["array_row", "array_col"]].to_numpy(dtype=np.float64), self.centres_yx])
 
     @property
     def spot_diameter_px(self) -> float:

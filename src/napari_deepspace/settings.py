@@ -125,17 +125,23 @@ class TileSettings(_Settings):
     """The image cut around a spot."""
 
     extra_percent: float = Field(150, ge=0, le=1000, description="size beyond the spot: 150 makes the tile 2.5 spot diameters wide")
+    stain: Literal["none", "macenko"] = Field(
+        "none", description="macenko: bring every slide to the stain of the first training section as it is read (extra [stain]); none"
+    )
 
 
 class SplitSettings(_Settings):
     """Which spots train and which are kept for the score."""
 
-    kind: Literal["blocks", "random", "sections", "patients", "whole"] = Field(
+    kind: Literal["blocks", "random", "every-nth", "sections", "patients", "whole"] = Field(
         "blocks",
-        description="blocks: spatial blocks with a guard band; random: random spots, as in the paper; sections: one section out, patients: one "
-        "patient out, both need several sections; whole: every spot of these sections trains, the score comes from another section",
+        description="blocks: spatial blocks with a guard band; random: random spots, as in the paper; every-nth: every n-th spot in turn, to check "
+        "filling in between spots; sections: one section out, patients: one patient out, both need several sections; whole: every spot of "
+        "these sections trains, the score comes from another section",
     )
-    folds: int = Field(5, ge=2, le=20, description="number of folds of blocks and random; every spot is predicted by a model that never saw it")
+    folds: int = Field(
+        5, ge=2, le=20, description="number of folds of blocks and random, n of every-nth; every spot is predicted by a model that never saw it"
+    )
     block_um: float | None = Field(None, gt=0, description="side of a spatial block in um; empty: five spot pitches, or twice the guard band if more")
     guard_um: float | None = Field(
         None, ge=0, description="training spots nearer than this to a test spot are left out; empty: one tile width, with a context the wider view's"

@@ -50,6 +50,11 @@ class Target:
         return units.get(self.kind) or NORMALISATIONS[self.normalisation]
 
     @property
+    def nonnegative(self) -> bool:
+        """Whether its values are never below 0."""
+        return self.kind == "genes" and self.normalisation in ("log", "sctransform")
+
+    @property
     def score(self) -> str:
         """The number that says how good a prediction is: "r" (Pearson), or "AUC" (one cluster against all others)."""
         return "AUC" if self.kind == "clusters" else "r"

@@ -115,6 +115,22 @@ def between_spots(array_rc: np.ndarray, centres_yx: np.ndarray) -> np.ndarray:
     return np.floor(np.asarray(centres_yx, dtype=np.float64)[lattice_triangles(array_rc)].mean(axis=1) + 1e-9)
 
 
+def cell_middles(array_rc: np.ndarray, centres_yx: np.ndarray) -> np.ndarray:
+    """The middle of every cell of a square lattice with at least three of its four spots: whole px as float64 (n, 2), (row, column).
+
+    It is the middle of the diagonals that are there, with the fraction of a pixel cut off as by :func:`between_spots`.
+    """
+    where = {(int(r), int(c)): i for i, (r, c) in enumerate(array_rc)}
+    centres = np.asarray(centres_yx, dtype=np.float64)
+    middles = []
+    for r, c in sorted({(r - down, c - right) for r, c in where for down in (0, 1) for right in (0, 1)}):
+        corners = [where.get((r + down, c + right)) for down, right in ((0, 0), (1, 1), (0, 1), (1, 0))]
+        if sum(corner is not None for corner in corners) >= 3:
+            diagonals = [(one, other) for one, other in (corners[:2], corners[2:]) if one is not None and other is not None]
+            middles.append(centres[np.array(diagonals)].mean(axis=(0, 1)))
+    return np.floor(np.array(middles, dtype=np.float64).reshape(-1, 2) + 1e-9)
+
+
 def whole(centres_yx: np.ndarray) -> np.ndarray:
     """Centres (n, 2) rounded to whole pixels, int64; raises ValueError where one is not finite."""
     centres = np.asarray(centres_yx, dtype=np.float64).reshape(-1, 2)

@@ -87,27 +87,33 @@ def run_preprocessing(settings: RunSettings, out: Path | None, parent: Path, tab
     return folder
 
 
-def run_logged(events: Generator[Event, None, Any], run_dir: Path, print_events: bool) -> Any:
-    """Run a job to its end, with every event in ``run_dir`` and, if asked for, on stdout; failures too, before they are raised."""
-    log = EventLog(run_dir)
+def run_logged(events: Generator[Event, None, Any], run_dir: Path | None, print_events: bool) -> Any:
+    """Run a job to its end, with every event in ``run_dir`` (if any) and, if asked for, on stdout; failures too, before they are raised."""
+    log = EventLog(run_dir) if run_dir is not None else None
     previous = signal.signal(signal.SIGTERM, _raise_stop)
     try:
         return drain(_told(events, print_events), progress=not print_events and sys.stderr.isatty(), log=log)
     except (_Stop, KeyboardInterrupt):
-        log.write(Stopped())
+        _note(log, Stopped())
         raise KeyboardInterrupt from None
     except RunPaused:
         raise  # said already
     except DeepSpaceError as error:
-        log.write(Failed(str(error)))
+        _note(log, Failed(str(error)))
         raise
     except Exception as error:
-        log.write(Failed(f"{type(error).__name__}: {error}", bug=True))
+        _note(log, Failed(f"{type(error).__name__}: {error}", bug=True))
         traceback.print_exc()
         raise
     finally:
         signal.signal(signal.SIGTERM, previous)
-        log.close()
+        if log is not None:
+            log.close()
+
+
+def _note(log: EventLog | None, event: Event) -> None:
+    if log is not None:
+        log.write(event)
 
 
 def _has_events(run_dir: Path) -> bool:

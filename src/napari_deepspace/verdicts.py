@@ -9,12 +9,14 @@ WAYS = {
     "mean RGB": "colour alone",
     "brightness": "brightness alone",
     "nuclear density": "nuclear density alone",
-    "log UMI": "depth alone",
+    "log UMI": "sequencing depth alone",
     "interpolation": "neighbours alone",
     "neighbouring section": "the neighbouring section copied",
     "majority class": "the commonest cluster",
 }
 """Each simple way in plain words."""
+SHOWN_WAYS = ("mean RGB", "interpolation")
+"""Those that stand on the slide and as ticks on a gene's bar."""
 
 BETTER = "better than every simple way"
 CANNOT = "cannot be judged here"

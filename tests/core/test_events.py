@@ -12,6 +12,7 @@ from napari_deepspace.events import (
     Failed,
     Finished,
     Paused,
+    Predicted,
     Preprocessed,
     Resumed,
     Started,
@@ -32,13 +33,14 @@ def test_round_trip():
     assert isinstance(epoch, EpochEnded)
     assert math.isnan(epoch.validation_r)
     names = {"Started", "Progress", "Noted", "BaselinesScored", "BatchEnded", "EpochEnded", "FoldEnded"}
-    assert set(EVENTS) == names | {"Finished", "Preprocessed", "TrialEnded", "Paused", "Resumed", "Stopped", "Failed"}
+    assert set(EVENTS) == names | {"Finished", "Preprocessed", "Predicted", "TrialEnded", "Paused", "Resumed", "Stopped", "Failed"}
     for event in (Paused(1, 3, 12), Resumed(1, 3, 12, 4711)):
         assert from_json(to_json(event)) == event
     trial = TrialEnded(3, 40, {"tile.extra_percent": 150, "model.augment": ["flip"]}, "finished", 0.3, 2, 0.4, 3, 12.5)
     assert from_json(to_json(trial)) == trial
     files = Preprocessed(1.5, {"C3": {"regions": "1-C3.regions.geojson"}})
     assert from_json(to_json(files)) == files
+    assert from_json(to_json(Predicted("map.zarr", 5000, 12.5))) == Predicted("map.zarr", 5000, 12.5)
 
 
 def test_a_generator_of_events_can_be_run_through():

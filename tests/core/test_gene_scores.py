@@ -36,6 +36,8 @@ def test_the_summary_counts_the_verdicts_in_words():
     """How many of how many genes are better than every simple way, and what becomes of the others."""
     expected = "1 of 4 genes is better than every simple way; 1 no better than colour alone; 1 worse than neighbours alone; 1 cannot be judged here."
     assert read_scores(RUN).summary() == expected
+    short = "1 of 4 genes is better than every simple way; 1 no better than a simple way; 1 worse; 1 cannot be judged here."
+    assert read_scores(RUN).short_summary() == short
 
 
 def test_genes_stand_in_the_order_of_their_verdicts():
@@ -49,6 +51,11 @@ def test_r_never_stands_alone():
     parts = ("r 0.55 (95 %: 0.45 to 0.65)", "174 spots not trained on", "spatial blocks", f"{BEST.capitalize()} 0.70", "colour alone 0.20")
     for part in (*parts, "neighbours alone 0.30"):
         assert part in words
+
+
+def test_one_line_says_where_the_gene_stands():
+    """The model's r, the most that the data allow, and the simple ways that the bars show."""
+    assert read_scores(RUN).at_a_glance("B") == f"r 0.55 of 0.70 ({BEST}); colour alone 0.20; neighbours alone 0.30"
 
 
 def test_each_simple_way_is_compared_by_the_interval_of_the_difference():

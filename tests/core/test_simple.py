@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
+from napari_deepspace.analyse.copies import blended, copied
 from napari_deepspace.events import BaselinesScored, result_of
-from napari_deepspace.learn.neighbouring import aligned_points, blended, copied, fit_blend
+from napari_deepspace.learn.neighbouring import aligned_points, fit_blend
 from napari_deepspace.learn.simple import COLUMNS, fit_ways, nuclei, predict_ways, simple_looks, simple_table
 from napari_deepspace.learn.training import fit
 from napari_deepspace.read import read_section

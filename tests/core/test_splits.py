@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from napari_deepspace.errors import TrainingError
-from napari_deepspace.learn.splits import EXCLUDED, GUARD, TEST, TRAINING, VALIDATION, make_split
+from napari_deepspace.learn.splits import EXCLUDED, GUARD, TEST, TRAINING, VALIDATION, make_split, ordinal
 from napari_deepspace.section import Origin, kinship
 from napari_deepspace.settings import SplitSettings
 from napari_deepspace.tiles import edge_px, tile_radius_px, whole
@@ -94,7 +94,7 @@ def test_the_pixel_check_finds_an_overlap():
     assert share_a_pixel(tiles[part == TRAINING], tiles[part == TEST])
 
 
-@pytest.mark.parametrize("kind", ["random", "whole"])
+@pytest.mark.parametrize("kind", ["random", "every-nth", "whole"])
 def test_sealed_spots_have_a_guard_band_in_every_kind_of_split(kind):
     """Also where the split itself has none: no spot within a tile of a sealed one is learned from, and in a random split it is still tested."""
     centres = lattice()
@@ -115,7 +115,7 @@ def test_every_kept_spot_is_tested_once():
     """Folds put together predict every spot that passed, and excluded spots take part in none."""
     centres = [lattice(), lattice(15, 15)]
     keep = [np.arange(len(one)) % 7 > 0 for one in centres]
-    for kind in ("blocks", "random", "sections", "patients"):
+    for kind in ("blocks", "random", "every-nth", "sections", "patients"):
         split = make_split(centres, keep, SplitSettings(kind=kind), 137.5, 100, origins=[FROM["C1"], FROM["D1"]])
         kept = np.concatenate(keep)
         assert ((split.parts == TEST).sum(axis=1) == kept).all()
@@ -223,3 +223,28 @@ def test_too_little_to_split():
     for kind in ("random", "whole"):
         with pytest.raises(TrainingError, match="seal a block"):
             make_split([lattice(8, 8)], [np.ones(64, bool)], SplitSettings(kind=kind), 600, 100, sealed=[np.arange(64) % 5 == 0])
+
+
+def test_every_nth_spot_keeps_measured_neighbours():
+    """Every 5th spot: spots are counted row by row; a left-out spot always keeps both neighbours of its row, whatever order the spots come in."""
+    rows, columns = (axis.ravel() for axis in np.mgrid[:25, :25])
+    places, order = np.column_stack([rows, 2 * columns + rows % 2]), np.random.default_rng(0).permutation(625)
+    keep = rows > 1
+    split = make_split([lattice()[order]], [keep[order]], SplitSettings(kind="every-nth", folds=5), 137.5, 100, lattice=[places[order].astype(float)])
+    assert split.words == "every 5th spot left out in turn (neighbouring spots share pixels)"
+    home, parts = np.empty(625, dtype=int), np.empty((625, 5), dtype=int)
+    home[order], parts[order] = split.home, split.parts
+    kept = np.flatnonzero(keep)
+    np.testing.assert_array_equal(home[kept], np.arange(len(kept)) % 5)
+    assert not (parts == GUARD).any()
+    assert (np.bincount(home[kept]) == len(kept) / 5).all()
+    for fold in range(5):
+        assert np.mean(parts[keep, fold] == VALIDATION) == pytest.approx(0.16)
+        inner = np.flatnonzero((home == fold) & keep & (columns > 0) & (columns < 24))
+        assert np.isin(parts[np.concatenate([inner - 1, inner + 1]), fold], (TRAINING, VALIDATION)).all()
+
+
+@pytest.mark.parametrize(("number", "words"), [(2, "2nd"), (3, "3rd"), (5, "5th"), (11, "11th"), (12, "12th"), (20, "20th")])
+def test_ordinals(number, words):
+    """The split says every 2nd, 3rd or 5th spot."""
+    assert ordinal(number) == words

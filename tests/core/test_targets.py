@@ -11,8 +11,9 @@ from scipy import sparse
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.events import result_of
 from napari_deepspace.learn.linear import fit_logistic
-from napari_deepspace.learn.targets import change_depth, fit_target
+from napari_deepspace.learn.targets import fit_target
 from napari_deepspace.preprocess.normalise import normalised, spot_totals
+from napari_deepspace.scaling import change_depth
 from napari_deepspace.settings import NORMALISATIONS, GeneSettings, run_settings
 from napari_deepspace.target import Target, choose_genes, choose_target, measured, read_gmt, seldom_detected, signature_scores
 

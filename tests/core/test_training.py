@@ -15,6 +15,7 @@ from napari_deepspace.blocking import fit, predict
 from napari_deepspace.errors import DataError, ModelError, SettingsError, TrainingError
 from napari_deepspace.events import BaselinesScored, EpochEnded, Finished, FoldEnded, Noted, Progress, Started, result_of
 from napari_deepspace.learn.data import gather, values_fitted_on
+from napari_deepspace.learn.inference import distances_of
 from napari_deepspace.learn.model import load_model
 from napari_deepspace.learn.splits import TEST, TRAINING, VALIDATION
 from napari_deepspace.outlines import FAILED, Outline
@@ -113,6 +114,17 @@ def test_scanpy_reads_the_result(quick_run):
     adata = sc.read_h5ad(next((folder / "predictions").glob("*.h5ad")))
     frame = sc.get.obs_df(adata, ["ESR1"], layer=results.PREDICTED)
     np.testing.assert_array_equal(frame["ESR1"].to_numpy(), adata[:, "ESR1"].layers[results.PREDICTED].ravel())
+
+
+def test_a_network_knows_its_domain(network_run, small):
+    """A network too marks tiles that are unlike those its first member learned from, and few others."""
+    folder, _ = network_run
+    model = load_model(folder)
+    result = results.read_result(next((folder / "predictions").glob("*.h5ad")))
+    assert np.isfinite(result.obs[results.DISTANCE]).sum() > 100
+    assert result.obs[results.UNLIKE].mean() < 0.1
+    green = np.full((2, 32, 32, 3), (40, 160, 60), dtype=np.uint8)
+    assert model.domain.unlike(distances_of(model, green)).all()
 
 
 def test_saved_model_predicts_the_same(quick_run, phantom):

@@ -25,7 +25,7 @@ def dock(viewer, qtbot):
     """The dock, opened as napari opens it; the training that starts by itself is off."""
     _, dock = viewer.window.add_plugin_dock_widget("napari-deepspace", "DeepSpaCE")
     dock.train_panel.auto.setChecked(False)
-    dock.training.ask = dock.searches.ask = lambda text: "stop"  # a question in a test window would wait for ever
+    dock.training.ask = dock.searches.ask = dock.students.ask = lambda text: "stop"  # a question in a test window would wait for ever
     dock.estimates.WAIT_MS = 10**8
     dock.estimates._timer.setInterval(10**8)  # the trial of costs has a test of its own
     yield dock

@@ -60,7 +60,8 @@ def test_the_panel_says_in_words_what_each_map_adds(judged):
     assert scores.of("FN1").verdict == no_better("mean RGB")
     assert scores.of("ESR1").kind != "better"
     assert "1 of 3 genes is better than every simple way" in panel.summary.text()
-    assert "no better than colour alone" in panel.summary.text()
+    assert "no better than a simple way" in panel.summary.text()
+    assert "no better than colour alone" in panel.summary.toolTip()
     assert "SYNTHETIC" in panel.summary.text()
     assert f"{scores.n:,} spots not trained on; random spots" in panel.where.text()
     rows = [panel.model.data(panel.model.index(number)) for number in range(panel.model.rowCount())]

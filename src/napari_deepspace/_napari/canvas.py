@@ -23,6 +23,7 @@ class Canvas:
         self.viewer = viewer
         self.section: Section | None = None
         self._tree: cKDTree | None = None
+        self.extra = ""  #: a line of the caption beside what is said of the spots
 
     def show_section(self, section: Section, tuples: list[LayerTuple]) -> None:
         """Replace what was shown by ``section``. All layers are made before the first is added, so that a failure leaves nothing half-done."""
@@ -116,7 +117,8 @@ class Canvas:
         assert self.section is not None
         text = f"{view.title or view.gene}: {view.caption}" if right is None else f"{view.gene}\nleft: {view.caption}\nright: {right.caption}"
         painted = right or view
-        text += "".join(f"\n{line}" for line in (painted.doubt, painted.unit if painted.relative and not painted.title else "") if line)
+        more = (painted.doubt, painted.unit if painted.relative and not painted.title else "", self.extra)
+        text += "".join(f"\n{line}" for line in more if line)
         synthetic = "SYNTHETIC data. " if self.section.synthetic else ""
         overlay = self.viewer.canvas.overlays.text
         overlay.text = f"{text}\n{synthetic}Research use only."

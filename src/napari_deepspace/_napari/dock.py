@@ -18,6 +18,8 @@ from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.checks import Checks
 from napari_deepspace._napari.closing import Closing
 from napari_deepspace._napari.clusters_view import GenesDialog
+from napari_deepspace._napari.denser import Denser
+from napari_deepspace._napari.denser_panel import DenserPanel
 from napari_deepspace._napari.estimates import Estimates
 from napari_deepspace._napari.gene_panel import GenePanel
 from napari_deepspace._napari.gene_table import GeneTableDialog
@@ -34,6 +36,7 @@ from napari_deepspace._napari.seals import Seals, seal_folders
 from napari_deepspace._napari.searches import Searches
 from napari_deepspace._napari.section_panel import SectionPanel
 from napari_deepspace._napari.session import Session
+from napari_deepspace._napari.students import Students
 from napari_deepspace._napari.train_panel import TrainPanel
 from napari_deepspace._napari.training import Training
 from napari_deepspace._napari.widgets import Wrapped, calm_wheel, label, one_shot, restyle
@@ -51,7 +54,7 @@ WIDTH = 372
 
 
 class DeepSpaceDock(QWidget):
-    """From a Space Ranger folder to predicted maps, from top to bottom: Section, Quality, Train, Look, trust."""
+    """From a Space Ranger folder to predicted maps, from top to bottom: Section, Quality, Train, Look, trust, between the spots."""
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__()
@@ -64,14 +67,17 @@ class DeepSpaceDock(QWidget):
         self.train_panel = TrainPanel(self.session)
         self.look_panel = LookPanel(self.session)
         self.gene_panel = GenePanel(self.session)
-        self.panels = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel, self.gene_panel)
+        self.denser_panel = DenserPanel(self.session)
+        self.panels = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel, self.gene_panel, self.denser_panel)
         self.painter = Painter(self.session, self.canvas, self.look_panel)
         self.reaches = Reaches(self.session, self)
+        self.denser = Denser(self.session, self.canvas, self.denser_panel, lambda: self.opened, self._paint_later, self.say, self.fail)
         self.training = Training(self.session, self.train_panel, self.say, self.fail)
         self.checks = Checks(self.session, self.quality_panel, self.run_settings, self.say, self.fail)
         self.outline_layers = OutlineLayers(self.session, self.canvas)
         self.estimates = Estimates(self.session, self.train_panel, lambda: self.opened)
         self.searches = Searches(self.session, self.train_panel, self.run_settings, self.estimates.seconds, self.say, self.fail)
+        self.students = Students(self.session, self.train_panel, self.run_settings, self.estimates.seconds, self.say, self.fail)
         self.projects = Projects(self.session, self.section_panel, viewer, self._open, self.say, self.fail)
         self.seals = Seals(self.session, self.train_panel, self.reopen, self.say, self.fail)
         self.runs = Runs(self.session, self.train_panel, self.training, self._open, self.say, self.fail)
@@ -144,9 +150,11 @@ class DeepSpaceDock(QWidget):
         self.say(f"{len(new)} outlines imported: {acting[0]} exclude tiles, {acting[1]} are failed regions; others are shown only.")
 
     def stop_training(self) -> None:
-        """Stop the run, or the parameter search; its process is gone within two seconds."""
+        """Stop the run, the parameter search, the students or the denser map; its process is gone within two seconds."""
         self.training.stop()
         self.searches.stop()
+        self.students.stop()
+        self.denser.stop()
 
     def show_part(self, widget: QWidget) -> None:
         """Scroll so that ``widget`` is in view, its top first, once the layout has settled."""
@@ -221,6 +229,8 @@ class DeepSpaceDock(QWidget):
         self.training.started.connect(lambda: self.show_part(self.train_panel.run))
         self.training.done.connect(self._trained)
         self.searches.done.connect(self.training.start_next)
+        self.students.done.connect(self.training.start_next)
+        self.denser.done.connect(self.training.start_next)
         self.train_panel.start_requested.connect(self.start_training)
         self.train_panel.pause_requested.connect(self.training.pause)
         self.train_panel.stop_requested.connect(self.stop_training)
@@ -241,15 +251,15 @@ class DeepSpaceDock(QWidget):
         events.connect(self._paint_later)  # whatever changed
         self._paint_soon.timeout.connect(self.paint)
         self._scroll_soon.timeout.connect(self._scroll_to_wanted)
-        for jobs in (self.training, self.searches):
+        for jobs in (self.training, self.searches, self.students):
             self._closing.about_to.connect(jobs.leave)
             self._closing.not_after_all.connect(jobs.follow_running)
         self._viewer.events.theme.connect(self._restyle)
-        self._release = bind_viewer(self._viewer, self.painter)
+        self._release = bind_viewer(self._viewer, self.painter, self.denser)
         self.destroyed.connect(partial(_gone, self._owners(), self._release))
 
     def _owners(self) -> tuple[Any, ...]:
-        return (self.training, self.searches, self.estimates, self.checks, self.runs, self.seals, self.reaches)
+        return (self.training, self.searches, self.students, self.estimates, self.checks, self.runs, self.seals, self.reaches, self.denser)
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
@@ -257,6 +267,8 @@ class DeepSpaceDock(QWidget):
             self.say("A run is training: it is followed from its beginning.")
         elif self.searches.follow_running():
             self.say("A parameter search is at work: it is followed.")
+        elif self.students.follow_running():
+            self.say("Students are at work: they are followed.")
         self.runs.refresh()
 
     def _scroll_to_wanted(self) -> None:
@@ -273,6 +285,7 @@ class DeepSpaceDock(QWidget):
         self.train_panel.run.curves.restyle(palette)
         self.train_panel.runs.restyle(palette)
         self.searches.restyle(palette)
+        self.students.restyle(palette)
         self.quality_panel.restyle(palette)
         self.gene_panel.restyle(palette)
 
@@ -394,6 +407,7 @@ class DeepSpaceDock(QWidget):
         """Leave no process and no callback behind, but a run that shall go on."""
         self.training.leave()
         self.searches.leave()
+        self.students.leave()
         _gone(self._owners(), self._release)
 
     def event(self, event: Any) -> bool:

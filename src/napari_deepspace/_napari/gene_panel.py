@@ -27,8 +27,7 @@ from napari_deepspace._napari.widgets import Collapsible, label, row
 from napari_deepspace.gene_names import GeneNames
 from napari_deepspace.gene_scores import BEST, GeneScore, Scores, in_interval
 from napari_deepspace.glossary import term
-from napari_deepspace.layers import SHOWN_WAYS
-from napari_deepspace.verdicts import WAYS
+from napari_deepspace.verdicts import SHOWN_WAYS, WAYS
 
 WAY_COLOURS = {way: LINE_COLOURS[way] for way in SHOWN_WAYS}
 ROW_PX = 39
@@ -115,7 +114,8 @@ class GenePanel(Collapsible):
             self.summary.setText(NO_SCORES)
         else:
             synthetic = "SYNTHETIC data. " if scores.synthetic else ""
-            self.summary.setText(f"{synthetic}<b>{scores.summary() or NO_VERDICT}</b>")
+            self.summary.setText(f"{synthetic}<b>{scores.short_summary() or NO_VERDICT}</b>")
+            self.summary.setToolTip(scores.summary())
             self.where.setText(f"Scored at {scores.where()}.")
         self._gene_changed()
 
@@ -129,9 +129,9 @@ class GenePanel(Collapsible):
         if number is not None:
             self.list.setCurrentIndex(self.model.index(number))
         one = scores.of(gene)
-        best = f"; {BEST} {one.ceiling:.2f}" if math.isfinite(one.ceiling) else ""
-        r = f"{scores.score} {one.r:.2f}{in_interval(one.interval)} at {scores.n:,} spots{best}." if math.isfinite(one.r) else ""
-        lines = [f"<b>{gene}: {one.verdict or 'no verdict'}</b>", r, *(f"• {words}" for words in scores.against(gene))]
+        glance = scores.at_a_glance(gene)
+        r = f"{scores.score} {one.r:.2f}{in_interval(one.interval)} at {scores.n:,} spots." if glance else ""
+        lines = [f"<b>{gene}: {one.verdict or 'no verdict'}</b>", glance and f"{glance}.", *(f"• {words}" for words in scores.against(gene)), r]
         self.chosen.setText("<br>".join(line for line in lines if line))
 
     def _anyway_changed(self, on: bool) -> None:
@@ -213,7 +213,7 @@ class _Bars(QStyledItemDelegate):
 
 
 def draw_bar(painter: QPainter, area: QRect, one: GeneScore, p: Palette, grey: bool) -> None:
-    """r from 0 (left) to 1 (right): an open bar up to the ceiling, a filled one up to the model's r, and a tick for each simple way."""
+    """r from 0 (left) to 1 (right): an open bar up to the ceiling, a filled one up to the model's r, its interval, and a tick for each simple way."""
 
     def at(r: float) -> int:
         return area.left() + round(min(max(r, 0.0), 1.0) * (area.width() - 1))
@@ -225,6 +225,11 @@ def draw_bar(painter: QPainter, area: QRect, one: GeneScore, p: Palette, grey: b
         painter.drawRect(area.left(), area.top(), max(at(one.ceiling) - area.left(), 1), area.height())
     if math.isfinite(one.r):
         painter.fillRect(QRect(area.left(), area.top() + 2, max(at(one.r) - area.left(), 2), area.height() - 3), QColor(p.dim if grey else p.accent))
+    if all(map(math.isfinite, one.interval)):
+        low, high = map(at, one.interval)
+        painter.fillRect(low, area.center().y(), max(high - low, 1), 2, QColor(p.text))
+        for end in (low, high):
+            painter.fillRect(end, area.center().y() - 2, 1, 6, QColor(p.text))
     for way, colour in WAY_COLOURS.items():
         if math.isfinite(one.ways.get(way, math.nan)):
             draw_tick(painter, at(one.ways[way]), area, colour, p, way)
@@ -246,7 +251,14 @@ def draw_tick(painter: QPainter, x: int, area: QRect, colour: str, p: Palette, w
 class _Legend(QWidget):
     """What the bar and its ticks mean, drawn as they are drawn in the list."""
 
-    PARTS = (("bar", "the model"), ("frame", BEST), ("mean RGB", WAYS["mean RGB"]), ("interpolation", WAYS["interpolation"]))
+    PARTS = (
+        ("bar", "model: better"),
+        ("frame", BEST),
+        ("grey", "model: not better"),
+        ("interval", "95 % interval"),
+        ("mean RGB", WAYS["mean RGB"]),
+        ("interpolation", WAYS["interpolation"]),
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -255,19 +267,23 @@ class _Legend(QWidget):
         self.setToolTip("Each bar goes from r 0 at the left edge to r 1 at the right. Grey: not better than every simple way.")
 
     def sizeHint(self) -> QSize:
-        return QSize(300, 2 * self._line() + 6)
+        return QSize(300, -(-len(self.PARTS) // 2) * self._line() + 6)
 
     def _line(self) -> int:
         return max(self.fontMetrics().height() + 4, 18)
 
     def paintEvent(self, event: Any) -> None:
         p, painter = self.palette_, QPainter(self)
-        half = self.width() * 2 // 5
+        half = self.width() // 2
         for number, (key, words) in enumerate(self.PARTS):
             x, y = (number % 2) * half + 8, (number // 2) * self._line()
             area = QRect(x, y + self._line() // 2 - 5, 26, 10)
-            if key == "bar":
-                painter.fillRect(area.adjusted(0, 2, 0, -1), QColor(p.accent))
+            if key in ("bar", "grey"):
+                painter.fillRect(area.adjusted(0, 2, 0, -1), QColor(p.accent if key == "bar" else p.dim))
+            elif key == "interval":
+                painter.fillRect(area.left(), area.center().y(), area.width(), 2, QColor(p.text))
+                for end in (area.left(), area.right()):
+                    painter.fillRect(end, area.center().y() - 2, 1, 6, QColor(p.text))
             elif key == "frame":
                 painter.setPen(QColor(p.dim))
                 painter.setBrush(QColor(p.background))

@@ -17,12 +17,13 @@ from anndata.io import read_elem
 from napari_deepspace._napari.session import Loaded
 from napari_deepspace.errors import ModelError
 from napari_deepspace.gene_scores import read_scores
-from napari_deepspace.layers import SHOWN_WAYS, LayerTuple, Maps, maps_of_result, section_layers
+from napari_deepspace.layers import LayerTuple, Maps, maps_of_result, section_layers
 from napari_deepspace.results import BASELINES, MEASURED, PREDICTED, TARGET, UNS, require_result
 from napari_deepspace.runs import METRICS, PREDICTIONS
 from napari_deepspace.seal import find_seal, with_seal
 from napari_deepspace.section import Section
 from napari_deepspace.settings import SectionSettings
+from napari_deepspace.verdicts import SHOWN_WAYS
 
 _ROWS = 256  # read at a time
 _MANY = 40_000_000

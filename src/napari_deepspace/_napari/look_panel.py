@@ -11,8 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QPushButton, QSlider
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, ColourBar, GeneSearch, Segmented, Wrapped, label, row
 from napari_deepspace.glossary import term
-from napari_deepspace.layers import SHOWN_WAYS
-from napari_deepspace.verdicts import WAYS
+from napari_deepspace.verdicts import SHOWN_WAYS, WAYS
 from napari_deepspace.views import CYCLE, View
 
 KEY = "Shift-C"

@@ -8,6 +8,7 @@ from typing import Any
 
 from napari_deepspace._napari import style
 from napari_deepspace._napari.canvas import Canvas
+from napari_deepspace._napari.denser import Denser
 from napari_deepspace._napari.look_panel import KEY, LookPanel
 from napari_deepspace._napari.session import Session
 from napari_deepspace.views import View, hover_text, next_shown, spot_notes
@@ -53,14 +54,18 @@ class Painter:
         session.show = next_shown(session.show, session.showable())
 
 
-def bind_viewer(viewer: Any, painter: Painter) -> Callable[[], None]:
-    """Follow the cursor and the key while the dock is open; what is returned undoes it. Holds the painter weakly: the viewer outlives the dock."""
-    here = weakref.ref(painter)
+def bind_viewer(viewer: Any, painter: Painter, denser: Denser) -> Callable[[], None]:
+    """Follow cursor, camera and key while the dock is open; what is returned undoes it. Holds both weakly: the viewer outlives the dock."""
+    here, there = weakref.ref(painter), weakref.ref(denser)
+    leave_camera = denser.follow_camera()
 
     def hover(viewer: Any, event: Any) -> None:
         found = here()
         if found is not None:
             found.hover(event.position)
+        map_ = there()
+        if map_ is not None:
+            map_.hover(event.position)
 
     def cycle(viewer: Any) -> None:
         found = here()
@@ -73,6 +78,7 @@ def bind_viewer(viewer: Any, painter: Painter) -> Callable[[], None]:
         viewer.bind_key(KEY, cycle)
 
     def release() -> None:
+        leave_camera()
         if hover in viewer.mouse_move_callbacks:
             viewer.mouse_move_callbacks.remove(hover)
         if not taken and cycle in viewer.keymap.values():

@@ -43,6 +43,18 @@ def ask_about_search(parent: QWidget, text: str) -> Choice:
     )
 
 
+def ask_about_students(parent: QWidget, text: str) -> Choice:
+    """Ask what becomes of a job of students when the window closes; the Escape key keeps it."""
+    return _ask(
+        parent,
+        "Students are at work",
+        text,
+        "Keep training: they go on without napari, and are found again when the dock is opened.\n"
+        "Stop: they end now; finished rounds stay, and their window can resume them.",
+        {"keep": "Keep training", "stop": "Stop"},
+    )
+
+
 def _ask(parent: QWidget, title: str, text: str, more: str, choices: dict[Choice, str]) -> Choice:
     box = QMessageBox(QMessageBox.Icon.Question, title, text, parent=parent)
     box.setInformativeText(more)

@@ -15,6 +15,8 @@ import pandas as pd
 from psygnal import SignalGroupDescriptor
 from scipy import sparse
 
+from napari_deepspace.denser import DenserMap
+from napari_deepspace.denser_layers import DenserShow
 from napari_deepspace.events import result_of
 from napari_deepspace.layers import Maps
 from napari_deepspace.outlines import Outline
@@ -61,7 +63,9 @@ class Session:
     """One dock's state; every field has an event of its name."""
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor(
-        equality_operators=dict.fromkeys(("loaded", "maps", "reach", "colours", "clusters", "sctransform", "outlines", "proposals"), operator.is_)
+        equality_operators=dict.fromkeys(
+            ("loaded", "maps", "denser", "reach", "colours", "clusters", "sctransform", "outlines", "proposals"), operator.is_
+        )
     )
 
     loaded: Loaded | None = None
@@ -83,6 +87,8 @@ class Session:
     slide_percent: int = 100  #: opacity of the slide
     side_by_side: bool = False
     reach: Any = None  #: how far each gene can be predicted, as of :class:`napari_deepspace._napari.reach.Reach`; None: not computed yet
+    denser: DenserMap | None = None  #: the denser map that is looked at
+    denser_show: DenserShow = "predicted"
     show_anyway: bool = False  #: maps that are not better than every simple way are not greyed
     busy: str = ""  #: "" or what the one job does that changes the section: "loading", "checking"
     running: Path | None = None  #: the run that is followed while it trains; drawing and looking go on beside it

@@ -40,6 +40,7 @@ class TrainPanel(Collapsible):
     pause_requested = Signal()
     stop_requested = Signal()
     search_requested = Signal()
+    students_requested = Signal()
     resume_offered = Signal(Path)
     offer_declined = Signal(Path)
     changed = Signal()
@@ -80,6 +81,9 @@ class TrainPanel(Collapsible):
         self.searching = False  #: what works is a parameter search
         self.search_button = QPushButton("Parameter search…")
         self.search_button.setToolTip(term("parameter search"))
+        self.studying = False  #: what works is a job of students
+        self.students_button = QPushButton("Students (semi-supervised)…")
+        self.students_button.setToolTip(term("students"))
         self.search_why = label("", "parameter search", wrap=True, dim=True)
         self.offer = QWidget()
         self.offer.setObjectName("offer")
@@ -114,7 +118,7 @@ class TrainPanel(Collapsible):
             advanced.content.addWidget(part)
         advanced.content.addLayout(row(self.seal, 1))
         advanced.content.addWidget(self.sealed)
-        advanced.content.addLayout(row(self.search_button, 1))
+        advanced.content.addLayout(row(self.search_button, self.students_button, 1))
         advanced.content.addWidget(self.search_why)
         add(advanced)
         add(self.device)
@@ -138,6 +142,7 @@ class TrainPanel(Collapsible):
         self.pause.clicked.connect(self.pause_requested.emit)
         self.stop.clicked.connect(self.stop_requested.emit)
         self.search_button.clicked.connect(self.search_requested.emit)
+        self.students_button.clicked.connect(self.students_requested.emit)
         self.preset.activated.connect(lambda _: self._preset_chosen())
         self.quick.toggled.connect(lambda _: self._edited())
         self.offer_yes.clicked.connect(lambda: self._answer(self.resume_offered))
@@ -191,6 +196,11 @@ class TrainPanel(Collapsible):
     def set_searching(self, on: bool) -> None:
         """Whether a parameter search works."""
         self.searching = on
+        self._refresh()
+
+    def set_studying(self, on: bool) -> None:
+        """Whether a job of students works."""
+        self.studying = on
         self._refresh()
 
     def take_over(self, settings: RunSettings) -> None:
@@ -272,7 +282,8 @@ class TrainPanel(Collapsible):
         self.cost.setVisible(bool(self.cost.text()))
         why_not = "Open a section with counts and an image first." if not possible else "One job at a time: a run is training." if working else ""
         self.search_button.setEnabled(self.searching or not why_not)
-        self.search_why.setText("A search is at work." if self.searching else why_not)
+        self.students_button.setEnabled(self.studying or not why_not)
+        self.search_why.setText("A search is at work." if self.searching else "Students are at work." if self.studying else why_not)
         self.search_why.setVisible(bool(self.search_why.text()))
         network = self.network.isChecked()
         self.preset.setEnabled(network)

@@ -9,6 +9,7 @@ import numpy as np
 from anndata import AnnData
 
 from napari_deepspace import results
+from napari_deepspace.analyse.bands import judge_bands
 from napari_deepspace.analyse.ceiling import ceiling
 from napari_deepspace.analyse.metrics import auc, chance_r, classification, in_chunks, mean_r, pearson, rmse
 from napari_deepspace.analyse.panel import Panel, judge_panel
@@ -69,6 +70,7 @@ def evaluate(
     score = {name: in_chunks(number, measured, values) for name, values in shown.items()}
     by_fold = [in_chunks(number, measured[fold == k], predicted[fold == k]) for k in np.unique(fold[fold >= 0])]
     error = in_chunks(rmse, measured, predicted)
+    band, held = judge_bands(about, measured, predicted, unseen=bool((fold < 0).all()))
     top: dict[str, Any] = {}
     more: list[dict[str, Any]] = []
     if n:
@@ -97,7 +99,8 @@ def evaluate(
         "mean": {name: mean(values) for name, values in score.items()} if n else {},
         "mean_over_folds": _over_folds([mean(values) for values in by_fold]),
         **top,
-        "genes": {name: _one_output(k, n, score, by_fold, error) | more[k] for k, name in enumerate(target.names)} if n else {},
+        "band": band,
+        "genes": {name: _one_output(k, n, score, by_fold, error, held) | more[k] for k, name in enumerate(target.names)} if n else {},
         "holes": results.holes_of(adata),
         **(_classified(target, measured, predicted) if n and target.kind == "clusters" else {}),
     }
@@ -196,8 +199,11 @@ def _over_folds(values: list[float]) -> dict[str, float] | None:
     return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, "folds": len(values)} if values else None
 
 
-def _one_output(k: int, n: int, score: dict[str, np.ndarray], by_fold: list[np.ndarray], error: np.ndarray) -> dict[str, Any]:
+def _one_output(
+    k: int, n: int, score: dict[str, np.ndarray], by_fold: list[np.ndarray], error: np.ndarray, held: np.ndarray | None
+) -> dict[str, Any]:
     folds = np.array([values[k] for values in by_fold])
     folds = folds[np.isfinite(folds)]
     one: dict[str, Any] = {name: float(values[k]) for name, values in score.items()}
+    one |= {} if held is None else {"band_held": float(held[k])}
     return {**one, "n": n, "rmse": float(error[k]), "folds": _over_folds(folds.tolist())}

@@ -17,6 +17,7 @@ from napari_deepspace.preprocess.filters import SpotFilter
 from napari_deepspace.preprocess.prepare import prepare, tile_side_um
 from napari_deepspace.section import Section, spot_fingerprints
 from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSettings
+from napari_deepspace.stain import Stain, find_stain, stained
 from napari_deepspace.target import Target, choose_target, measured
 from napari_deepspace.tiles import coarsest_level, edge_px, iter_tiles, tile_radius_px
 
@@ -39,6 +40,7 @@ class TrainingData:
     section_of: np.ndarray
     tile_um: float
     tile_px: int
+    stain: Stain | None = None  #: that all slides are brought to
     split: Split = field(init=False)
 
     @property
@@ -91,6 +93,7 @@ def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Even
     keep = [verdict.keep for verdict in filters]
     target = choose_target(adatas, keep, settings, clusters, names)
     tile_um = tile_side_um(sections[0], settings.tile)
+    sections, stain = _stained([*sections], settings, [verdict.predictable for verdict in filters])
     centres_um = [section.centres_yx * section.mpp for section in sections]
     data = TrainingData(
         sections=sections,
@@ -102,6 +105,7 @@ def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Even
         section_of=np.repeat(np.arange(len(sections)), [adata.n_obs for adata in adatas]),
         tile_um=tile_um,
         tile_px=tile_side_px(settings, tile_um),
+        stain=stain,
     )
     usable = data.keep & (yield from _known(data))
     parts = [usable[data.rows(number)] for number in range(len(sections))]
@@ -114,8 +118,17 @@ def gather(sections: Sequence[Section], settings: RunSettings) -> Generator[Even
         edge_um=max(edge_um(section, settings, tile_um) for section in sections),
         origins=[section.origin for section in sections],
         sealed=[section.sealed for section in sections],
+        lattice=[section.adata.obs[["array_row", "array_col"]].to_numpy() for section in sections],
     )
     return data
+
+
+def _stained(sections: list[Section], settings: RunSettings, tissue: list[np.ndarray]) -> tuple[list[Section], Stain | None]:
+    """The sections as a model sees them, all in the stain of the first where that is asked for; that stain."""
+    if settings.tile.stain == "none":
+        return sections, None
+    own = [find_stain(section, spots) for section, spots in zip(sections, tissue, strict=True)]
+    return [stained(section, one, own[0]) for section, one in zip(sections, own, strict=True)], own[0]
 
 
 def _require_different(sections: Sequence[Section]) -> None:

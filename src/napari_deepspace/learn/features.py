@@ -57,7 +57,7 @@ def tile_blocks(levels: Sequence[Any], centres_yx: np.ndarray, radius_px: int, t
         indices = np.flatnonzero((block == which).all(axis=1))
         first = np.floor(corners[indices].min(axis=0) / coarsest).astype(np.int64) * coarsest  # pixels of all octaves lie the same in every block
         last = np.ceil(corners[indices].max(axis=0)).astype(np.int64) + tile_px + 1
-        yield indices, _resampled(levels, step, first, last), Tiles(corners[indices] - first, tile_px)
+        yield indices, resampled(levels, step, first, last), Tiles(corners[indices] - first, tile_px)
 
 
 def quick_inputs(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -134,6 +134,7 @@ def _band(sharp: list[np.ndarray], smooth: list[np.ndarray], tiles: Tiles, octav
         energy, cube, size, trace, across, xy = (
             means(plane, tiles, margin, octave) for plane in (square, square * band, np.abs(band), yy + xx, yy - xx, dy * dx)
         )
+        energy = np.maximum(energy, 0)  # sums of an integral image may fall below 0 where a tile is all one colour
         out += [
             np.log(energy + 1e-6),
             cube / (energy**1.5 + 1e-6),
@@ -195,7 +196,7 @@ def _quantiles(plane: np.ndarray, tiles: Tiles, share: float, low: float, high: 
     return out * ((high - low) / 255) + low
 
 
-def _resampled(levels: Sequence[Any], step: float, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+def resampled(levels: Sequence[Any], step: float, first: np.ndarray, last: np.ndarray) -> np.ndarray:
     """Rows and columns ``first`` to ``last`` of the slide at ``step`` full-resolution pixels a pixel, float32 (h, w, 3) in 0..1.
 
     Area averages of the next finer level, bilinear where there is none; on one grid for the whole slide.

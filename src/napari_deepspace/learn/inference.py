@@ -8,25 +8,29 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
 from napari_deepspace import results
+from napari_deepspace.analyse.bands import about_bands
+from napari_deepspace.analyse.copies import blended, copied
 from napari_deepspace.analyse.holes import judge_holes
 from napari_deepspace.errors import DataError
 from napari_deepspace.events import Event, Noted
-from napari_deepspace.learn.data import section_looks
-from napari_deepspace.learn.features import quick_inputs
-from napari_deepspace.learn.model import SeenSpots, TrainedModel, network_outputs
-from napari_deepspace.learn.neighbouring import aligned_points, blended, copied
-from napari_deepspace.learn.networks import choose_device
+from napari_deepspace.learn.domain import distance, looked_at, unlike_columns
+from napari_deepspace.learn.embedding import embed, reference_looks
+from napari_deepspace.learn.model import SeenSpots, TrainedModel
+from napari_deepspace.learn.neighbouring import aligned_points
+from napari_deepspace.learn.notice import colours_of
+from napari_deepspace.learn.notice import notice as notice_of
 from napari_deepspace.learn.simple import predict_ways, simple_looks, simple_table
 from napari_deepspace.learn.splits import PART_NAMES, TRAINING, VALIDATION
 from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.preprocess.filters import WITHOUT_TILE, SpotFilter
 from napari_deepspace.preprocess.prepare import prepare_section, white_points
 from napari_deepspace.section import Section, spot_fingerprints
-from napari_deepspace.settings import NetworkSettings
+from napari_deepspace.stain import find_stain, stained
 from napari_deepspace.target import measured
 
 SLOTS = {"predicted": results.PREDICTED, "measured": results.MEASURED} | results.BASELINES
@@ -42,7 +46,7 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
     Raises
     ------
     DataError
-        The section has no slide, or none of its spots lies on tissue.
+        The section has no slide, none of its spots lies on tissue, or the tissue shows no two stains that a model of one stain needs.
     """
     at_spots = centres_yx is None
     centres = section.centres_yx if centres_yx is None else np.asarray(centres_yx, dtype=np.float64)
@@ -52,23 +56,40 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
         raise DataError(f"{section.library_id}: no spot lies on tissue, every tile is white or excluded. Raise filter.white_percentile.")
     verdict = without_sealed(judged.filter, section, model)
     white = ~verdict.predictable if at_spots else (yield from white_points(section, judged, centres, model.tile_um))
-    spots = spot_table(section, model, verdict) if at_spots else _points(white)
+    spots = spot_table(section, model, verdict) if at_spots else results.table_of_points(white)
     reference = None if at_spots else section.centres_yx[judged.filter.predictable]
     columns: dict[str, np.ndarray] = {"predicted": np.full((int((~white).sum()), len(model.target.names)), np.nan, dtype=np.float32)}
+    notice, distances = "", np.full(len(centres), np.nan, dtype=np.float32)
     if not white.all():
         totals = verdict.spots["umi"].to_numpy()[~white] if at_spots and section.adata.n_vars else None
-        columns |= yield from _columns(model, section, centres[~white], reference, spots[results.FOLD].to_numpy()[~white], totals)
+        said, distances[~white], colours = yield from _columns(
+            model, as_trained(model, section, judged.filter.predictable), centres[~white], reference, spots[results.FOLD].to_numpy()[~white], totals
+        )
+        columns |= said
+        if not any(_same_section(seen, section) for seen in model.seen):
+            unlike = model.domain.unlike(distances[~white]) if model.domain is not None else np.zeros(0, dtype=bool)
+            notice = notice_of(model, section, colours, unlike)
+    if notice:
+        yield Noted(notice)
+    spots = spots.assign(**unlike_columns(model.domain, distances))
     columns = {name: _with_gaps(values, white) for name, values in columns.items()}
     if at_spots:
         if section.adata.n_vars and _can_measure(model, section):
             yield from _add_measured(columns, model, section, verdict)
             if "measured" in columns:
                 columns["measured"][verdict.removed["sealed"]] = np.nan
-        result = build_result(section, model, columns, spots, run)
-        judge_holes(result)
-        return result
-    layers = {SLOTS[name]: values for name, values in columns.items()}
-    return results.result_at_points(section, model.target, layers, spots, about(model, run), centres_yx=centres)
+        adata = build_result(section, model, columns, spots, run)
+        judge_holes(adata)
+    else:
+        layers = {SLOTS[name]: values for name, values in columns.items()}
+        adata = results.result_at_points(section, model.target, layers, spots, about(model, run), centres_yx=centres)
+    adata.uns[results.UNS]["notice"] = notice
+    return adata
+
+
+def as_trained(model: TrainedModel, section: Section, tissue: np.ndarray) -> Section:
+    """``section`` as the model looks at it: where it was trained on one stain, with its slide in that stain; ``tissue`` bool (n_spots,)."""
+    return section if model.stain is None else stained(section, find_stain(section, tissue), model.stain)
 
 
 def without_sealed(verdict: SpotFilter, section: Section, model: TrainedModel) -> SpotFilter:
@@ -83,12 +104,13 @@ def without_sealed(verdict: SpotFilter, section: Section, model: TrainedModel) -
 
 def _columns(
     model: TrainedModel, section: Section, centres: np.ndarray, reference: np.ndarray | None, fold: np.ndarray, totals: np.ndarray | None
-) -> Generator[Event, None, dict[str, np.ndarray]]:
-    """What the model and the simple ways say at ``centres`` (n, 2), on the shown scale, each float32 (n, n_outputs).
+) -> Generator[Event, None, tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]:
+    """What the model and the simple ways say at ``centres`` (n, 2), on the shown scale, each float32 (n, n_outputs); how far the tiles lie from the
+    training tiles, float32 (n,); and the section's colours.
 
     ``totals`` (n,) are the UMI of spots, where that is what the points are.
     """
-    outputs = yield from _outputs(model, section, centres, reference)
+    outputs, distances = yield from _outputs(model, section, centres, reference)
     looks = yield from simple_looks(section, centres, model.tile_um)
     by = None if reference is None else (yield from simple_looks(section, reference, model.tile_um))
     table = simple_table(looks, totals, by)
@@ -108,21 +130,24 @@ def _columns(
             for member, output, copy in zip(model.members, outputs, copies, strict=True)
         ]
     columns["predicted"] = _combine(model, outputs, fold)
-    return {name: values for name, values in columns.items() if np.isfinite(values).any()}
+    said = {name: values for name, values in columns.items() if np.isfinite(values).any()}
+    return said, distances, colours_of(looks if by is None else by)
 
 
 def _copies(model: TrainedModel, section: Section, centres: np.ndarray) -> list[np.ndarray] | None:
     """For each member what was measured at the nearest of its training spots in other sections of the same frame; None where nothing is aligned."""
-    wanted = aligned_points(section, centres)
+    wanted, found = aligned_points(section, centres), neighbours_of(model, section)
+    if not found or not np.isfinite(wanted).any():
+        return None
+    members = range(len(model.members))
+    return [copied([(seen.aligned[spots[:, number]], seen.values[spots[:, number]]) for seen, spots in found], wanted) for number in members]
+
+
+def neighbours_of(model: TrainedModel, section: Section) -> list[tuple[SeenSpots, np.ndarray]]:
+    """Training sections whose frame ``section`` shares, with the spots that each member learned from: bool (n_spots, members)."""
     # frames of two patients have nothing to do with one another
     others = [seen for seen in model.seen if len(seen.aligned) and seen.patient == section.patient and not _same_section(seen, section)]
-    if not others or not np.isfinite(wanted).any():
-        return None
-    found = []
-    for number in range(len(model.members)):
-        learned = [np.isin(seen.parts[:, number], (TRAINING, VALIDATION)) for seen in others]
-        found.append(copied([(seen.aligned[spots], seen.values[spots]) for seen, spots in zip(others, learned, strict=True)], wanted))
-    return found
+    return [(seen, np.isin(seen.parts, (TRAINING, VALIDATION))) for seen in others]
 
 
 def _same_section(seen: SeenSpots, section: Section) -> bool:
@@ -159,22 +184,31 @@ def _fit_on(verdict: SpotFilter) -> np.ndarray:
     return verdict.keep if verdict.keep.sum() >= 10 else verdict.spots["umi"].to_numpy() > 0
 
 
-def _outputs(model: TrainedModel, section: Section, centres: np.ndarray, reference: np.ndarray | None) -> Generator[Event, None, list[np.ndarray]]:
-    """Scaled outputs of every member, each (n, n_outputs); Quick's features are standardised by the tiles at ``reference`` (None: their own)."""
-    looks = yield from section_looks(section, centres, model.tile_um, model.tile_px, model.settings.model)
-    if not isinstance(model.settings.model, NetworkSettings):
-        by = looks
-        if reference is not None:
-            by = yield from section_looks(section, reference, model.tile_um, model.tile_px, model.settings.model)
-        inputs = quick_inputs(looks, by)
-        return [member.linear.predict(inputs) for member in model.members if member.linear is not None]
-    device, _ = choose_device("auto")
-    outputs = []
-    for member in model.members:
-        assert member.network is not None
-        outputs.append(network_outputs(member.network.to(device), looks, device, symmetries=model.settings.model.symmetries))
-        member.network.cpu()
-    return outputs
+def _outputs(
+    model: TrainedModel, section: Section, centres: np.ndarray, reference: np.ndarray | None
+) -> Generator[Event, None, tuple[list[np.ndarray], np.ndarray]]:
+    """Scaled outputs of every member, each (n, n_outputs), and how far each tile lies from the training tiles (n,), NaN where that is not known;
+    Quick's features are standardised by the tiles at ``reference`` (None: their own)."""
+    heads = [member.head for member in model.members]
+    outputs = [np.empty((len(centres), len(model.target.names)), dtype=np.float32) for _ in heads]
+    distances = np.full(len(centres), np.nan, dtype=np.float32)
+
+    def keep(rows: np.ndarray, embeddings: list[np.ndarray]) -> None:
+        for output, head, embedding in zip(outputs, heads, embeddings, strict=True):
+            output[rows] = head.predict(embedding)
+        if model.domain is not None:
+            distances[rows] = distance(model.domain, embeddings[0])
+
+    by = yield from reference_looks(model, section, reference)
+    yield from embed(model, section, centres, by, keep)
+    return outputs, distances
+
+
+def distances_of(model: TrainedModel, inputs: np.ndarray, device: torch.device | None = None) -> np.ndarray:
+    """How far tiles lie from the training tiles, float32 (n,); ``inputs`` are Quick's standardised features or a network's tiles."""
+    if model.domain is None:
+        return np.full(len(inputs), np.nan, dtype=np.float32)
+    return distance(model.domain, looked_at(model.members[0].network, inputs, device or torch.device("cpu")))
 
 
 def _combine(model: TrainedModel, outputs: list[np.ndarray], fold: np.ndarray) -> np.ndarray:
@@ -218,19 +252,6 @@ def spot_table(section: Section, model: TrainedModel, verdict: SpotFilter) -> pd
             results.REASON: reason,
         },
         index=section.adata.obs_names,
-    )
-
-
-def _points(white: np.ndarray) -> pd.DataFrame:
-    n = len(white)
-    return pd.DataFrame(
-        {
-            results.SPLIT: pd.Categorical(["none"] * n, [*PART_NAMES, "none"]),
-            results.SOURCE: pd.Categorical(np.where(white, "removed", "between"), results.SOURCES),
-            results.FOLD: np.full(n, -1),
-            results.REASON: np.where(white, "white tile or exclude outline", ""),
-        },
-        index=[f"point{i}" for i in range(n)],
     )
 
 
@@ -297,4 +318,8 @@ def about(model: TrainedModel, run: str) -> dict[str, Any]:
         "training_blocks": np.array([seen.block or "" for seen in model.seen], dtype=object),
         "training_spots": np.unique(np.concatenate(trained_on)),
         "synthetic": model.synthetic,
+        "band": about_bands(model.bands, model.target.kind),
+        "notice": "",
+        "unlike_beyond": model.domain.threshold if model.domain is not None else np.nan,
+        "resolution_um": model.resolution_um if model.resolution_um is not None else np.nan,
     }

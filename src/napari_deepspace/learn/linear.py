@@ -10,6 +10,8 @@ from scipy.special import log_softmax
 
 INNER_FOLDS = 4
 ABSENT = -20.0  #: log odds of a cluster that no spot of the training part belongs to
+Extra = tuple[np.ndarray, np.ndarray]
+"""Features and values of further tiles that are learned from, and not used to choose the penalty."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,21 @@ class LinearModel:
         return (features @ self.coefficients + self.intercept).astype(np.float32)
 
 
-def fit_ridge(features: np.ndarray, values: np.ndarray, groups: np.ndarray, components: int, alphas: Sequence[float]) -> LinearModel:
+def fit_ridge(
+    features: np.ndarray, values: np.ndarray, groups: np.ndarray, components: int, alphas: Sequence[float], extra: Extra | None = None
+) -> LinearModel:
     """Fit on ``features`` (n, f) and ``values`` (n, g); ``groups`` (n,) are neighbourhoods kept together when penalties are compared.
 
     One penalty serves all outputs, that of the least squared error over inner folds, each output's error counted in units of its variance:
-    chosen gene by gene it follows noise (her2st C2 + C4 -> C3: mean r 0.24 in place of 0.29).
+    chosen gene by gene it follows noise (her2st C2 + C4 -> C3: mean r 0.24 in place of 0.29). It is chosen without the tiles of ``extra``: their
+    labels come from a model that has seen the spots which the inner folds would test.
     """
-    return _Basis(features, values, components).model(_inner(features, values, groups, components, alphas)[0])
+    alpha = _inner(features, values, groups, components, alphas)[0]
+    return _Basis(*_with(features, values, extra), components).model(alpha)
+
+
+def _with(features: np.ndarray, values: np.ndarray, extra: Extra | None) -> Extra:
+    return (features, values) if extra is None else (np.concatenate([features, extra[0]]), np.concatenate([values, extra[1]]))
 
 
 def held_out_ridge(features: np.ndarray, values: np.ndarray, groups: np.ndarray, components: int, alphas: Sequence[float]) -> np.ndarray:
@@ -60,7 +70,9 @@ def _inner(
     return alphas[int(error.argmin())], parts
 
 
-def fit_logistic(features: np.ndarray, values: np.ndarray, groups: np.ndarray, components: int, alphas: Sequence[float]) -> LinearModel:
+def fit_logistic(
+    features: np.ndarray, values: np.ndarray, groups: np.ndarray, components: int, alphas: Sequence[float], extra: Extra | None = None
+) -> LinearModel:
     """Multinomial logistic regression of clusters: ``values`` (n, k) are 1 for the spot's own cluster, else 0; outputs are log odds.
 
     The other arguments are those of :func:`fit_ridge`; the penalty is that of the highest likelihood over inner folds.
@@ -74,7 +86,8 @@ def fit_logistic(features: np.ndarray, values: np.ndarray, groups: np.ndarray, c
             for number, alpha in enumerate(alphas):
                 outputs = _logistic(features[~test], labels[~test], values.shape[1], basis, alpha).predict(features[test])
                 loss[number] -= float((log_softmax(outputs, axis=1) * values[test]).sum())
-    return _logistic(features, labels, values.shape[1], _axes(features, components), alphas[int(loss.argmin())])
+    features, values = _with(features, values, extra)
+    return _logistic(features, values.argmax(axis=1), values.shape[1], _axes(features, components), alphas[int(loss.argmin())])
 
 
 def _axes(features: np.ndarray, components: int) -> np.ndarray:

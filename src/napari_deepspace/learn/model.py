@@ -6,6 +6,7 @@ On disk a folder of ``model.json`` and ``weights.safetensors``; no pickle, so th
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,23 @@ import torch
 from torch import nn
 
 from napari_deepspace import __version__
+from napari_deepspace.analyse.bands import ARRAYS, NUMBERS, Bands, bands_from
 from napari_deepspace.errors import ModelError, SettingsError
+from napari_deepspace.learn.domain import ARRAYS as DOMAIN_ARRAYS
+from napari_deepspace.learn.domain import NUMBERS as DOMAIN_NUMBERS
+from napari_deepspace.learn.domain import Domain, domain_from
 from napari_deepspace.learn.linear import LinearModel
 from napari_deepspace.learn.networks import build_network, to_input
+from napari_deepspace.learn.pool import Stacked
 from napari_deepspace.learn.targets import FittedTarget
 from napari_deepspace.learn.tensor_files import load_tensors, save_tensors
-from napari_deepspace.runs import MODEL, write_json
+from napari_deepspace.runs import MODEL, best_run, write_json
 from napari_deepspace.section import Origin
 from napari_deepspace.settings import NetworkSettings, RunSettings, run_settings
+from napari_deepspace.stain import Stain
 from napari_deepspace.target import Target
 
-FORMAT = 3  #: raised with Quick's features, the parts of a target, and what stands beside a prediction
+FORMAT = 4  #: raised with Quick's features, the parts of a target, and what stands beside a prediction
 HEADER, WEIGHTS = "model.json", "weights.safetensors"
 SEEN = ("library_id", "slide", "mpp", "barcodes", "patient", "block", "seal", "sealed")
 """What the header says of each section."""
@@ -38,7 +45,7 @@ class SeenSpots:
     ``fingerprints`` uint64 (n,), ``centres_yx`` float32 (n, 2) in full-resolution px, ``home`` int16 (n,) fold each was tested in (-1: none),
     ``parts`` int8 (n, n_folds), see :mod:`~napari_deepspace.learn.splits`. Where the section is aligned with others,
     ``aligned`` float32 (n, 2) (x, y) in their frame and ``values`` float32 (n, n_outputs),
-    measured, so that they can be copied; else both have no rows.
+    measured, so that they can be copied; else both have no rows. ``colours`` float32 (2, 3): mean and SD of its tiles' mean R, G and B in 0..1.
     ``sealed`` int (n_sealed,) are rows of a sealed hold-out, and ``seal`` is its id.
     """
 
@@ -52,6 +59,7 @@ class SeenSpots:
     parts: np.ndarray
     aligned: np.ndarray
     values: np.ndarray
+    colours: np.ndarray
     patient: str | None = None
     block: str | None = None
     seal: str = ""
@@ -62,7 +70,7 @@ class SeenSpots:
         return Origin(self.library_id, self.patient, self.block)
 
 
-SEEN_ARRAYS = ("fingerprints", "centres_yx", "home", "parts", "aligned", "values")
+SEEN_ARRAYS = ("fingerprints", "centres_yx", "home", "parts", "aligned", "values", "colours")
 
 
 @dataclass
@@ -73,7 +81,17 @@ class Member:
     ways: dict[str, np.ndarray]  #: the simple ways of the same training part, on scaled values, see :func:`napari_deepspace.learn.simple.fit_ways`
     blend: np.ndarray | None = None  #: float (3, n_outputs), see :func:`napari_deepspace.learn.neighbouring.fit_blend`
     linear: LinearModel | None = None  #: Quick's
+    twin: LinearModel | None = None  #: Quick's fit without the validation part, on which it is scored; it labels tiles for students' own twins
     network: nn.Module | None = None
+
+    @property
+    def head(self) -> LinearModel:
+        """The linear map from an embedding (:mod:`napari_deepspace.learn.embedding`) to scaled outputs."""
+        if self.linear is not None:
+            return self.linear
+        assert self.network is not None
+        layer: Any = self.network.head
+        return LinearModel(layer.weight.detach().cpu().float().numpy().T.copy(), layer.bias.detach().cpu().float().numpy().copy())
 
     def tensors(self) -> dict[str, np.ndarray | torch.Tensor]:
         """Its arrays by name."""
@@ -85,6 +103,8 @@ class Member:
         arrays["target_sum"] = np.array([fitted.target_sum])
         if self.linear is not None:
             arrays |= {"linear/coefficients": self.linear.coefficients, "linear/intercept": self.linear.intercept}
+        if self.twin is not None:
+            arrays |= {"twin/coefficients": self.twin.coefficients, "twin/intercept": self.twin.intercept}
         if self.network is not None:
             arrays |= {f"network/{key}": value for key, value in self.network.state_dict().items()}
         return arrays
@@ -102,6 +122,8 @@ class Member:
             member.network = network.eval()
         else:
             member.linear = LinearModel(tensors["linear/coefficients"].numpy(), tensors["linear/intercept"].numpy())
+            if "twin/intercept" in tensors:  # missing in models of before there were students
+                member.twin = LinearModel(tensors["twin/coefficients"].numpy(), tensors["twin/intercept"].numpy())
         return member
 
 
@@ -118,6 +140,10 @@ class TrainedModel:
     seen: list[SeenSpots]
     scores: dict[str, Any] = field(default_factory=dict)
     synthetic: bool = False
+    bands: Bands | None = None  #: of the predictions; None where nothing was held out
+    domain: Domain | None = None  #: of the training tiles; None where they were too few
+    stain: Stain | None = None  #: that slides are brought to before it looks at them
+    resolution_um: float | None = None  #: 10 to 90 % width of the edge it draws; None where no output told two tissues apart
     version: str = __version__
 
     @property
@@ -134,6 +160,9 @@ class TrainedModel:
             tensors |= {f"{number}/{key}": value for key, value in member.tensors().items()}
         for number, seen in enumerate(self.seen):
             tensors |= {f"seen{number}/{key}": getattr(seen, key) for key in SEEN_ARRAYS}
+        tensors |= {} if self.bands is None else {f"band/{key}": getattr(self.bands, key) for key in ARRAYS}
+        tensors |= {} if self.domain is None else {f"domain/{key}": getattr(self.domain, key) for key in DOMAIN_ARRAYS}
+        tensors |= {} if self.stain is None else {"stain/matrix": self.stain.matrix, "stain/most": self.stain.most}
         save_tensors(folder / WEIGHTS, tensors, {})
         header = {
             "format": FORMAT,
@@ -148,19 +177,23 @@ class TrainedModel:
             "tile_px": self.tile_px,
             "seen": [{key: getattr(seen, key) for key in SEEN} for seen in self.seen],
             "scores": self.scores,
+            "band": None if self.bands is None else {key: getattr(self.bands, key) for key in NUMBERS},
+            "domain": None if self.domain is None else {key: getattr(self.domain, key) for key in DOMAIN_NUMBERS},
+            "resolution_um": self.resolution_um,
         }
         write_json(folder / HEADER, header)
 
 
 def load_model(path: Path) -> TrainedModel:
-    """Read a model from a run's folder, or from its ``model`` folder.
+    """Read a model from a run's folder, from its ``model`` folder, or from a job of students, which names its best run.
 
     Raises
     ------
     ModelError
         There is no complete model, it is damaged, or another version wrote it.
     """
-    folder = Path(path) / MODEL if (Path(path) / MODEL).is_dir() else Path(path)
+    path = best_run(Path(path))
+    folder = path / MODEL if (path / MODEL).is_dir() else path
     if not (folder / HEADER).is_file():
         raise ModelError(f"No trained model in {path} ({HEADER} is missing). Give the folder of a finished run.")
     try:
@@ -192,6 +225,10 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Traine
         seen=seen,
         scores=header.get("scores", {}),
         synthetic=bool(header.get("synthetic", False)),
+        bands=None if header["band"] is None else bands_from({key: tensors[f"band/{key}"].numpy() for key in ARRAYS}, header["band"]),
+        domain=None if header["domain"] is None else domain_from({key: tensors[f"domain/{key}"].numpy() for key in DOMAIN_ARRAYS}, header["domain"]),
+        stain=Stain(tensors["stain/matrix"].numpy(), tensors["stain/most"].numpy()) if "stain/matrix" in tensors else None,
+        resolution_um=header["resolution_um"],
         version=str(header["version"]),
     )
 
@@ -212,18 +249,30 @@ def _seen(values: dict[str, Any], number: int, tensors: dict[str, torch.Tensor])
 
 
 def network_outputs(
-    network: nn.Module, tiles: np.ndarray, device: torch.device, rows: np.ndarray | None = None, symmetries: bool = False, batch: int = 32
+    network: nn.Module, tiles: np.ndarray | Stacked, device: torch.device, rows: np.ndarray | None = None, symmetries: bool = False, batch: int = 32
 ) -> np.ndarray:
     """Scaled outputs float32 (n, n_outputs) of uint8 ``tiles`` (n, ...), or of some ``rows`` of them; or their mean over the eight symmetries."""
-    network.eval()
-    rows = np.arange(len(tiles)) if rows is None else rows
-    outputs = []
+    head: Any = network.head
     with torch.inference_mode():
-        for start in range(0, len(rows), batch):
-            images = torch.from_numpy(tiles[rows[start : start + batch]]).to(device)
-            views = [turned(images, k) for k in range(8)] if symmetries else [images]
-            outputs.append(sum(network(to_input(view, network)).float() for view in views).cpu() / len(views))
-    return torch.cat(outputs).numpy()
+        return torch.cat([head(features).float().cpu() for features in _features(network, tiles, device, rows, symmetries, batch)]).numpy()
+
+
+def network_features(network: nn.Module, tiles: np.ndarray, device: torch.device, symmetries: bool = False, batch: int = 32) -> np.ndarray:
+    """What the last layer sees of uint8 ``tiles`` (n, ...): float32 (n, n_features), or its mean over the eight symmetries."""
+    with torch.inference_mode():
+        return torch.cat([features.float().cpu() for features in _features(network, tiles, device, None, symmetries, batch)]).numpy()
+
+
+def _features(
+    network: nn.Module, tiles: np.ndarray | Stacked, device: torch.device, rows: np.ndarray | None, symmetries: bool, batch: int
+) -> Iterator[torch.Tensor]:
+    network.eval()
+    features: Any = network.features
+    rows = np.arange(len(tiles)) if rows is None else rows
+    for start in range(0, len(rows), batch):
+        images = torch.from_numpy(tiles[rows[start : start + batch]]).to(device)
+        views = [turned(images, k) for k in range(8)] if symmetries else [images]
+        yield sum(features(to_input(view, network)) for view in views) / len(views)
 
 
 def turned(images: torch.Tensor, k: int) -> torch.Tensor:

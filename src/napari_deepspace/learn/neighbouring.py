@@ -1,15 +1,14 @@
-"""The neighbouring section: a copy of what was measured there, and its blend with what the image says.
+"""The neighbouring section: where it lies, and how much a copy of what was measured there counts beside the image.
 
 Sections lie over one another by ``obsm["spatial_aligned"]``, (x, y) in a frame that the sections of one patient share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from napari_deepspace.analyse.baselines import interpolate
+from napari_deepspace.analyse.copies import blended
 from napari_deepspace.section import Section
 
 ALIGNED = "spatial_aligned"
@@ -35,21 +34,6 @@ def aligned_points(section: Section, centres_yx: np.ndarray) -> np.ndarray:
     return np.asarray(np.column_stack([centres_yx, np.ones(len(centres_yx))]) @ affine + interpolate(spots, rest, centres_yx))
 
 
-def copied(sections: Sequence[tuple[np.ndarray, np.ndarray]], wanted_xy: np.ndarray) -> np.ndarray:
-    """What was measured at the same place: of each neighbouring section the six nearest spots by inverse distance, and the mean over sections.
-
-    ``sections`` are (places (n, 2), values (n, n_outputs)) in the shared frame. Returns float32 (n_wanted, n_outputs), NaN where no place is known.
-    """
-    total, count = np.zeros((len(wanted_xy), sections[0][1].shape[1] if sections else 0)), 0
-    placed = np.isfinite(wanted_xy).all(axis=1)
-    for xy, values in sections:
-        usable = np.isfinite(xy).all(axis=1) & np.isfinite(values).all(axis=1)
-        if usable.any() and placed.any():
-            total[placed] += interpolate(xy[usable], values[usable], wanted_xy[placed])
-            count += 1
-    return np.where(placed[:, None] & (count > 0), total / max(count, 1), np.nan).astype(np.float32)
-
-
 def fit_blend(image: np.ndarray, copy: np.ndarray, values: np.ndarray, groups: np.ndarray) -> np.ndarray | None:
     """How much the image and the copy count for each output: float64 (3, n_outputs), intercept, image, copy; None where too few spots have both.
 
@@ -70,12 +54,6 @@ def fit_blend(image: np.ndarray, copy: np.ndarray, values: np.ndarray, groups: n
                 residual = values[test] - blended(blend, image[test], copy[test])
                 error[number] += float((residual * residual / scale).sum())
     return _fit(image, copy, values, STRENGTHS[int(error.argmin())])
-
-
-def blended(blend: np.ndarray, image: np.ndarray, copy: np.ndarray) -> np.ndarray:
-    """Image and copy (n, n_outputs) put together; the image alone where there is no copy."""
-    both = blend[0] + blend[1] * image + blend[2] * copy
-    return np.asarray(np.where(np.isfinite(both), both, image), dtype=np.float32)
 
 
 def _fit(image: np.ndarray, copy: np.ndarray, values: np.ndarray, strength: float) -> np.ndarray:

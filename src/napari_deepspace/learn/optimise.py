@@ -18,6 +18,7 @@ from napari_deepspace.learn.augment import augmented
 from napari_deepspace.learn.checkpoint import Checkpoints, Position, restore
 from napari_deepspace.learn.model import network_outputs
 from napari_deepspace.learn.networks import set_training_mode, starting_network, to_input
+from napari_deepspace.learn.pool import Stacked
 from napari_deepspace.learn.targets import FittedTarget, Loss
 from napari_deepspace.settings import NetworkSettings
 
@@ -28,11 +29,12 @@ PLATEAU = 2  #: epochs without a better one after which the learning rate is low
 class FoldData:
     """What one fold's network is trained on.
 
-    uint8 ``tiles`` (n, ...) of all spots, scaled ``values`` float32 (n, n_outputs), and the parts of the spots, bool (n,).
+    uint8 ``tiles`` (n, ...) of all spots, scaled ``values`` float32 (n, n_outputs), and the parts of the spots, bool (n,). The tiles of a pool stand
+    behind the spots, in training only.
     """
 
     fold: int
-    tiles: np.ndarray
+    tiles: np.ndarray | Stacked
     values: np.ndarray
     training: np.ndarray
     validation: np.ndarray

@@ -8,9 +8,9 @@ import numpy as np
 
 from napari_deepspace.analyse.baselines import interpolate
 from napari_deepspace.analyse.ceiling import ceiling
+from napari_deepspace.analyse.copies import copied
 from napari_deepspace.events import BaselinesScored, Event
 from napari_deepspace.learn.data import TrainingData, values_fitted_on
-from napari_deepspace.learn.neighbouring import copied
 from napari_deepspace.learn.run_state import RunState
 from napari_deepspace.learn.simple import fit_ways, predict_ways
 from napari_deepspace.learn.splits import TEST

@@ -16,6 +16,8 @@ from napari_deepspace.learn.data import TrainingData, section_looks, values_fitt
 from napari_deepspace.learn.features import quick_inputs
 from napari_deepspace.learn.model import Member
 from napari_deepspace.learn.neighbouring import aligned_points
+from napari_deepspace.learn.notice import colours_of
+from napari_deepspace.learn.pool import Pool
 from napari_deepspace.learn.simple import simple_looks, simple_table
 from napari_deepspace.learn.splits import TRAINING, VALIDATION
 from napari_deepspace.learn.targets import FittedTarget
@@ -37,6 +39,8 @@ class RunState:
     settings: RunSettings
     inputs: np.ndarray
     simple: np.ndarray
+    colours: list[np.ndarray]  #: of each section, see :func:`napari_deepspace.learn.notice.colours_of`
+    reference: np.ndarray | None  #: Quick's looks at the first section's tissue, not standardised
     measured: np.ndarray
     aligned: np.ndarray
     device: torch.device
@@ -49,6 +53,7 @@ class RunState:
     scaled: dict[int, np.ndarray] = field(default_factory=dict)  #: by fold: values of its own training part, float32 (n_learned, n_outputs)
     ways: list[dict[str, np.ndarray]] = field(default_factory=list)  #: by fold: the simple ways fitted
     members: list[Member] = field(default_factory=list)  #: Quick's
+    pool: Pool | None = None  #: labelled tiles that train beside the measured spots
     last_map: str = ""
 
     def __post_init__(self) -> None:
@@ -83,28 +88,38 @@ class RunState:
 
 
 def run_state(
-    data: TrainingData, settings: RunSettings, device: torch.device, run_dir: Path, micro_batch: int, checkpoints: Checkpoints
+    data: TrainingData,
+    settings: RunSettings,
+    device: torch.device,
+    run_dir: Path,
+    micro_batch: int,
+    checkpoints: Checkpoints,
+    pool: Pool | None = None,
 ) -> Generator[Event, None, RunState]:
     """Look at the slides, and bring the measured values to the scale that is shown and scored."""
-    inputs, simple = yield from _inputs(data, settings)
+    inputs, simple, colours, reference = yield from _inputs(data, settings)
     measured = yield from values_fitted_on(data, data.keep, data.target.target_sum, settings.threads)
     measured[data.sealed] = np.nan
     aligned = np.concatenate([aligned_points(section, section.centres_yx) for section in data.sections])
-    return RunState(data, settings, inputs, simple, measured, aligned, device, run_dir, micro_batch, checkpoints)
+    return RunState(data, settings, inputs, simple, colours, reference, measured, aligned, device, run_dir, micro_batch, checkpoints, pool=pool)
 
 
-def _inputs(data: TrainingData, settings: RunSettings) -> Generator[Event, None, tuple[np.ndarray, np.ndarray]]:
-    """What the model and the simple ways look at, per spot of all sections; 0 where there is no tissue."""
+def _inputs(data: TrainingData, settings: RunSettings) -> Generator[Event, None, tuple[np.ndarray, np.ndarray, list[np.ndarray], np.ndarray | None]]:
+    """What the model and the simple ways look at, per spot of all sections; 0 where there is no tissue. Then each section's colours, and Quick's
+    looks at the first section as they are."""
     network = isinstance(settings.model, NetworkSettings)
-    inputs, simple = [], []
+    inputs, simple, colours, reference = [], [], [], None
     for number, (section, verdict) in enumerate(zip(data.sections, data.filters, strict=True)):
         rows = np.flatnonzero(verdict.predictable)
         centres = section.centres_yx[rows]
         looks = yield from section_looks(section, centres, data.tile_um, data.tile_px, settings.model)
-        table = simple_table((yield from simple_looks(section, centres, data.tile_um)), data.totals[data.rows(number)[rows]])
+        plain = yield from simple_looks(section, centres, data.tile_um)
+        table = simple_table(plain, data.totals[data.rows(number)[rows]])
+        colours.append(colours_of(plain))
+        reference = looks if reference is None and not network else reference
         inputs.append(_at_rows(looks if network else quick_inputs(looks, looks), rows, section.adata.n_obs))
         simple.append(_at_rows(table, rows, section.adata.n_obs))
-    return np.concatenate(inputs), np.concatenate(simple)
+    return np.concatenate(inputs), np.concatenate(simple), colours, reference
 
 
 def _at_rows(values: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:

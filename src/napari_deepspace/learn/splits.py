@@ -45,6 +45,7 @@ def make_split(
     edge_um: float = 0.0,
     origins: Sequence[Origin] = (),
     sealed: Sequence[np.ndarray] = (),
+    lattice: Sequence[np.ndarray] = (),
 ) -> Split:
     """Divide the spots of all sections.
 
@@ -53,7 +54,8 @@ def make_split(
     square that a model looks at around a spot: with a guard band of that width no pixel of a training spot's squares lies in a test spot's;
     ``edge_um`` is what whole pixels add to it. ``origins`` says where each section comes from, which leaving out sections or patients needs.
     ``sealed``, one bool (n,) per section, marks spots of a sealed hold-out: EXCLUDED in every fold, with no home, and with a guard band of the widest
-    view around them, whatever the kind of split.
+    view around them, whatever the kind of split. ``lattice``, one (n, 2) per section, is (array_row, array_col) of each spot, by which every n-th
+    spot is counted; without it they are counted in the order in which they are given.
 
     Raises
     ------
@@ -83,6 +85,9 @@ def make_split(
     if settings.kind == "random":
         home = _random_folds(kept, folds, settings.seed)
         words, guard_um = _random_words(settings), 0.0
+    elif settings.kind == "every-nth":
+        home = _every_nth(kept, folds, lattice or [np.arange(len(centres))[:, None] for centres in centres_um])
+        words, guard_um = f"every {ordinal(folds)} spot left out in turn (neighbouring spots share pixels)", 0.0
     elif settings.kind == "blocks":
         home = _block_folds(groups, kept, folds, rng)
         words = f"spatial blocks of {block_um:g} um, {folds} folds, guard band {guard_um:g} um"
@@ -94,7 +99,7 @@ def make_split(
     for fold in range(folds):
         test = home == fold
         guard = _near(test, centres_um, guard_um + edge_um if guard_um else 0) | barred
-        columns.append(_fold_parts(fold, test, guard & ~test, kept, groups, settings.validation, settings.kind != "random", rng))
+        columns.append(_fold_parts(fold, test, guard & ~test, kept, groups, settings.validation, settings.kind not in ("random", "every-nth"), rng))
     return Split(np.stack(columns, axis=1), home, groups, words + (f"; {int(shut.sum())} sealed spots kept out" if shut.any() else ""))
 
 
@@ -177,6 +182,23 @@ def _random_folds(kept: np.ndarray, folds: int, seed: int) -> np.ndarray:
             for fold, (_, test) in enumerate(KFold(folds, shuffle=True, random_state=seed).split(rows)):
                 home[rows[test]] = fold
     return home
+
+
+def _every_nth(kept: np.ndarray, folds: int, lattice: Sequence[np.ndarray]) -> np.ndarray:
+    """Spots counted row by row within each section, those that are kept and the others by themselves: the fold of each, int (n,)."""
+    home, first = np.zeros(len(kept), dtype=int), 0
+    for places in lattice:
+        rows = first + np.lexsort(places.T[::-1])
+        first += len(places)
+        for counted in (rows[kept[rows]], rows[~kept[rows]]):
+            home[counted] = np.arange(len(counted)) % folds
+    return home
+
+
+def ordinal(number: int) -> str:
+    """ "2nd", "5th"."""
+    endings = {1: "st", 2: "nd", 3: "rd"}
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else endings.get(number % 10, 'th')}"
 
 
 def _fold_parts(

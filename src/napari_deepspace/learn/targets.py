@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from napari_deepspace.analyse.metrics import macro_auc, mean_r, pearson
-from napari_deepspace.preprocess.normalise import NEVER_NEGATIVE
+from napari_deepspace.scaling import scaled, shown
 from napari_deepspace.target import Target
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -32,20 +32,11 @@ class FittedTarget:
 
     def scale(self, values: np.ndarray) -> np.ndarray:
         """(n, n_outputs) values to 0..1 over the training part."""
-        return ((values - self.low) / (self.high - self.low)).astype(np.float32)
+        return scaled(values, self.low, self.high)
 
     def shown(self, outputs: np.ndarray, target_sum: float) -> np.ndarray:
         """Outputs (n, n_outputs) as values that are shown: numbers back from 0..1, per the depth ``target_sum``; clusters as probabilities."""
-        if self.target.kind == "clusters":
-            odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-            return (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
-        values = outputs * (self.high - self.low) + self.low
-        if self.target.kind != "genes":
-            return values.astype(np.float32)
-        if self.target.normalisation in NEVER_NEGATIVE:
-            values = np.maximum(values, 0)
-        # values of ``log`` alone know a depth
-        return change_depth(values, self.target_sum, target_sum) if self.target.normalisation == "log" else values.astype(np.float32)
+        return shown(self.target, outputs, self.low, self.high, self.target_sum, target_sum)
 
     def loss(self, device: torch.device) -> Loss:
         """The loss of outputs and scaled values (n, n_outputs), summed over spots: SmoothL1 (beta 1) summed over outputs, or cross entropy."""
@@ -75,8 +66,3 @@ def fit_target(target: Target, values: np.ndarray, target_sum: float) -> FittedT
     low, high = values.min(axis=0), values.max(axis=0)
     high = np.where(high > low, high, low + 1)  # an output that is constant in the training part stays constant
     return FittedTarget(target, target_sum, low.astype(np.float32), high.astype(np.float32), weights)
-
-
-def change_depth(values: np.ndarray, old_sum: float, new_sum: float) -> np.ndarray:
-    """log1p(counts per ``old_sum``) as log1p(counts per ``new_sum``)."""
-    return np.log1p(np.expm1(values) * (new_sum / old_sum)).astype(np.float32)

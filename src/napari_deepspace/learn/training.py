@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_deepspace.analyse.copies import blended
 from napari_deepspace.analyse.evaluate import evaluate
 from napari_deepspace.analyse.holes import judge_holes
 from napari_deepspace.analyse.judge import add_verdicts
@@ -20,17 +21,20 @@ from napari_deepspace.events import Event, Finished, FoldEnded, Noted, Resumed, 
 from napari_deepspace.learn.checkpoint import Checkpoints
 from napari_deepspace.learn.cost import choose_micro_batch
 from napari_deepspace.learn.data import TrainingData, gather
+from napari_deepspace.learn.domain import unlike_columns
 from napari_deepspace.learn.gene_notes import tell_of_genes
 from napari_deepspace.learn.linear import LinearModel, fit_logistic, fit_ridge, held_out_ridge
 from napari_deepspace.learn.model import Member, SeenSpots, TrainedModel, network_outputs
-from napari_deepspace.learn.neighbouring import blended, fit_blend
+from napari_deepspace.learn.neighbouring import fit_blend
 from napari_deepspace.learn.networks import choose_device
 from napari_deepspace.learn.optimise import FoldData, train_network
+from napari_deepspace.learn.pool import Pool, Stacked
 from napari_deepspace.learn.run_baselines import copies, fold_values, score_baselines, scored_spots
 from napari_deepspace.learn.run_state import RunState, run_state
 from napari_deepspace.learn.splits import PART_NAMES, TEST, TRAINING, VALIDATION
 from napari_deepspace.learn.targets import FittedTarget, score
 from napari_deepspace.learn.tensorboard import with_curves
+from napari_deepspace.learn.trust import find_trust
 from napari_deepspace.results import write_result
 from napari_deepspace.run_list import rank_among
 from napari_deepspace.runs import METRICS, PREDICTIONS, SETTINGS, claim, safe_name, write_atomic, write_json
@@ -40,9 +44,11 @@ from napari_deepspace.settings import NetworkSettings, QuickSettings, RunSetting
 log = logging.getLogger(__name__)
 
 
-def fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> Generator[Event, None, TrainedModel]:
+def fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path, pool: Pool | None = None) -> Generator[Event, None, TrainedModel]:
     """Train on ``sections`` and leave everything in ``run_dir`` (see :mod:`napari_deepspace.runs`); go on where a checkpoint there ends.
 
+    The tiles of a ``pool`` train beside the measured spots of every fold's training part (see :mod:`napari_deepspace.learn.students`); the validation
+    part, the scaling of the target, the simple ways and all scores are of measured spots alone.
     What an event announces is on disk already. The generator returns the model; its predictions at the sections' spots are out of fold.
 
     Raises
@@ -52,11 +58,11 @@ def fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> Ge
     RunPaused
         Somebody asked for it (:func:`napari_deepspace.runs.request_pause`).
     """
-    job = _fit(sections, settings, Path(run_dir))
+    job = _fit(sections, settings, Path(run_dir), pool)
     return (yield from with_curves(job, Path(run_dir)) if settings.tensorboard else job)
 
 
-def _fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> Generator[Event, None, TrainedModel]:
+def _fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path, pool: Pool | None) -> Generator[Event, None, TrainedModel]:
     began = time.perf_counter()
     run_dir.mkdir(parents=True, exist_ok=True)
     claim(run_dir)
@@ -70,7 +76,7 @@ def _fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> G
     if network is not None:  # the run keeps it, like its threads: chosen anew by the memory of another day, the weights would be others
         settings = settings.model_copy(update={"model": network.model_copy(update={"micro_batch": micro_batch})})
     checkpoints = Checkpoints(run_dir, settings.checkpoint_minutes)
-    at = checkpoints.begin(_fingerprint(data, settings))
+    at = checkpoints.begin(_fingerprint(data, settings, pool))
     write_atomic(run_dir / SETTINGS, dump_yaml(settings))
     if at is None:
         yield Started(
@@ -83,9 +89,11 @@ def _fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> G
                     f"The seal of {section.library_id} was {section.seal_opened}: a score at its spots is no longer that of a sealed hold-out."
                 )
         yield from tell_of_genes(data, settings)
+        if pool is not None:
+            yield Noted(pool.words)
     else:
         yield Resumed(at.fold, at.epoch, at.step, os.getpid())
-    state = yield from run_state(data, settings, device, run_dir, micro_batch, checkpoints)
+    state = yield from run_state(data, settings, device, run_dir, micro_batch, checkpoints, pool)
     yield from score_baselines(state)
     for fold in range(data.split.n_folds):
         yield from _fold(state, fold)
@@ -95,7 +103,7 @@ def _fit(sections: Sequence[Section], settings: RunSettings, run_dir: Path) -> G
     return model
 
 
-def _fingerprint(data: TrainingData, settings: RunSettings) -> str:
+def _fingerprint(data: TrainingData, settings: RunSettings, pool: Pool | None) -> str:
     """Of everything that the weights depend on, but for what may be changed before a run goes on: rate, epochs, patience, device."""
     model = settings.model.model_dump(exclude={"learning_rate", "epochs", "patience", "device", "micro_batch"})
     rest = settings.model_dump_json(exclude={"name", "sections", "model", "checkpoint_minutes", "tensorboard"})
@@ -104,6 +112,8 @@ def _fingerprint(data: TrainingData, settings: RunSettings) -> str:
         digest.update(spot_fingerprints(section.adata).tobytes())
         digest.update(section.require_slide().fingerprint().encode())
     digest.update(data.split.parts.tobytes())
+    if pool is not None:
+        digest.update(pool.fingerprint())
     return digest.hexdigest()
 
 
@@ -117,7 +127,7 @@ def _fold(state: RunState, fold: int) -> Generator[Event, None, None]:
         member, outputs = yield from _train_member(state, fold)
         if member.network is None:
             state.members.append(member)
-            validation = _validation_score(state, fold)
+            validation = _validation_score(state, fold, member)
         else:  # networks are large: they wait on the disk until all are there
             state.checkpoints.write_member(fold, {**member.tensors(), "outputs": outputs})
     state.predicted[state.tested(fold)] = state.fitted[fold].shown(outputs, target.target_sum)
@@ -153,7 +163,7 @@ def _train_member(state: RunState, fold: int) -> Generator[Event, None, tuple[Me
         so_far[tested] = fitted.shown(outputs(net), data.target.target_sum)
         return state.write_map(so_far, f"fold{fold + 1}-epoch{epoch}", keep=False)
 
-    part = FoldData(fold, state.inputs, values, parts == TRAINING, parts == VALIDATION, fitted)
+    part = _with_pool(FoldData(fold, state.inputs, values, parts == TRAINING, parts == VALIDATION, fitted), state.pool)
     state.scaled.pop(fold)
     trained = yield from train_network(part, network, state.device, settings.seed, state.micro_batch, state.checkpoints, live_map)
     held = parts == VALIDATION
@@ -168,6 +178,20 @@ def _train_member(state: RunState, fold: int) -> Generator[Event, None, tuple[Me
     found = _blended(state, member, learned, tested, outputs(trained))
     member.network = trained.cpu()
     return member, found
+
+
+def _with_pool(part: FoldData, pool: Pool | None) -> FoldData:
+    """``part`` with the tiles of the pool behind the spots: for training only."""
+    if pool is None:
+        return part
+    return FoldData(
+        part.fold,
+        Stacked((part.tiles, *pool.inputs.parts)),
+        np.concatenate([part.values, pool.values[part.fold]]),
+        np.concatenate([part.training, pool.usable[part.fold]]),
+        np.concatenate([part.validation, np.zeros(len(pool.inputs), dtype=bool)]),
+        part.fitted,
+    )
 
 
 def _fit_blend(
@@ -190,12 +214,13 @@ def _blended(state: RunState, member: Member, learned: np.ndarray, tested: np.nd
     return blended(member.blend, outputs, member.fitted.scale(copies(state, learned, wanted)))
 
 
-def _fit_quick(state: RunState, fold: int, rows: np.ndarray) -> LinearModel:
-    """Quick on the spots of ``rows`` (bool, n), which belong to the training part of ``fold``."""
+def _fit_quick(state: RunState, fold: int, rows: np.ndarray, twin: bool = False) -> LinearModel:
+    """Quick on the spots of ``rows`` (bool, n), which belong to the training part of ``fold``, and on the pool; a ``twin`` on labels of twins."""
     assert isinstance(state.settings.model, QuickSettings)
     quick, fit_linear = state.settings.model, fit_logistic if state.data.target.kind == "clusters" else fit_ridge
     scaled = state.scaled[fold][rows[state.learned_on(fold)]]
-    return fit_linear(state.inputs[rows], scaled, state.data.split.groups[rows], quick.components, quick.alphas)
+    extra = None if state.pool is None else state.pool.of_fold(fold, twin)
+    return fit_linear(state.inputs[rows], scaled, state.data.split.groups[rows], quick.components, quick.alphas, extra)
 
 
 def _held_out_quick(state: RunState, fold: int) -> np.ndarray:
@@ -205,11 +230,12 @@ def _held_out_quick(state: RunState, fold: int) -> np.ndarray:
     return held_out_ridge(state.inputs[learned], state.scaled[fold], state.data.split.groups[learned], quick.components, quick.alphas)
 
 
-def _validation_score(state: RunState, fold: int) -> float:
-    """On the validation part, of a fit to the rest of the training part; Quick itself learns from both."""
+def _validation_score(state: RunState, fold: int, member: Member) -> float:
+    """On the validation part, of the member's twin, a fit to the rest of the training part; Quick itself learns from both."""
     parts = state.data.split.parts[:, fold]
     held = parts == VALIDATION
-    outputs = _fit_quick(state, fold, parts == TRAINING).predict(state.inputs[held])
+    member.twin = _fit_quick(state, fold, parts == TRAINING, twin=True)
+    outputs = member.twin.predict(state.inputs[held])
     return score(state.data.target, state.scaled.pop(fold)[held[state.learned_on(fold)]], outputs)
 
 
@@ -235,6 +261,7 @@ def _model(state: RunState) -> TrainedModel:
                 data.split.parts[rows],
                 state.aligned[rows].astype(np.float32) if aligned[rows].any() else np.zeros((0, 2), dtype=np.float32),
                 values[rows] if aligned[rows].any() else values[:0],
+                state.colours[number],
                 section.patient,
                 section.block,
                 section.seal,
@@ -243,7 +270,7 @@ def _model(state: RunState) -> TrainedModel:
         )
     return TrainedModel(
         settings=state.settings, target=data.target, split=data.split.words, tile_um=data.tile_um, tile_px=data.tile_px,
-        members=members, seen=seen, synthetic=any(section.synthetic for section in data.sections),
+        members=members, seen=seen, synthetic=any(section.synthetic for section in data.sections), stain=data.stain,
     )  # fmt: skip
 
 
@@ -251,12 +278,12 @@ def _finish(state: RunState, model: TrainedModel, began: float) -> Generator[Eve
     """Write the predictions at the training sections' spots, their scores and the model; then announce them."""
     from napari_deepspace.learn.inference import build_result, spot_table
 
-    data = state.data
+    data, distances = state.data, (yield from find_trust(state, model))
     files: list[str] = []
     scores: dict[str, Any] = {}
     for number, section in enumerate(data.sections):
         rows = data.rows(number)
-        spots = spot_table(section, model, data.filters[number])
+        spots = spot_table(section, model, data.filters[number]).assign(**unlike_columns(model.domain, distances[rows]))
         columns = {"predicted": state.predicted[rows], "measured": state.measured[rows]}
         columns |= {name: values[rows] for name, values in state.by_way.items() if np.isfinite(values[rows]).any()}
         adata = build_result(section, model, columns, spots, run=state.run_dir.name)

@@ -12,7 +12,7 @@ from napari_deepspace.errors import SettingsError
 from napari_deepspace.events import Event, Progress
 from napari_deepspace.outlines import Outline, inside, touched
 from napari_deepspace.preprocess.filters import SpotFilter, filter_spots, spot_table
-from napari_deepspace.preprocess.white_tiles import NO_FILTER, TileColours, tile_colours, white_threshold
+from napari_deepspace.preprocess.white_tiles import NO_FILTER, TileColours, tile_colours, white_at, white_threshold
 from napari_deepspace.section import Section
 from napari_deepspace.settings import ClusterTargetSettings, FilterSettings, RunSettings, TileSettings
 from napari_deepspace.tiles import tile_radius_px
@@ -103,6 +103,5 @@ def white_points(section: Section, prepared: Prepared, centres_yx: np.ndarray, t
     out = touched([o for o in section.outlines if o.excludes], centres_yx, section.spot_diameter_px / 2)
     if prepared.colours is not None:
         radius = tile_radius_px(tile_um, section.mpp)
-        colours = yield from tile_colours(section.require_slide(), centres_yx, radius, f"{section.library_id}, between spots")
-        out |= colours.is_white(prepared.white_threshold)
+        out |= yield from white_at(section.require_slide(), centres_yx, radius, prepared.white_threshold, section.library_id)
     return out

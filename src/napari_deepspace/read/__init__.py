@@ -14,7 +14,7 @@ from napari_deepspace.read.images import check_image, find_image
 from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
 from napari_deepspace.read.spaceranger import add_aligned, add_given_clusters, add_numbers, find_outs, read_spaceranger
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
-from napari_deepspace.section import PLATFORMS, Platform, Section, lattice_step_px
+from napari_deepspace.section import PLATFORMS, Platform, Section, lattice_step_px, swap_xy
 from napari_deepspace.settings import SectionSettings
 from napari_deepspace.slide import Slide, image_size, open_slide
 
@@ -109,6 +109,7 @@ def read_section(
         synthetic=bool(origin),
         outlines=drawn,
         notes=spots.notes,
+        lattice=np.column_stack([spots.lattice_rc, swap_xy(spots.lattice_xy_px)]).astype(np.float64),
     )
     return with_seal(section, seal) if seal is not None else section
 

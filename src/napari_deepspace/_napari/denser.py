@@ -1,0 +1,420 @@
+"""Denser maps in the window: predicted in a child process, opened from the run's folder, painted with the gene that is looked at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+from napari.utils.colormaps import Colormap
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFileDialog
+from scipy.spatial import cKDTree
+
+from napari_deepspace._napari import style
+from napari_deepspace._napari.canvas import SPOTS, Canvas, lock
+from napari_deepspace._napari.denser_panel import DenserPanel
+from napari_deepspace._napari.jobs import Child, follow_run, start_job
+from napari_deepspace._napari.session import Session
+from napari_deepspace._napari.widgets import one_shot
+from napari_deepspace.denser import DenserMap, open_denser
+from napari_deepspace.denser_layers import (
+    BETWEEN,
+    DENSER,
+    TILE,
+    TOO_NEAR,
+    UNLIKE,
+    DenserShow,
+    between_layer,
+    denser_caption,
+    denser_colours,
+    denser_layer,
+    denser_values,
+    point_colours,
+    resolution_of,
+    tile_layer,
+    too_near,
+    unlike_layer,
+)
+from napari_deepspace.errors import DeepSpaceError
+from napari_deepspace.events import Event, Noted, Predicted, Progress
+from napari_deepspace.outlines import write_outlines
+from napari_deepspace.runs import LOG, safe_name
+from napari_deepspace.settings import SectionSettings
+
+FOLDER = "denser"  #: of denser maps, in a run's folder
+ROLES = (BETWEEN, DENSER, TILE, UNLIKE)
+Say = Callable[[str, str], None]
+
+
+class Denser(QObject):
+    """One denser map at a time is shown, and one is made, and none beside a training: ``session.running`` is its folder while it works."""
+
+    done = Signal()
+
+    def __init__(
+        self,
+        session: Session,
+        canvas: Canvas,
+        panel: DenserPanel,
+        opened: Callable[[], SectionSettings | None],
+        repaint: Callable[[], None],
+        say: Say,
+        fail: Callable[..., None],
+    ):
+        super().__init__(panel)
+        self._session, self._canvas, self._panel, self._opened = session, canvas, panel, opened
+        self._repaint, self._say, self._fail = repaint, say, fail
+        self.child: Child | None = None
+        self._worker: Any = None
+        self._reader: Any = None
+        self._found: np.ndarray | None = None  #: what is shown, (n,)
+        self._tree: cKDTree | None = None
+        self._luts = style.luts()
+        self._soon = one_shot(self, 0)
+        self._soon.timeout.connect(self._compute)
+        panel.make_requested.connect(self.start)
+        panel.stop_requested.connect(self.stop)
+        panel.chosen.connect(self.choose)
+        panel.figure_requested.connect(self._ask_for_figure)
+        panel.opacity.valueChanged.connect(self._set_opacity)
+        panel.outline.toggled.connect(self._outline_toggled)
+        panel.unlike.toggled.connect(self._mark_unlike)
+        events = session.events
+        for signal in (events.gene, events.denser_show, events.limits, events.show_anyway, events.shared_limits):
+            signal.connect(self._later)
+        for signal in (events.maps, events.loaded):
+            signal.connect(self._run_changed)
+
+    # -- which maps there are ----------------------------------------------------------------------------------------------------------
+
+    def folder(self) -> Path | None:
+        """Where maps of the run that is looked at are kept, each named by its section."""
+        session = self._session
+        return session.run_dir / FOLDER if session.run_dir is not None and session.section is not None else None
+
+    def _path(self) -> Path | None:
+        folder, section = self.folder(), self._session.section
+        if folder is None or section is None:
+            return None
+        where = self._panel.where.value()
+        return folder / f"{safe_name(section.library_id)}-{where}{f'-{self._panel.spacing.value():g}um' if where == 'grid' else ''}.zarr"
+
+    def made(self) -> list[tuple[str, str]]:
+        """Maps of the open section by the run that is looked at: (words, folder)."""
+        folder, section = self.folder(), self._session.section
+        if folder is None or section is None:
+            return []
+        name = safe_name(section.library_id)
+        paths = sorted(path for path in folder.glob(f"{name}-*.zarr") if (path / "zarr.json").is_file())
+        return [(path.stem.removeprefix(f"{name}-").replace("-", " "), str(path)) for path in paths]
+
+    def _run_changed(self, *_: Any) -> None:
+        dmap, folder = self._session.denser, self.folder()
+        if dmap is not None and (folder is None or dmap.folder.parent != folder or self._canvas.layer(SPOTS) is None):
+            self.close()
+        elif dmap is not None:
+            self._later()
+        self._list()
+
+    def _list(self) -> None:
+        self._panel.set_made(self.made(), str(self._session.denser.folder) if self._session.denser is not None else "")
+
+    def choose(self, folder: str) -> None:
+        """Show the map in ``folder``, or none."""
+        if not folder:
+            self.close()
+            self._list()
+            return
+        start_job(partial(_open, Path(folder)), on_return=self._show, on_error=self._fail)
+
+    def _show(self, dmap: DenserMap) -> None:
+        if self.folder() != dmap.folder.parent:  # another run was chosen meanwhile
+            return
+        self.close()
+        self._tree = cKDTree(dmap.centres_yx)
+        self._session.denser = dmap
+        self._list()
+        self._later()
+
+    def close(self) -> None:
+        """Take the map that is shown off the slide."""
+        for role in ROLES:
+            layer = self._canvas.layer(role)
+            if layer is not None:
+                self._canvas.viewer.layers.remove(layer)
+        self._found = self._tree = None
+        self._session.denser = None
+        self._zoomed()
+
+    # -- making one --------------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Predict where the panel says, or show what was predicted there before."""
+        path, opened, session = self._path(), self._opened(), self._session
+        if path is None or opened is None or session.run_dir is None or session.running is not None:
+            return
+        try:
+            path.parent.mkdir(exist_ok=True)
+            arguments = ["predict", str(session.run_dir), *self._section(opened), "--out", str(path), "--at", self._panel.where.value()]
+            arguments += ["--spacing-um", f"{self._panel.spacing.value():g}", "--background"]
+            path.mkdir(exist_ok=True)
+            (path / "events.jsonl").unlink(missing_ok=True)  # of a job that was stopped: its last word is not this one's
+            self.child = child = Child(arguments, path / LOG)
+        except OSError as error:
+            self._fail(DeepSpaceError(f"{path.parent} cannot be written ({error}). Free space there."))
+            return
+        session.running = path
+        self._panel.tell("Starting…", 0.0)
+        self._worker = start_job(
+            partial(_follow, child, path),
+            on_yield=partial(self._heard, child),
+            on_return=partial(self._ended, child, path),
+            on_error=partial(self._failed, child),
+        )
+
+    def figure(self, out: Path) -> None:
+        """Draw the gene that is looked at, at the spots and in the map that is shown, into ``out``, in a process of its own."""
+        dmap, opened, session = self._session.denser, self._opened(), self._session
+        if dmap is None or opened is None or session.run_dir is None:
+            return
+        arguments = ["figure", str(session.run_dir), *self._section(opened), "--gene", session.gene, "--out", str(out), "--denser", str(dmap.folder)]
+        if opened.library_id:
+            arguments += ["--library-id", opened.library_id]
+        log = dmap.folder.parent / "figure.log"
+        log.unlink(missing_ok=True)
+        self._panel.figure.setEnabled(False)
+        self._say(f"Drawing {out.name}…", "info")
+        start_job(
+            partial(_wait_for, Child(arguments, log), log),
+            on_return=lambda words: self._say(words, "info"),
+            on_error=self._fail,
+            on_finish=self._panel.refresh,
+        )
+
+    def _ask_for_figure(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(self._panel, "Figure", f"{self._session.gene}.png", "Figures (*.png *.svg *.pdf)")
+        if name:
+            self.figure(Path(name))
+
+    def _section(self, opened: SectionSettings) -> list[str]:
+        """The arguments that read the open section again, with what is drawn on it."""
+        arguments = [str(opened.path), "--platform", opened.platform]
+        for name, value in (("--image", opened.image), ("--patient", opened.patient), ("--block", opened.block)):
+            arguments += [name, str(value)] if value else []
+        folder = self.folder()
+        if self._session.outlines and folder is not None:
+            outlines = folder / "outlines.geojson"
+            write_outlines(outlines, self._session.outlines)
+            arguments += ["--outlines", str(outlines)]
+        return arguments
+
+    def stop(self) -> None:
+        """End the work now; the points that are done stay, and the map goes on from there when it is asked for again."""
+        if self.child is not None and self.child.alive():
+            self._panel.tell("Stopping…")
+            self.child.stop()
+
+    def _heard(self, child: Child, event: Event | None) -> None:
+        if child is not self.child or child.stopping:
+            return
+        if isinstance(event, Progress):
+            self._panel.tell(f"{event.stage}: {event.done:,} of {event.total:,}", event.done / max(event.total, 1))
+        elif isinstance(event, Noted):
+            self._say(event.message, "info")
+
+    def _ended(self, child: Child, path: Path, event: Event) -> None:
+        if child is not self.child:
+            return
+        finished = isinstance(event, Predicted)
+        self._panel.tell("" if finished else "Stopped. What is done stays: Predict goes on from there.")
+        self._finished()
+        if finished:
+            self.choose(str(path))
+
+    def _failed(self, child: Child, error: Exception) -> None:
+        if child is self.child:
+            self._panel.tell("The map was not finished: see below.")
+            self._fail(error)
+            self._finished()
+
+    def _finished(self) -> None:
+        self.child = self._worker = None
+        self._session.running = None
+        self._list()
+        self.done.emit()
+
+    # -- painting ----------------------------------------------------------------------------------------------------------------------
+
+    def _later(self, *_: Any) -> None:
+        if self._session.denser is not None:
+            self._soon.start()
+
+    def _compute(self) -> None:
+        dmap, gene, show = self._session.denser, self._session.gene, self._session.denser_show
+        if dmap is None:
+            return
+        if gene not in dmap.outputs:
+            for role in (BETWEEN, DENSER):
+                layer = self._canvas.layer(role)
+                if layer is not None:
+                    layer.visible = False
+            self._say(f"{gene} is not predicted by this run: the denser map shows nothing of it.", "info")
+            return
+        self._reader = reader = start_job(
+            partial(_read, dmap, gene, show),
+            on_return=lambda found: self._paint(found, dmap, gene, show, reader),
+            on_error=self._fail,
+        )
+
+    def _paint(self, found: np.ndarray, dmap: DenserMap, gene: str, show: DenserShow, reader: Any) -> None:
+        session, section = self._session, self._session.section
+        if reader is not self._reader or session.denser is not dmap or section is None:
+            return
+        view = session.view(self._luts, "predicted")
+        if view is None:
+            return
+        painted, limits = denser_colours(found, show, view)
+        lut = view.lut if view.lut is not None and show == "predicted" else self._luts["value"]
+        self._found = painted
+        role = DENSER if dmap.at == "grid" else BETWEEN
+        layer = self._canvas.layer(role)
+        if dmap.at == "grid":
+            data, kwargs, kind = denser_layer(dmap, section, painted)
+            if layer is None:
+                layer = self._add(Layer.create(data, kwargs, kind))
+            layer.data = data
+            layer.colormap = Colormap(lut, name=f"{gene} {show}")
+            layer.contrast_limits_range = layer.contrast_limits = limits
+        else:
+            face = point_colours(painted, limits, lut)
+            if layer is None:
+                layer = self._add(Layer.create(*between_layer(dmap, section, face)))
+                lock(layer)
+            layer.face_color = face
+        layer.visible = True
+        self._set_opacity(self._panel.opacity.value())
+        self._mark_unlike(self._panel.unlike.isChecked())
+        unit = f"SD of {view.unit}" if show == "disagreement" else view.unit
+        self._panel.show_bar(denser_caption(dmap, show).partition(";")[0], unit, limits, lut, view.relative and show == "predicted")
+        self._zoomed()
+
+    def _add(self, layer: Layer) -> Any:
+        """Above the slide and below the spots, which stay the active layer."""
+        viewer, spots = self._canvas.viewer, self._canvas.layer(SPOTS)
+        viewer.add_layer(layer)
+        if spots is not None:
+            viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(spots))
+        self._canvas.activate()
+        return layer
+
+    def _set_opacity(self, percent: int) -> None:
+        for role in (BETWEEN, DENSER):
+            layer = self._canvas.layer(role)
+            if layer is not None:
+                layer.opacity = percent / 100
+
+    # -- the cursor and the camera -----------------------------------------------------------------------------------------------------
+
+    def hover(self, position: tuple[float, ...]) -> None:
+        """Put the outline of a tile around this place of the world (um), and say what is predicted there."""
+        dmap, section = self._session.denser, self._session.section
+        if dmap is None or section is None or self._tree is None or self._found is None or len(position) < 2:
+            return
+        place = np.asarray(position[-2:], dtype=float)
+        distance, at = self._tree.query(place / section.mpp)
+        near = distance * section.mpp <= dmap.spacing_um and np.isfinite(self._found[at])
+        what = {"predicted": "predicted", "interval": "width of the 90 % band", "disagreement": "disagreement between models"}[
+            self._session.denser_show
+        ]
+        self._panel.hover.setText(
+            f"{self._session.gene} {what} {self._found[at]:.2f} here, from the tile in the outline." if near else "No point here."
+        )
+        self._move_outline(dmap, place, bool(near))
+
+    def _move_outline(self, dmap: DenserMap, place_um: np.ndarray, near: bool) -> None:
+        layer = self._canvas.layer(TILE)
+        if layer is None and near and self._panel.outline.isChecked() and self._session.section is not None:
+            layer = Layer.create(*tile_layer(self._session.section, dmap.tile_um))
+            self._canvas.viewer.add_layer(layer)
+            layer.editable = False
+            self._canvas.activate()
+        if layer is not None:
+            layer.visible = near and self._panel.outline.isChecked()
+            if layer.visible:
+                layer.translate = place_um
+
+    def _outline_toggled(self, on: bool) -> None:
+        layer = self._canvas.layer(TILE)
+        if layer is not None and not on:
+            layer.visible = False
+
+    def _mark_unlike(self, on: bool) -> None:
+        dmap, section, layer = self._session.denser, self._session.section, self._canvas.layer(UNLIKE)
+        if on and layer is None and dmap is not None and section is not None:
+            layer = self._add(Layer.create(*unlike_layer(dmap, section)))
+            lock(layer)
+        elif not on and layer is not None:
+            self._canvas.viewer.layers.remove(layer)
+
+    def _zoomed(self, *_: Any) -> None:
+        """What the caption says of the map, and that the view is too near where it is."""
+        dmap, viewer = self._session.denser, self._canvas.viewer
+        words = ""
+        if dmap is not None:
+            words = denser_caption(dmap, self._session.denser_show)
+            words += f"\n{TOO_NEAR}" if too_near(resolution_of(dmap), float(viewer.scene.camera.zoom), viewer.canvas.size) else ""
+        if words != self._canvas.extra:
+            self._canvas.extra = words
+            self._repaint()
+
+    def follow_camera(self) -> Callable[[], None]:
+        """Watch how near the view is; what is returned undoes it."""
+        zoom = self._canvas.viewer.scene.camera.events.zoom
+        zoom.connect(self._zoomed)
+        return lambda: zoom.disconnect(self._zoomed)
+
+    def shut(self) -> None:
+        """Leave no process behind."""
+        self._soon.stop()
+        self._reader = None
+        child, self.child = self.child, None
+        if child is not None:
+            self._worker.quit()
+            child.stop_and_wait()
+            self._session.running = None
+
+
+def _open(folder: Path) -> Generator[None, None, DenserMap]:
+    yield None
+    return open_denser(folder)
+
+
+def _wait_for(child: Child, log: Path) -> Generator[None, None, str]:
+    """The last line that a short command says; raises DeepSpaceError with it where the command fails."""
+    while child.alive():
+        yield None
+        time.sleep(0.1)
+    words = (log.read_text(encoding="utf-8").strip().splitlines() or ["nothing was said"])[-1]
+    if child.process.wait():
+        raise DeepSpaceError(words.removeprefix("error: "))
+    return words
+
+
+def _read(dmap: DenserMap, gene: str, show: DenserShow) -> Generator[None, None, np.ndarray]:
+    yield None
+    return denser_values(dmap, gene, show)
+
+
+def _follow(child: Child, folder: Path) -> Generator[Event | None, None, Event]:
+    events = follow_run(child, folder)
+    while True:
+        try:
+            item = next(events)
+        except StopIteration as end:
+            return end.value
+        yield item[0] if item is not None else None

@@ -1,0 +1,105 @@
+"""Between the spots, in the window: a denser map is made in a process of its own, painted with the gene, and never called more than it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from window_tools import spots
+
+from napari_deepspace import fit
+from napari_deepspace._napari.loading import maps_of_run
+from napari_deepspace.denser import values
+from napari_deepspace.denser_layers import BETWEEN, DENSER, TILE, TOO_NEAR, too_near
+from napari_deepspace.settings import RunSettings, SectionSettings
+
+SETTINGS = {"target": {"names": ["SPARC", "ESR1"]}, "split": {"folds": 2, "block_um": 300}}
+
+
+@pytest.fixture(scope="module")
+def run_dir(small, tmp_path_factory):
+    """A finished Quick run on a part of the synthetic section."""
+    folder = tmp_path_factory.mktemp("runs") / "quick-1"
+    fit(small, RunSettings(sections=(SectionSettings(path=small.path),), **SETTINGS), folder, progress=False)
+    return folder
+
+
+@pytest.fixture
+def trained(opened, run_dir):
+    """The dock with that run in it, its map looked at."""
+    section = opened.session.section
+    opened.session.run_dir = run_dir
+    opened.session.maps = maps_of_run(run_dir, section)
+    opened.session.gene = "SPARC"
+    opened.denser_panel.set_open(True)
+    return opened
+
+
+def made(dock, qtbot, where, role):
+    """Ask for a map and wait until it is painted."""
+    panel = dock.denser_panel
+    panel.where.buttons[where].click()
+    panel.make.click()
+    qtbot.waitUntil(lambda: dock.session.running is None and dock.canvas.layer(role) is not None, timeout=120_000)
+    qtbot.waitUntil(lambda: not dock.session.busy, timeout=10_000)
+    return dock.session.denser
+
+
+def test_points_between_and_a_denser_map_are_made_and_painted(trained, qtbot):
+    """Points between spots are smaller than spots and another symbol; a grid is an image, transparent outside the tissue, below the spots; a gene's
+    map is computed from what is stored when the gene is chosen; caption and panel say predicted, and how fine it is."""
+    dock, panel = trained, trained.denser_panel
+    assert panel.make.isEnabled()
+    between = made(dock, qtbot, "between-spots", BETWEEN)
+    layer = dock.canvas.layer(BETWEEN)
+    assert len(layer.data) == len(between.centres_yx)
+    assert str(layer.symbol[0]) != str(spots(dock).symbol[0])
+    assert np.all(layer.size < spots(dock).size.min())
+    panel.spacing.setValue(60)
+    grid = made(dock, qtbot, "grid", DENSER)
+    image = dock.canvas.layer(DENSER)
+    assert dock.canvas.layer(BETWEEN) is None
+    assert np.isnan(image.data).any()
+    row, column = grid.cell[grid.on_tissue][7]
+    place = image.data_to_world((row, column))
+    np.testing.assert_allclose(place, grid.centres_yx[grid.on_tissue][7] * dock.session.section.mpp, atol=0.1)
+    layers = dock._viewer.layers
+    assert layers.index(image) < layers.index(spots(dock))
+    dock.session.gene = "ESR1"
+    qtbot.waitUntil(lambda: np.nanmax(np.abs(image.data[tuple(grid.cell.T)] - values(grid, "ESR1"))) < 1e-5, timeout=20_000)
+    qtbot.waitUntil(lambda: "denser map (predicted)" in dock._viewer.canvas.overlays.text.text, timeout=10_000)
+    assert "no single cells" in panel.words.text()
+    assert [folder for _, folder in dock.denser.made()]
+    centre = grid.centres_yx[grid.on_tissue][7] * dock.session.section.mpp
+    dock.denser.hover(tuple(centre))
+    outline = dock.canvas.layer(TILE)
+    size = np.ptp(outline.data[0], axis=0) * dock.session.section.mpp
+    np.testing.assert_allclose(size, grid.tile_um, rtol=1e-6)
+    np.testing.assert_allclose(outline.translate, centre)
+    assert "ESR1 predicted" in panel.hover.text()
+    dock._viewer.scene.camera.zoom = 40
+    qtbot.waitUntil(lambda: TOO_NEAR in dock._viewer.canvas.overlays.text.text, timeout=10_000)
+    panel.show_what.buttons["disagreement"].click()
+    qtbot.waitUntil(lambda: "disagreement between models" in dock._viewer.canvas.overlays.text.text, timeout=20_000)
+    panel.chosen.emit("")
+    assert dock.session.denser is None
+    assert dock.canvas.layer(DENSER) is None
+    assert TOO_NEAR not in dock.canvas.extra
+
+
+def test_a_map_that_is_stopped_leaves_nothing_that_is_taken_for_one(trained, qtbot):
+    """Stop ends the process within seconds; nothing is shown, and the panel offers to go on."""
+    panel = trained.denser_panel
+    panel.where.buttons["grid"].click()
+    panel.spacing.setValue(8)
+    panel.make.click()
+    qtbot.waitUntil(lambda: trained.denser.child is not None and trained.denser.child.alive(), timeout=20_000)
+    panel.stop.click()
+    qtbot.waitUntil(lambda: trained.session.running is None, timeout=20_000)
+    assert trained.session.denser is None
+    assert panel.make.isEnabled()
+
+
+def test_too_near_is_where_what_the_model_tells_apart_fills_the_view():
+    """At one pixel a um 110 um are little of 600 pixels; at two they are more than a quarter."""
+    assert not too_near(110, 1, (600, 800))
+    assert too_near(110, 2, (600, 800))
