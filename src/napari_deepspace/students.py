@@ -89,7 +89,8 @@ def students(
         pool = yield from _pool(outcome, number, asked, sources, folder)
         outcome = yield from _round(outcome, number, sections, run, folder, None, pool, scored)
     facts = {"words": in_words(outcome), "best": outcome.best, "n": outcome.n, "split": outcome.split, "score": outcome.score}
-    yield Finished(outcome.rounds[-1].mean, outcome.n, time.perf_counter() - began, scores=facts)
+    kept = next(one for one in outcome.rounds if one.run_dir == outcome.best)
+    yield Finished(kept.mean, outcome.n, time.perf_counter() - began, scores=facts)
     return outcome
 
 

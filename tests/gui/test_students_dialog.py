@@ -110,6 +110,7 @@ def test_figure_four_and_the_verdict_are_shown_in_both_themes(asked, viewer, pha
     assert not asked.words.isVisible()
 
 
+@pytest.mark.acceptance  # a minute on two cores
 def test_students_are_started_stopped_and_resumed(asked, opened, phantom_dir, qtbot):
     """The teacher's box comes first; Stop ends the process and keeps it; Resume, in a window opened anew, goes on to the verdict."""
     panel, students = opened.train_panel, opened.students
