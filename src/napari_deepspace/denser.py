@@ -18,7 +18,7 @@ from anndata import AnnData
 
 from napari_deepspace import results
 from napari_deepspace.analyse.bands import ARRAYS as BAND_ARRAYS
-from napari_deepspace.analyse.bands import Bands, bands_from, limits
+from napari_deepspace.analyse.bands import bands_from, limits
 from napari_deepspace.analyse.copies import blended, copied
 from napari_deepspace.errors import DataError, ModelError
 from napari_deepspace.points import At
@@ -186,19 +186,23 @@ def unlike(dmap: DenserMap) -> np.ndarray:
 
 def band(dmap: DenserMap, output: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Lower and upper end of the calibrated band of one output, each float32 (n,); None where the model has no band."""
-    bands, column = _bands(dmap), dmap.outputs.index(output)
+    return band_around(dmap, output, values(dmap, output))
+
+
+def band_around(dmap: DenserMap, output: str, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The same around values ``predicted`` (n,) that are known already."""
+    bands, column = _bands(dmap.folder, dmap.fingerprint), dmap.outputs.index(output)
     if bands is None:
         return None
-    one = bands_from({name: getattr(bands, name)[[column]] for name in BAND_ARRAYS}, dmap.about["band"])
-    low, high = limits(values(dmap, output)[:, None], one)
+    one = bands_from({name: bands[name][[column]] for name in BAND_ARRAYS}, dmap.about["band"])
+    low, high = limits(np.asarray(predicted, dtype=np.float32)[:, None], one)
     return low[:, 0], high[:, 0]
 
 
-def _bands(dmap: DenserMap) -> Bands | None:
-    group = zarr.open_group(dmap.folder, mode="r")
-    if "band_q" not in group:
-        return None
-    return bands_from({name: _read(group, f"band_{name}") for name in BAND_ARRAYS}, dmap.about["band"])
+@lru_cache(maxsize=1)
+def _bands(folder: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
+    group = zarr.open_group(folder, mode="r")
+    return {name: _read(group, f"band_{name}") for name in BAND_ARRAYS} if "band_q" in group else None
 
 
 def member_values(dmap: DenserMap, output: str) -> np.ndarray:

@@ -7,28 +7,32 @@ from typing import Literal
 
 import numpy as np
 
-from napari_deepspace.denser import DenserMap, band, disagreement, to_image, unlike, values
+from napari_deepspace.denser import DenserMap, band, disagreement, probabilities, to_image, unlike, values
 from napari_deepspace.layers import CLEAR, UNITS, LayerTuple, metadata
 from napari_deepspace.section import Section
-from napari_deepspace.views import View, colours, limits_of, within_slide
+from napari_deepspace.views import View, colours, likeliest, limits_of, within_slide
 
 BETWEEN, DENSER, TILE, UNLIKE = "points between spots", "denser map (predicted)", "tile outline", "tiles unlike the training tiles"
-DenserShow = Literal["predicted", "interval", "disagreement"]
+DenserShow = Literal["predicted", "class", "interval", "disagreement"]
 BETWEEN_SIZE = 0.55  #: diameter of a point between spots, in spot diameters: smaller than a spot, so that the two are told apart
 TOO_NEAR = "finer than the model can see"
 NEAR_SHARE = 0.25  #: the view is too near where what the model tells apart fills this share of it
 
 
 def denser_values(dmap: DenserMap, output: str, show: DenserShow) -> np.ndarray:
-    """What is shown of one output, float32 (n,): its values, how wide their calibrated band is, or the disagreement; NaN where there is none."""
+    """Values of one output, the likeliest class, the width of the band, or the disagreement: float32 (n,), NaN where there is none."""
+    if show == "class":
+        return likeliest(probabilities(dmap))
     if show == "interval":
         ends = band(dmap, output)
         return np.full(len(dmap.centres_yx), np.nan, dtype=np.float32) if ends is None else ends[1] - ends[0]
     return values(dmap, output) if show == "predicted" else disagreement(dmap, output)
 
 
-def denser_colours(found: np.ndarray, show: DenserShow, view: View) -> tuple[np.ndarray, tuple[float, float]]:
+def denser_colours(dmap: DenserMap, found: np.ndarray, show: DenserShow, view: View) -> tuple[np.ndarray, tuple[float, float]]:
     """``found`` (n,) as it is painted, and its limits: the model's values as the spots are in ``view``, the predicted one; others by their own."""
+    if show == "class":
+        return found, (-0.5, len(dmap.outputs) - 0.5)
     if show != "predicted":
         return found, limits_of(found)
     return (within_slide(found) if view.relative else found), view.limits
@@ -38,7 +42,8 @@ def denser_caption(dmap: DenserMap, show: DenserShow) -> str:
     """The line that says what the layer is: never more than a denser map that was predicted."""
     where = "points between spots" if dmap.at == "between-spots" else "denser map"
     if show != "predicted":
-        return f"{where}: {'width of the 90 % band' if show == 'interval' else 'disagreement between models'}"
+        what = {"class": "the likeliest cluster, predicted", "interval": "width of the 90 % band", "disagreement": "disagreement between models"}
+        return f"{where}: {what[show]}"
     apart = "" if dmap.at == "between-spots" else f", a point every {dmap.spacing_um:g} um"
     return f"{where} (predicted){apart}; tells apart {resolution_of(dmap):.0f} um"
 

@@ -134,6 +134,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "points between spots": "Points equally far from three neighbouring spots (on a square lattice, from the four of a cell), predicted.",
         "spacing": "How far the points of a denser map are apart. A finer spacing makes a smoother picture, not a sharper one.",
         "disagreement": "Disagreement between models: how far the models of the folds differ. It does not say how right they are.",
+        "likeliest cluster": "The cluster with the highest predicted probability, each in its colour. Probabilities are not calibrated.",
         "interval": "How wide the calibrated band around each prediction is; nine in ten unseen spots were meant to lie in it.",
         "unlike": "A tile that looks unlike those the model was trained on: what it says there was never tried.",
         "finer than the model can see": "The view is so near that what the model tells apart fills it: look no closer, there is nothing to see.",

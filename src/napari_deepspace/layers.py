@@ -17,7 +17,7 @@ from anndata import AnnData
 
 from napari_deepspace.gene_scores import GeneScore, Scores
 from napari_deepspace.outlines import COLOURS, Outline
-from napari_deepspace.results import BASELINES, HOLE, MEASURED, PREDICTED, SOURCE, SPLIT, UNS, holes_of, outputs_of, values_of
+from napari_deepspace.results import BASELINES, HOLE, MEASURED, PREDICTED, SOURCE, SPLIT, UNS, holes_of, outputs_of, target_of, values_of
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS
 from napari_deepspace.verdicts import SHOWN_WAYS
@@ -50,6 +50,7 @@ class Maps:
     model: str = ""
     target_sum: float | None = None
     unit: str = NORMALISATIONS["log"]
+    kind: str = "genes"  #: of what is predicted, as of a target
     measured: np.ndarray | None = None
     ways: dict[str, np.ndarray] = field(default_factory=dict)  #: by name, of :data:`SHOWN_WAYS`
     scores: Scores | None = None
@@ -157,6 +158,7 @@ def maps_of_result(result: AnnData, section: Section) -> Maps:
         model=str(about.get("model", "")),
         target_sum=float(target) if target is not None and np.isfinite(target) else None,
         unit=str(about["unit"]) if "unit" in about else NORMALISATIONS["log"],
+        kind=target_of(result).kind if "target" in about else "genes",
         measured=None if measured is None else np.where(found[:, None], measured[at], np.nan).astype(np.float32),
         ways={way: np.where(honest, table[at], np.nan).astype(np.float32) for way, table in simple.items() if table is not None},
         relative=relative_words(about, section.patient),

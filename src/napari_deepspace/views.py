@@ -176,6 +176,35 @@ def cluster_view(view: View, labels: pd.Series, keep: np.ndarray) -> View:
     return replace(view, face=face, border=border, doubt="", title="Clusters", caption=f"{len(labels.cat.categories)} ({labels.name})")
 
 
+def class_lut(n: int) -> np.ndarray:
+    """A colour table (256, 4) in which class i of ``n`` has the colour of the i-th cluster, for values i and limits -0.5 to n - 0.5."""
+    number = np.arange(256) * n // 256
+    return np.stack([hex_rgba(cluster_colour(int(one))) for one in number])
+
+
+def class_legend(names: Sequence[str], found: np.ndarray) -> str:
+    """Rich text: each class in its colour, with how many of ``found`` (n,), indices or NaN and -1 where there is none, it has."""
+    counts = np.bincount(found[np.isfinite(found) & (found >= 0)].astype(int), minlength=len(names))
+    return " &nbsp; ".join(f'<span style="color:{cluster_colour(i)}">&#9632;</span>&nbsp;{name}&nbsp;({counts[i]:,})' for i, name in enumerate(names))
+
+
+def likeliest(probabilities: np.ndarray) -> np.ndarray:
+    """Index of the likeliest class, float32 (n,), NaN where nothing is known; ``probabilities`` (n, n_classes)."""
+    known = np.isfinite(probabilities).all(axis=1)
+    return np.where(known, np.where(known[:, None], probabilities, 0).argmax(axis=1), np.nan).astype(np.float32)
+
+
+def class_view(view: View, names: Sequence[str], found: np.ndarray, keep: np.ndarray, model: str) -> View:
+    """Spots in the colour of the likeliest class, indices or NaN (n,); spots that the filter removed are coloured rings, for they are imputed."""
+    colour = np.array([hex_rgba(cluster_colour(number)) for number in range(len(names))] + [CLEAR], dtype=np.float32)
+    face = colour[np.where(np.isfinite(found), found, len(names)).astype(int)]
+    border = np.where(face[:, 3:] == 0, HOLLOW, CLEAR).astype(np.float32)
+    imputed = ~keep & np.isfinite(found)
+    border[imputed], face[imputed] = face[imputed], CLEAR
+    caption = f"the likeliest of {len(names)}, predicted ({model})" + ("; rings: imputed" if imputed.any() else "")
+    return replace(view, face=face, border=border, doubt="", title="Clusters", caption=caption)
+
+
 def cluster_colour(number: int) -> str:
     """The colour of the cluster at this place among the names, ``#rrggbb``."""
     return CLUSTER_COLOURS[number % len(CLUSTER_COLOURS)]

@@ -21,7 +21,7 @@ from napari_deepspace._napari.denser_panel import DenserPanel
 from napari_deepspace._napari.jobs import Child, follow_run, start_job
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import one_shot
-from napari_deepspace.denser import DenserMap, open_denser
+from napari_deepspace.denser import DenserMap, band_around, open_denser
 from napari_deepspace.denser_layers import (
     BETWEEN,
     DENSER,
@@ -45,6 +45,7 @@ from napari_deepspace.events import Event, Noted, Predicted, Progress
 from napari_deepspace.outlines import write_outlines
 from napari_deepspace.runs import LOG, safe_name
 from napari_deepspace.settings import SectionSettings
+from napari_deepspace.views import class_legend, class_lut
 
 FOLDER = "denser"  #: of denser maps, in a run's folder
 ROLES = (BETWEEN, DENSER, TILE, UNLIKE)
@@ -73,6 +74,7 @@ class Denser(QObject):
         self._worker: Any = None
         self._reader: Any = None
         self._found: np.ndarray | None = None  #: what is shown, (n,)
+        self._relative = False  #: values say high and low on this slide only, so that no band goes with them
         self._tree: cKDTree | None = None
         self._luts = style.luts()
         self._soon = one_shot(self, 0)
@@ -278,9 +280,10 @@ class Denser(QObject):
         view = session.view(self._luts, "predicted")
         if view is None:
             return
-        painted, limits = denser_colours(found, show, view)
+        painted, limits = denser_colours(dmap, found, show, view)
         lut = view.lut if view.lut is not None and show == "predicted" else self._luts["value"]
-        self._found = painted
+        lut = class_lut(len(dmap.outputs)) if show == "class" else lut
+        self._found, self._relative = painted, view.relative
         role = DENSER if dmap.at == "grid" else BETWEEN
         layer = self._canvas.layer(role)
         if dmap.at == "grid":
@@ -300,7 +303,10 @@ class Denser(QObject):
         self._set_opacity(self._panel.opacity.value())
         self._mark_unlike(self._panel.unlike.isChecked())
         unit = f"SD of {view.unit}" if show == "disagreement" else view.unit
-        self._panel.show_bar(denser_caption(dmap, show).partition(";")[0], unit, limits, lut, view.relative and show == "predicted")
+        if show == "class":
+            self._panel.show_legend(class_legend(dmap.outputs, found))
+        else:
+            self._panel.show_bar(denser_caption(dmap, show).partition(";")[0], unit, limits, lut, view.relative and show == "predicted")
         self._zoomed()
 
     def _add(self, layer: Layer) -> Any:
@@ -335,6 +341,17 @@ class Denser(QObject):
             f"{self._session.gene} {what} {self._found[at]:.2f} here, from the tile in the outline." if near else "No point here."
         )
         self._move_outline(dmap, place, bool(near))
+
+    def _words(self, dmap: DenserMap, at: int) -> str:
+        """What is shown of one point."""
+        assert self._found is not None
+        value, show = float(self._found[at]), self._session.denser_show
+        if show == "class":
+            return f"Cluster {dmap.outputs[int(value)]} predicted"
+        what = {"predicted": "predicted", "interval": "width of the 90 % band", "disagreement": "disagreement between models"}[show]
+        ends = band_around(dmap, self._session.gene, self._found[[at]]) if show == "predicted" and not self._relative else None
+        between = f" (90 % band: {ends[0][0]:.2f} to {ends[1][0]:.2f})" if ends is not None else ""
+        return f"{self._session.gene} {what} {value:.2f}{between}"
 
     def _move_outline(self, dmap: DenserMap, place_um: np.ndarray, near: bool) -> None:
         layer = self._canvas.layer(TILE)

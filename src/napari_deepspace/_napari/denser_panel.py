@@ -17,7 +17,7 @@ from napari_deepspace.glossary import term
 from napari_deepspace.points import LEAST_SPACING_UM
 
 WHERE = {"between-spots": "Points between spots", "grid": "Denser map"}
-SHOWS = {"predicted": "Predicted", "interval": "Interval", "disagreement": "Disagreement"}
+SHOWS = {"predicted": "Predicted", "class": "Class", "interval": "Interval", "disagreement": "Disagreement"}
 NOTHING = "none"
 
 
@@ -51,8 +51,8 @@ class DenserPanel(Collapsible):
         self.made = QComboBox()
         self.made.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.made.setMinimumContentsLength(18)
-        self.show_what = Segmented(SHOWS, {key: term(text) for key, text in SHOWS.items()})
-        self.colours = ColourBar()
+        self.show_what = Segmented(SHOWS, {key: term("likeliest cluster" if key == "class" else text) for key, text in SHOWS.items()})
+        self.colours, self.legend = ColourBar(), label("", "likeliest cluster", wrap=True)
         self.opacity = QSlider(Qt.Orientation.Horizontal)
         self.opacity.setRange(0, 100)
         self.opacity.setValue(85)
@@ -78,6 +78,7 @@ class DenserPanel(Collapsible):
         self.content.addLayout(row(label("Shown", "denser map"), self.made, 1))
         self.content.addWidget(self.show_what)
         self.content.addWidget(self.colours)
+        self.content.addWidget(self.legend)
         self.content.addLayout(row(label("Opacity"), self.opacity))
         self.content.addWidget(self.outline)
         self.content.addWidget(self.unlike)
@@ -116,8 +117,15 @@ class DenserPanel(Collapsible):
             self.bar.setRange(0, 1000)
             self.bar.setValue(round(1000 * share))
 
+    def show_legend(self, legend: str) -> None:
+        """The colours of classes, in place of the colour bar."""
+        self.colours.hide()
+        self.legend.setText(legend)
+        self.legend.show()
+
     def show_bar(self, caption: str, unit: str, limits: tuple[float, float], lut: np.ndarray, relative: bool) -> None:
         """The colour bar of the map that is shown."""
+        self.legend.hide()
         self.colours.show()
         self.colours.set(f"<b>{self._session.gene}</b> – {caption}", unit, limits, lut, relative)
         self.colours.updateGeometry()
@@ -138,11 +146,16 @@ class DenserPanel(Collapsible):
             widget.setEnabled(dmap is not None)
         self.show_what.buttons["disagreement"].setEnabled(dmap is not None and dmap.n_members > 1)
         self.show_what.buttons["interval"].setEnabled(dmap is not None and "coverage" in dmap.about.get("band", {}))
+        self.show_what.buttons["class"].setVisible(dmap is not None and dmap.kind == "clusters")
+        if dmap is not None and dmap.kind != "clusters" and s.denser_show == "class":
+            s.denser_show = "predicted"
+        self.show_what.set_value(s.denser_show)
         self.unlike.setEnabled(dmap is not None and math.isfinite(dmap.unlike_beyond))
         self.words.setText("" if dmap is None else map_words(dmap))
         self.words.setVisible(dmap is not None)
         self.hover.setVisible(dmap is not None)
-        self.colours.setVisible(dmap is not None)
+        self.colours.setVisible(dmap is not None and s.denser_show != "class")
+        self.legend.setVisible(dmap is not None and s.denser_show == "class")
 
     def _how_many(self, grid: bool) -> str:
         kept = self._session.kept()

@@ -12,7 +12,7 @@ from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, ColourBar, GeneSearch, Segmented, Wrapped, label, row
 from napari_deepspace.glossary import term
 from napari_deepspace.verdicts import SHOWN_WAYS, WAYS
-from napari_deepspace.views import CYCLE, View
+from napari_deepspace.views import CYCLE, View, class_legend, likeliest
 
 KEY = "Shift-C"
 """Goes through measured, model, colour alone and neighbours alone on the slide."""
@@ -44,6 +44,9 @@ class LookPanel(Collapsible):
         self.beside = QPushButton("Measured and predicted side by side")
         self.beside.setCheckable(True)
         self.beside.setToolTip(term("side by side"))
+        self.classes = QCheckBox("The likeliest cluster of each spot")
+        self.classes.setToolTip(term("likeliest cluster"))
+        self.legend = label("", "likeliest cluster", wrap=True)
         self.verdict = label("", "verdict", wrap=True)
         self.anyway = QCheckBox("Show anyway")
         self.anyway.setToolTip(term("show anyway"))
@@ -59,6 +62,8 @@ class LookPanel(Collapsible):
     def _build(self) -> None:
         self.content.addWidget(self.search)
         self.content.addWidget(self.toggle)
+        self.content.addWidget(self.classes)
+        self.content.addWidget(self.legend)
         self.content.addWidget(self.bar)
         self.content.addWidget(self.verdict)
         self.content.addWidget(self.anyway)
@@ -80,6 +85,7 @@ class LookPanel(Collapsible):
         self.slide.valueChanged.connect(lambda value: setattr(s, "slide_percent", value))
         self.anyway.toggled.connect(lambda on: setattr(s, "show_anyway", on))
         self.beside.toggled.connect(lambda on: setattr(s, "side_by_side", on))
+        self.classes.toggled.connect(lambda on: setattr(s, "paint", "classes" if on else "gene"))
         self.automatic.clicked.connect(lambda: setattr(s, "limits", None))
         for box in (self.low, self.high):
             box.editingFinished.connect(self._limits_edited)
@@ -163,6 +169,14 @@ class LookPanel(Collapsible):
         for widget, value in ((self.shared, s.shared_limits), (self.beside, s.side_by_side), (self.anyway, s.show_anyway)):
             if widget.isChecked() != value:
                 widget.setChecked(value)
+        clusters = s.maps is not None and s.maps.kind == "clusters"
+        self.classes.setVisible(clusters)
+        self.classes.blockSignals(True)
+        self.classes.setChecked(s.paint == "classes")
+        self.classes.blockSignals(False)
+        self.legend.setVisible(clusters and s.paint == "classes")
+        if clusters and s.maps is not None:
+            self.legend.setText(class_legend(s.maps.genes, likeliest(s.maps.predicted)))
         self.spot_size.setValue(s.spot_percent)
         self.size_text.setText(f"{s.spot_percent} %")
         self.slide.setValue(s.slide_percent)

@@ -27,9 +27,9 @@ from napari_deepspace.preprocess.prepare import judge, mark_outlines
 from napari_deepspace.preprocess.white_tiles import TileColours
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS, FilterSettings, TileSettings
-from napari_deepspace.views import Show, View, cluster_view, make_view, removed_view
+from napari_deepspace.views import Show, View, class_view, cluster_view, likeliest, make_view, removed_view
 
-Paint = Literal["gene", "removed", "clusters"]
+Paint = Literal["gene", "removed", "clusters", "classes"]
 
 
 @dataclass(frozen=True)
@@ -205,6 +205,9 @@ class Session:
         )
         if self.paint == "removed":
             return removed_view(view, kept)
+        if self.paint == "classes" and self.maps is not None and self.maps.kind == "clusters":
+            found = np.where(kept.predictable, likeliest(self.maps.predicted), np.nan)
+            return class_view(view, self.maps.genes, found, kept.keep, self.maps.model)
         if self.paint == "clusters" and self.clusters is not None:
             counted = self.loaded.section.adata.n_vars > 0
             return cluster_view(view, self.clusters, kept.keep if counted else np.ones(len(measured), dtype=bool))
