@@ -137,6 +137,16 @@ def test_the_filled_layer_is_measured_where_it_was_measured():
     np.testing.assert_array_equal(filled[~missing], adata.layers[results.MEASURED][~missing])
 
 
+def test_a_hole_of_another_look_is_warned_of():
+    """Dummy holes lie on tissue that the model knows: where the tiles of the hole are unlike it, the words say so."""
+    missing = disc(260)
+    adata, _ = made(missing)
+    adata.obs[results.UNLIKE] = missing & (hexagonal()[:, 0] > 1200)
+    (hole,) = judge_holes(adata)
+    assert 0.3 < hole["unlike"] < 0.6
+    assert f"but {hole['unlike']:.0%} of its tiles are unlike those of the training" in hole["words"]
+
+
 def test_hovering_tells_of_the_test():
     """A removed spot says that it is imputed and what the dummy holes gave."""
     values = np.array([[1.0], [np.nan], [1.0]], dtype=np.float32)

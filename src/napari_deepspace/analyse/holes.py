@@ -24,6 +24,7 @@ DUMMIES = 20  #: dummy holes a hole is tested in, at most
 LEAST_DUMMIES = 3  #: fewer are no test
 LEAST_SHARE = 0.8  #: of a dummy hole's spots, measured and predicted out of fold
 TRIES = 2000
+MANY_UNLIKE = 0.1  #: share of a hole's tiles beyond which the test is said not to speak for them
 GENES_TOLD = 50_000  #: outputs of all holes together that the table tells of one by one
 OVERLAP = 0.5  #: share of its spots that a dummy hole may have in common with another
 BESIDE = 0.6  #: spots nearer than this many pitches to where the shape wants one are taken
@@ -39,8 +40,9 @@ def judge_holes(adata: AnnData, seed: int = 0) -> list[dict[str, Any]]:
 
     Each row of the table is fit for JSON: ``hole``, ``spots``, ``dummy_holes``, ``n`` (spots scored in a dummy hole, on average), the score (``r``,
     or ``AUC`` of clusters: the mean over outputs and dummy holes), ``interval`` (where 95 % of single dummy holes lie), the simple ways by their
-    names (``interpolation`` from measured spots outside the dummy hole only; ``neighbouring section`` where there is one), ``filled``, ``words``,
-    ``note`` (the words in short), and ``genes`` with the same for each output; the last is left out of smaller holes where there is too much of it.
+    names (``interpolation`` from measured spots outside the dummy hole only; ``neighbouring section`` where there is one), ``filled``, ``unlike``
+    (share of the hole's tiles that are unlike those of the training, where the model knows), ``words``, ``note`` (the words in short), and ``genes``
+    with the same for each output; the last is left out of smaller holes where there is too much of it.
     """
     source = adata.obs[results.SOURCE].astype(str).to_numpy()
     predicted = results.values_of(adata, results.PREDICTED)
@@ -58,6 +60,7 @@ def judge_holes(adata: AnnData, seed: int = 0) -> list[dict[str, Any]]:
             hole_of[rows] = len(table) + 1
             dummies = [] if measured is None else dummy_holes(centres_um, rows, _scored(adata, measured, predicted), pitch_um, rng)
             table.append({"hole": len(table) + 1, "spots": len(rows)} | _tested(adata, measured, predicted, centres_um, dummies))
+            table[-1] |= _warned(adata, rows, table[-1])
             if len(table) * len(results.outputs_of(adata)) > GENES_TOLD:
                 table[-1].pop("genes", None)
             if not table[-1]["filled"]:
@@ -170,6 +173,17 @@ def _tested(adata: AnnData, measured: np.ndarray | None, predicted: np.ndarray, 
     seen = bool((adata.obs[results.FOLD].to_numpy() >= 0).any())
     note = [f"dummy holes {one[target.score]:.2f}", *(f"{WAYS[way]} {one[way]:.2f}" for way in (INTERPOLATION, COPY) if way in one)]
     return one | {"note": ", ".join(note), "words": score_words(one, target.score, str(adata.uns[results.UNS].get("split", "")) if seen else "")}
+
+
+def _warned(adata: AnnData, rows: np.ndarray, one: dict[str, Any]) -> dict[str, Any]:
+    """What to add where the tiles of a filled hole look unlike those that the model, and so its test, knows."""
+    if results.UNLIKE not in adata.obs or not one["filled"]:
+        return {}
+    share = float(adata.obs[results.UNLIKE].to_numpy(dtype=bool)[rows].mean())
+    if share <= MANY_UNLIKE:
+        return {"unlike": share}
+    warning = f"but {share:.0%} of its tiles are unlike those of the training"
+    return {"unlike": share, "words": f"{one['words']}; {warning}: the few counts may be the truth", "note": f"{one['note']}; {warning}"}
 
 
 def score_words(one: dict[str, Any], score: str, split: str = "") -> str:
