@@ -1,0 +1,1 @@
+"""A package, so that ``tests.conftest`` is this one: torchstain's wheel brings a package of the same name along."""
