@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_deepspace.analyse.metrics import pearson
+from napari_deepspace.analyse.metrics import mean_r, pearson
 from napari_deepspace.events import Event, Progress
 from napari_deepspace.learn.backbones import HEADS
 from napari_deepspace.learn.embedding import Keep
@@ -171,8 +171,6 @@ def agreement(heads: Sequence[LinearModel], whole: Sequence[np.ndarray], tiles: 
     r, difference = [], []
     for head, one, other in zip(heads, whole, tiles, strict=True):
         found, true = head.predict(one), head.predict(other)
-        spread = true.std(axis=0)
-        varies = spread > 1e-9
-        r.append(np.nanmean(pearson(true[:, varies], found[:, varies])) if varies.any() else np.nan)
-        difference.append((np.abs(found - true)[:, varies] / spread[varies]).mean() if varies.any() else np.nan)
-    return Agreement(float(np.nanmean(r)), float(np.nanmean(difference)), len(tiles[0]))
+        r.append(mean_r(pearson(true, found)))
+        difference.append((np.abs(found - true) / np.maximum(true.std(axis=0), 1e-9)).mean())
+    return Agreement(float(np.mean(r)), float(np.mean(difference)), len(tiles[0]))
