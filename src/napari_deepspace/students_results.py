@@ -25,6 +25,7 @@ from napari_deepspace.verdicts import WAYS
 
 TABLE, PLOTS = "students.csv", ("students.png", "students.svg")
 TEACHER = "teacher"
+COLUMNS = 3  #: most panels side by side
 
 
 @dataclass(frozen=True)
@@ -255,13 +256,19 @@ def plot(outcomes: Sequence[Outcome], files: Sequence[Path]) -> None:
     for file in files:
         if file.suffix not in (".png", ".svg", ".pdf"):
             raise DataError(f"{file}: a figure is a .png, .svg or .pdf file. Give a name that ends so.")
-    width = max(7.5, sum(1.5 + 0.75 * len(one.rounds) for one in shown))
-    figure = Figure(figsize=(width, 5.6), dpi=150, layout="constrained")
-    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False, width_ratios=[1 + len(one.rounds) for one in shown])[0]
-    for axes, outcome in zip(panels, shown, strict=True):
-        _panel(axes, outcome, round(width * 12 * (1 + len(outcome.rounds)) / sum(1 + len(one.rounds) for one in shown)))
+    columns = min(len(shown), COLUMNS)
+    rows = -(-len(shown) // columns)
+    each = max(7.5 / columns, 1.5 + 0.75 * max(len(one.rounds) for one in shown))
+    width = each * columns
+    figure = Figure(figsize=(width, 0.9 + 4.7 * rows), dpi=150, layout="constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes, outcome in zip(panels, shown, strict=False):
+        _panel(axes, outcome, round(each * 12))
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    for axes in panels[: len(shown) : columns]:
+        axes.set_ylabel(f"{shown[0].score} of each of {len(shown[0].rounds[0].r)} outputs")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    panels[0].set_ylabel(f"{shown[0].score} of each of {len(shown[0].rounds[0].r)} outputs")
     synthetic = "SYNTHETIC data. " if any(one.synthetic for one in shown) else ""
     words = f"{synthetic}{shown[0].panel}; {shown[0].n:,} spots not trained on; {shown[0].split}. Research use only."
     figure.suptitle("\n".join(textwrap.wrap(words, round(width * 13))), fontsize=9)
