@@ -157,7 +157,8 @@ def _add_table(adata: AnnData, name: str, values: np.ndarray, target: Target) ->
 def values_of(adata: AnnData, name: str) -> np.ndarray | None:
     """What a result holds under PREDICTED, MEASURED or a baseline's slot: float32 (n_spots, n_outputs), or None."""
     if name in adata.layers:
-        return np.asarray(adata.layers[name][:, adata.var_names.get_indexer(outputs_of(adata))], dtype=np.float32)
+        at = adata.var_names.get_indexer(pd.Index(outputs_of(adata)))
+        return np.where(at >= 0, np.asarray(adata.layers[name][:, at], dtype=np.float32), np.float32(np.nan))  # -1: a gene that the section lacks
     return np.asarray(adata.obsm[name], dtype=np.float32) if name in adata.obsm else None
 
 
