@@ -104,6 +104,14 @@ def test_networks_look_before_their_last_layer():
         )
 
 
+def test_symmetries_are_looked_at_as_they_are_predicted():
+    """Where a network predicts the mean over the eight symmetries, its domain is of their mean: turns change nothing."""
+    network = build_network("resnet18", 3).eval()
+    tiles = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
+    seen, turned = (looked_at(network, one, torch.device("cpu"), symmetries=True) for one in (tiles, tiles.transpose(0, 2, 1, 3).copy()))
+    np.testing.assert_allclose(seen, turned, atol=1e-4)
+
+
 def test_a_section_of_another_kind_is_noticed(sealed_run, phantom):
     """Another patient, other colours and other pixels are said in one sentence; the section itself needs none."""
     _, model, _ = sealed_run

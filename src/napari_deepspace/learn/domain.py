@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from sklearn.utils.extmath import randomized_svd
 
-from napari_deepspace.learn.networks import Network, to_input
+from napari_deepspace.learn.networks import Network, to_input, turned
 from napari_deepspace.results import DISTANCE, UNLIKE
 
 AXES = 16  #: at most
@@ -50,9 +50,11 @@ def domain_from(arrays: Mapping[str, Any], numbers: Mapping[str, Any]) -> Domain
     return Domain(mean, axes, spread, float(numbers["rest"]), float(numbers["threshold"]))
 
 
-def looked_at(network: torch.nn.Module | None, inputs: np.ndarray, device: torch.device, rows: np.ndarray | None = None) -> np.ndarray:
+def looked_at(
+    network: torch.nn.Module | None, inputs: np.ndarray, device: torch.device, rows: np.ndarray | None = None, symmetries: bool = False
+) -> np.ndarray:
     """What :func:`distance` judges at ``rows`` (default: all), float32 (n, p): Quick's ``inputs`` (n, p) themselves where ``network`` is None, else
-    what it makes of tiles, uint8 (n, ...), before its last layer."""
+    what it makes of tiles, uint8 (n, ...), before its last layer, or the mean of that over the eight ``symmetries``."""
     rows = np.arange(len(inputs)) if rows is None else rows
     if network is None:
         return inputs[rows]
@@ -61,9 +63,13 @@ def looked_at(network: torch.nn.Module | None, inputs: np.ndarray, device: torch
     network.to(device).eval()
     with torch.inference_mode():
         batches = (torch.from_numpy(inputs[rows[start : start + BATCH]]).to(device) for start in range(0, len(rows), BATCH))
-        parts = [network.features(to_input(batch, network)).float().cpu().numpy() for batch in batches]
+        parts = [_mean_features(network, batch, 8 if symmetries else 1).cpu().numpy() for batch in batches]
     network.cpu()
     return np.concatenate(parts)
+
+
+def _mean_features(network: Network, tiles: torch.Tensor, views: int) -> torch.Tensor:
+    return torch.stack([network.features(to_input(turned(tiles, k), network)).float() for k in range(views)]).mean(dim=0)
 
 
 def unlike_columns(domain: Domain | None, distances: np.ndarray) -> dict[str, np.ndarray]:

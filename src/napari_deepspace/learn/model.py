@@ -22,7 +22,7 @@ from napari_deepspace.learn.domain import ARRAYS as DOMAIN_ARRAYS
 from napari_deepspace.learn.domain import NUMBERS as DOMAIN_NUMBERS
 from napari_deepspace.learn.domain import Domain, domain_from
 from napari_deepspace.learn.linear import LinearModel
-from napari_deepspace.learn.networks import build_network, to_input
+from napari_deepspace.learn.networks import build_network, to_input, turned
 from napari_deepspace.learn.pool import Stacked
 from napari_deepspace.learn.targets import FittedTarget
 from napari_deepspace.learn.tensor_files import load_tensors, save_tensors
@@ -273,9 +273,3 @@ def _features(
         images = torch.from_numpy(tiles[rows[start : start + batch]]).to(device)
         views = [turned(images, k) for k in range(8)] if symmetries else [images]
         yield sum(features(to_input(view, network)) for view in views) / len(views)
-
-
-def turned(images: torch.Tensor, k: int) -> torch.Tensor:
-    """One of the eight symmetries of square images (..., s, s, 3), ``k`` = 0..7: quarter turns, then mirrored."""
-    image = torch.rot90(images, k % 4, (-3, -2))
-    return torch.flip(image, (-3,)) if k >= 4 else image

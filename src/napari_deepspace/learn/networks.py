@@ -128,3 +128,9 @@ def to_input(tiles: torch.Tensor, network: nn.Module | None = None) -> torch.Ten
     sd = torch.tensor(IMAGENET_SD) if sd is None else sd
     shape = (3, 1, 1)
     return (tiles.movedim(-1, -3).float() / 255 - mean.to(tiles.device).view(shape)) / sd.to(tiles.device).view(shape)
+
+
+def turned(images: torch.Tensor, k: int) -> torch.Tensor:
+    """One of the eight symmetries of square images (..., s, s, 3), ``k`` = 0..7: quarter turns, then mirrored."""
+    image = torch.rot90(images, k % 4, (-3, -2))
+    return torch.flip(image, (-3,)) if k >= 4 else image

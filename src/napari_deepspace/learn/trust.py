@@ -14,6 +14,7 @@ from napari_deepspace.learn.resolution import resolution
 from napari_deepspace.learn.run_baselines import scored_spots
 from napari_deepspace.learn.run_state import RunState
 from napari_deepspace.learn.splits import TRAINING, VALIDATION
+from napari_deepspace.settings import NetworkSettings
 
 STAGE = "finding out how far to trust the model"
 
@@ -41,7 +42,8 @@ def _find_domain(state: RunState, model: TrainedModel) -> np.ndarray:
     data, distances = state.data, np.full(len(state.data.section_of), np.nan, dtype=np.float32)
     rows = np.flatnonzero(data.predictable)
     network = model.members[0].network
-    looks = looked_at(network, state.inputs, state.device, rows)
+    symmetries = isinstance(state.settings.model, NetworkSettings) and state.settings.model.symmetries
+    looks = looked_at(network, state.inputs, state.device, rows, symmetries)
     known = np.isin(data.split.parts[rows], (TRAINING, VALIDATION)).any(axis=1)
     # a network knows the tiles it learned from by heart: the others say what new ones look like to it
     judged = ~state.learned_on(0)[rows[known]] if network is not None else None

@@ -22,8 +22,8 @@ from napari_deepspace.learn.backbones import HEADS
 from napari_deepspace.learn.embedding import Keep
 from napari_deepspace.learn.features import resampled
 from napari_deepspace.learn.linear import LinearModel
-from napari_deepspace.learn.model import TrainedModel, turned
-from napari_deepspace.learn.networks import choose_device, to_input
+from napari_deepspace.learn.model import TrainedModel
+from napari_deepspace.learn.networks import choose_device, to_input, turned
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NetworkSettings
 from napari_deepspace.tiles import tile_radius_px
