@@ -30,6 +30,8 @@ Image = Annotated[Path | None, typer.Option(help="full-resolution H&E; left out:
 PlatformName = Annotated[str, typer.Option(help="auto, visium (55 um spots) or st (100 um spots)")]
 Patient = Annotated[str | None, typer.Option(help="patient the section was cut from: says whether the score is one across patients")]
 Aligned = Annotated[Path | None, typer.Option(help="CSV with barcode, x, y: the spots in the frame (um) of the neighbouring sections")]
+LibraryId = Annotated[str | None, typer.Option(help="name of the section; left out: the folder's name")]
+Sealed = Annotated[Path | None, typer.Option(help="seal of the section (`napari-deepspace seal`): its spots are not predicted")]
 Block = Annotated[str | None, typer.Option(help="tissue block the section was cut from")]
 
 
@@ -260,6 +262,8 @@ def predict(
     events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
     background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
     aligned: Aligned = None,
+    library_id: LibraryId = None,
+    sealed: Sealed = None,
 ) -> None:
     """Predict with a finished run at the spots of any section, between them, or at a grid (a denser map); writes OUT.h5ad or OUT.zarr."""
     from napari_deepspace.cli_print import print_predicted
@@ -267,7 +271,9 @@ def predict(
     from napari_deepspace.read import read_section
 
     def read() -> Section:
-        return read_section(section, image, platform=platform, outlines=outlines, patient=patient, block=block, aligned=aligned)
+        return read_section(
+            section, image, platform=platform, library_id=library_id, patient=patient, block=block, outlines=outlines, aligned=aligned, sealed=sealed
+        )
 
     run_prediction(run_dir, read, out, at, spacing_um, rule, tile_by_tile, events, background)
     if not events:
@@ -285,6 +291,8 @@ def impute(
     patient: Patient = None,
     block: Block = None,
     aligned: Aligned = None,
+    library_id: LibraryId = None,
+    sealed: Sealed = None,
 ) -> None:
     """Fill a section: measured where it was measured, imputed where not; holes only where dummy holes tested it. Writes OUT.h5ad."""
     from napari_deepspace.blocking import drain
@@ -295,7 +303,9 @@ def impute(
 
     if out.suffix != ".h5ad":
         raise SettingsError(f"--out {out}: the result is an .h5ad file; give a name that ends in .h5ad.")
-    to_fill = read_section(section, image, platform=platform, outlines=outlines, patient=patient, block=block, aligned=aligned)
+    to_fill = read_section(
+        section, image, platform=platform, library_id=library_id, patient=patient, block=block, outlines=outlines, aligned=aligned, sealed=sealed
+    )
     adata = drain(fill_section(run_dir, to_fill), sys.stderr.isatty())
     write_result(adata, out)
     about = adata.uns[UNS]
@@ -399,9 +409,11 @@ def figure(
     outlines: Annotated[Path | None, typer.Option(help="GeoJSON: outlines that are drawn; the smallest is enlarged")] = None,
     denser: Annotated[Path | None, typer.Option(help="denser map (.zarr); left out: the run's points between spots")] = None,
     region: Annotated[str | None, typer.Option(help="part that is enlarged: row,column,width in um")] = None,
-    library_id: Annotated[str | None, typer.Option(help="name of the section, as in the run")] = None,
+    library_id: LibraryId = None,
     patient: Patient = None,
     block: Block = None,
+    aligned: Aligned = None,
+    sealed: Sealed = None,
 ) -> None:
     """Draw a gene at the spots, between them and both, beside and over the H&E, with one part enlarged."""
     from napari_deepspace.blocking import drain
@@ -414,7 +426,9 @@ def figure(
         numbers = ()
     if numbers is not None and len(numbers) != 3:
         raise SettingsError(f"--region {region}: three numbers are needed, row,column,width in um, for example 1500,2200,600.")
-    read = read_section(section, image, platform=platform, outlines=outlines, patient=patient, block=block, library_id=library_id)
+    read = read_section(
+        section, image, platform=platform, library_id=library_id, patient=patient, block=block, outlines=outlines, aligned=aligned, sealed=sealed
+    )
     drain(draw(run_dir, read, gene, out, denser, numbers), sys.stderr.isatty())
     print(f"{out}: {gene} at the spots and between them. Predicted between spots, not measured. Research use only.")
 

@@ -29,6 +29,7 @@ FORMAT = 1
 HEADER = "zarr.json"
 OWN_FILES = (HEADER, "events.jsonl", "log.txt", "process.json")  #: what a folder may hold that a store is made in
 CHUNK = 16_384  #: points of a chunk
+BETWEEN_SIZE = 0.55  #: diameter of a point between spots as it is drawn, in spot diameters: smaller than a spot, so that the two are told apart
 CACHED_BYTES = 300_000_000  #: the largest embedding that is kept in memory, so that the next output comes at once
 
 
@@ -181,7 +182,11 @@ def disagreement(dmap: DenserMap, output: str) -> np.ndarray:
 def unlike(dmap: DenserMap) -> np.ndarray:
     """Points whose tile is unlike the training tiles, bool (n,); none where the model does not know."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(_read(zarr.open_group(dmap.folder, mode="r"), "distance").astype(np.float32) > dmap.unlike_beyond)
+        return np.asarray(_distance(dmap) > dmap.unlike_beyond)
+
+
+def _distance(dmap: DenserMap) -> np.ndarray:
+    return _read(zarr.open_group(dmap.folder, mode="r"), "distance").astype(np.float32)
 
 
 def band(dmap: DenserMap, output: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -247,6 +252,8 @@ def to_anndata(dmap: DenserMap, outputs: Sequence[str] | None = None) -> AnnData
     predicted = probabilities(dmap) if dmap.kind == "clusters" else np.column_stack([values(dmap, name) for name in names])
     spots = results.table_of_points(~dmap.on_tissue)
     adata = results.points_anndata(dmap.target, names, predicted, spots, dmap.centres_yx, dmap.about)
+    if np.isfinite(dmap.unlike_beyond):
+        adata.obs[results.UNLIKE], adata.obs[results.DISTANCE] = unlike(dmap), _distance(dmap)
     if dmap.cell is not None:
         adata.obs["grid_row"], adata.obs["grid_column"] = dmap.cell[:, 0], dmap.cell[:, 1]
     return adata

@@ -7,14 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from napari_deepspace.denser import DenserMap, band, disagreement, probabilities, to_image, unlike, values
+from napari_deepspace.denser import BETWEEN_SIZE, DenserMap, band, disagreement, probabilities, to_image, unlike, values
 from napari_deepspace.layers import CLEAR, UNITS, LayerTuple, metadata
 from napari_deepspace.section import Section
 from napari_deepspace.views import View, colours, likeliest, limits_of, within_slide
 
 BETWEEN, DENSER, TILE, UNLIKE = "points between spots", "denser map (predicted)", "tile outline", "tiles unlike the training tiles"
 DenserShow = Literal["predicted", "class", "interval", "disagreement"]
-BETWEEN_SIZE = 0.55  #: diameter of a point between spots, in spot diameters: smaller than a spot, so that the two are told apart
 TOO_NEAR = "finer than the model can see"
 NEAR_SHARE = 0.25  #: the view is too near where what the model tells apart fills this share of it
 

@@ -14,9 +14,11 @@ from napari_deepspace.denser import HEADER, DenserMap, open_denser, values
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.events import Event
 from napari_deepspace.gene_scores import read_scores
+from napari_deepspace.layers import relative_words
 from napari_deepspace.results import MEASURED, PREDICTED, SPLIT, UNS, outputs_of, read_result, values_of
-from napari_deepspace.runs import METRICS, PREDICTIONS, safe_name
+from napari_deepspace.runs import METRICS, PREDICTIONS, best_run, safe_name
 from napari_deepspace.section import Section
+from napari_deepspace.views import within_slide
 
 DENSER = "denser"  #: folder of a run's denser maps
 
@@ -36,7 +38,10 @@ def figure(
     ModelError, DataError
         The run, the map or the section cannot be used.
     """
+    run_dir = best_run(run_dir)
     dmap = yield from _map(run_dir, section, denser)
+    if dmap.library_id != section.library_id:
+        raise SettingsError(f"{dmap.folder} is a map of {dmap.library_id}, not of {section.library_id}. Give one of this section, or --library-id.")
     if output not in dmap.outputs:
         some = ", ".join(dmap.outputs[:8])
         raise SettingsError(
@@ -48,15 +53,16 @@ def figure(
     assert shown is not None
     dropped = result.obs[SPLIT].to_numpy() == "excluded"
     at_spots = np.where(dropped & (measured is not None), np.nan, shown[:, names.index(output)])
+    relative = relative_words(dmap.about, section.patient)
     scores = read_scores(_scores(run_dir, section.library_id))
     drawn = Drawn(
         section=section,
         output=output,
-        unit=dmap.unit,
-        at_spots=at_spots,
+        unit=relative or dmap.unit,
+        at_spots=within_slide(at_spots) if relative else at_spots,
         spots=f"spots: {int(np.isfinite(at_spots).sum()):,}, {words}",
         dmap=dmap,
-        at_points=values(dmap, output),
+        at_points=within_slide(values(dmap, output)) if relative else values(dmap, output),
         outlines=[outline for outline in section.outlines if not outline.excludes],
         footer=footer(dmap.about, scores.numbers(output), _verdict(output, scores.of(output).verdict), dmap.synthetic),
     )

@@ -11,10 +11,10 @@ from typing import get_args
 
 from napari_deepspace.awake import kept_awake
 from napari_deepspace.denser import open_denser, require_free
-from napari_deepspace.errors import SettingsError
+from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.events import Event, Predicted, Progress
 from napari_deepspace.points import LEAST_SPACING_UM, At, Rule
-from napari_deepspace.runs import EVENTS
+from napari_deepspace.runs import EVENTS, claim, running_pid
 from napari_deepspace.section import Section
 from napari_deepspace.train_command import lower_priority, run_logged
 
@@ -51,7 +51,11 @@ def run_prediction(
     folder = out if out.suffix == STORE else None
     if folder is not None:
         require_free(folder)
+        pid = running_pid(folder)
+        if pid is not None and pid != os.getpid():
+            raise DataError(f"Process {pid} works on the map in {folder}. Wait for it, or stop it first.")
         folder.mkdir(parents=True, exist_ok=True)
+        claim(folder)
         (folder / EVENTS).unlink(missing_ok=True)  # of a job that was stopped: a window would take its last word for this job's
     with kept_awake() if folder is not None else nullcontext():
         found: Predicted = run_logged(_events(run_dir, read, out, at, spacing_um, rule, tile_by_tile, background), folder, print_events)

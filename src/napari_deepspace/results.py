@@ -131,6 +131,10 @@ def with_points(spots: AnnData, points: AnnData) -> AnnData:
     for name, categories in ((SPLIT, SPLITS), (SOURCE, SOURCES)):
         adata.obs[name] = pd.Categorical(obs[name], categories)
     adata.obs[FOLD], adata.obs[REASON] = obs[FOLD].astype(np.int64), obs[REASON].astype(str)
+    for name, otherwise in ((UNLIKE, False), (DISTANCE, np.nan), (HOLE, 0), (IMPUTED, False)):
+        found = [part.obs[name].to_numpy() if name in part.obs else np.full(part.n_obs, otherwise) for part in (spots, points)]
+        if any(name in part.obs for part in (spots, points)):
+            adata.obs[name] = np.concatenate(found)
     for name in (PREDICTED, MEASURED, *BASELINES.values()):
         parts = [values_of(part, name) for part in (spots, points)]
         if any(part is not None for part in parts):

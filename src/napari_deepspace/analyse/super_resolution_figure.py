@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from napari_deepspace.denser import DenserMap, to_image
+from napari_deepspace.denser import BETWEEN_SIZE, DenserMap, to_image
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.outlines import Outline
 from napari_deepspace.section import Section
@@ -25,7 +25,6 @@ FORMATS = (".png", ".svg", ".pdf")
 COLOURS = "viridis"
 OVERVIEW_PX = 1200  #: most pixels a side that the H&E is drawn with
 COLUMNS = ("H&E", "spots", "between", "both")
-BETWEEN_SIZE = 0.55
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from napari_deepspace.events import Event, Noted, Progress
 from napari_deepspace.learn.between import find_points, white_and_sealed
 from napari_deepspace.learn.domain import distance
 from napari_deepspace.learn.embedding import Keep, embed, reference_looks, shares_embedding
-from napari_deepspace.learn.inference import about, as_trained, neighbours_of
+from napari_deepspace.learn.inference import about, as_trained, neighbours_of, say_notice
 from napari_deepspace.learn.linear import LinearModel
 from napari_deepspace.learn.model import TrainedModel
 from napari_deepspace.learn.neighbouring import aligned_points
@@ -63,7 +63,8 @@ def write_denser(
     white = yield from white_and_sealed(section, judged, verdict, points, model.tile_um)
     if white.all():
         raise DataError(f"{section.library_id}: every tile between the spots is white or excluded. Raise filter.white_percentile.")
-    fingerprint = _fingerprint(model, section, points, white, tile_by_tile)
+    neighbours = neighbour_arrays(model, section, points.centres_yx)
+    fingerprint = _fingerprint(model, section, points, white, neighbours, tile_by_tile)
     group = _claimed(folder, fingerprint)
     reference, seen_as = section.centres_yx[judged.filter.predictable], as_trained(model, section, judged.filter.predictable)
     by = yield from reference_looks(model, seen_as, reference)
@@ -76,8 +77,9 @@ def write_denser(
     else:
         whole = at == "grid" and not tile_by_tile and can_look_whole(model) and spacing_um < 2 * stride_um(model)
         packing, correction, agreed = yield from _looked_at_spots(model, seen_as, reference, by, spacing_um, whole)
-        _begin(group, model, section, points, white, packing, correction)
-        said = _header(model, section, points, packing, run) | {"agreement": agreed, "whole_image": correction is not None}
+        _begin(group, model, points, white, packing, correction, neighbours)
+        said = _header(model, section, points, packing, run, bool(neighbours)) | {"agreement": agreed, "whole_image": correction is not None}
+        said["about"]["notice"] = yield from say_notice(model, seen_as, reference, section)
         group.attrs.update(nan_to_none(said) | {"begun": True})
 
     def look(centres: np.ndarray, keep: Keep) -> Generator[Event, None, None]:
@@ -91,11 +93,15 @@ def write_denser(
     return folder
 
 
-def _fingerprint(model: TrainedModel, section: Section, points: Points, white: np.ndarray, tile_by_tile: bool) -> str:
+def _fingerprint(
+    model: TrainedModel, section: Section, points: Points, white: np.ndarray, neighbours: dict[str, np.ndarray], tile_by_tile: bool
+) -> str:
     """Of everything that the store depends on."""
     digest = hashlib.blake2b(f"{FORMAT} {points.at} {points.spacing_um} {tile_by_tile} {model.target.to_json()}".encode(), digest_size=16)
     digest.update(section.require_slide().fingerprint().encode())
     digest.update(np.ascontiguousarray(points.centres_yx).tobytes() + np.packbits(white).tobytes())
+    for name, copied in neighbours.items():  # a section that is said to be aligned, or of the patient, gets another map
+        digest.update(name.encode() + np.ascontiguousarray(copied).tobytes())
     for member in model.members:
         for name, values in sorted(member.tensors().items()):
             array = values if isinstance(values, np.ndarray) else values.detach().cpu().numpy()
@@ -179,11 +185,11 @@ def _stored_correction(group: zarr.Group) -> np.ndarray | None:
 def _begin(
     group: zarr.Group,
     model: TrainedModel,
-    section: Section,
     points: Points,
     white: np.ndarray,
     packing: Packing,
     correction: np.ndarray | None,
+    neighbours: dict[str, np.ndarray],
 ) -> None:
     """Everything but the embedding, which is made with the right shape."""
     n, width = len(points.centres_yx), packing.heads[0].coefficients.shape[0]
@@ -194,7 +200,7 @@ def _begin(
         arrays["cell"] = points.cell
     if correction is not None:
         arrays["whole_correction"] = correction
-    arrays |= neighbour_arrays(model, section, points.centres_yx)
+    arrays |= neighbours
     for name, values in arrays.items():
         group.create_array(name, data=np.ascontiguousarray(values), chunks=_chunks(values, name), overwrite=True)
     group.create_array("embedding", shape=(n, width), chunks=(min(CHUNK, n), width), dtype="float16", fill_value=math.nan, overwrite=True)
@@ -243,9 +249,9 @@ def _chunks(values: np.ndarray, name: str) -> tuple[int, ...]:
     return tuple(max(1, min(CHUNK, size)) for size in values.shape)
 
 
-def _header(model: TrainedModel, section: Section, points: Points, packing: Packing, run: str) -> dict[str, Any]:
+def _header(model: TrainedModel, section: Section, points: Points, packing: Packing, run: str, blended: bool) -> dict[str, Any]:
     """What the store says of itself."""
-    whole = results.describe(section, model.target, about(model, run))
+    whole = results.describe(section, model.target, about(model, run, blended))
     band = {key: value for key, value in whole.pop("band").items() if key not in BAND_ARRAYS}
     del whole["training_spots"]  # no point is scored
     said = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in whole.items()} | {"band": band}

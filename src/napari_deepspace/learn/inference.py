@@ -33,6 +33,7 @@ from napari_deepspace.section import Section, spot_fingerprints
 from napari_deepspace.stain import find_stain, stained
 from napari_deepspace.target import measured
 
+H_AND_E = "the H&E image"
 SLOTS = {"predicted": results.PREDICTED, "measured": results.MEASURED} | results.BASELINES
 
 
@@ -82,7 +83,9 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
         judge_holes(adata)
     else:
         layers = {SLOTS[name]: values for name, values in columns.items()}
-        adata = results.result_at_points(section, model.target, layers, spots, about(model, run), centres_yx=centres)
+        adata = results.result_at_points(
+            section, model.target, layers, spots, about(model, run, "neighbouring section" in columns), centres_yx=centres
+        )
     adata.uns[results.UNS]["notice"] = notice
     return adata
 
@@ -132,6 +135,17 @@ def _columns(
     columns["predicted"] = _combine(model, outputs, fold)
     said = {name: values for name, values in columns.items() if np.isfinite(values).any()}
     return said, distances, colours_of(looks if by is None else by)
+
+
+def say_notice(model: TrainedModel, seen_as: Section, reference: np.ndarray, section: Section) -> Generator[Event, None, str]:
+    """What sets ``section`` apart from those trained on, told and returned; by its colours ``seen_as`` the model does at ``reference`` (n, 2)."""
+    if any(_same_section(seen, section) for seen in model.seen):
+        return ""
+    looks = yield from simple_looks(seen_as, reference, model.tile_um)
+    words = notice_of(model, section, colours_of(looks), np.zeros(0, dtype=bool))
+    if words:
+        yield Noted(words)
+    return words
 
 
 def _copies(model: TrainedModel, section: Section, centres: np.ndarray) -> list[np.ndarray] | None:
@@ -291,15 +305,16 @@ def _recognise(section: Section, model: TrainedModel) -> tuple[np.ndarray, np.nd
 
 def build_result(section: Section, model: TrainedModel, columns: dict[str, np.ndarray], spots: pd.DataFrame, run: str) -> AnnData:
     """The result of a section with ``columns``, each (n_spots, n_outputs): "predicted", perhaps "measured", and simple ways by their names."""
-    return results.result_at_spots(section, model.target, {SLOTS[name]: values for name, values in columns.items()}, spots, about(model, run))
+    layers = {SLOTS[name]: values for name, values in columns.items()}
+    return results.result_at_spots(section, model.target, layers, spots, about(model, run, "neighbouring section" in columns))
 
 
 def _blends(model: TrainedModel) -> bool:
     return any(member.blend is not None for member in model.members)
 
 
-def about(model: TrainedModel, run: str) -> dict[str, Any]:
-    """What ``uns["deepspace"]`` says of the model."""
+def about(model: TrainedModel, run: str, with_copy: bool) -> dict[str, Any]:
+    """What ``uns["deepspace"]`` says of the model; ``with_copy``: a copy of neighbouring sections was at hand."""
     trained_on = [seen.fingerprints[np.isin(seen.parts, (TRAINING, VALIDATION)).any(axis=1)] for seen in model.seen]
     return {
         "model": model.kind,
@@ -310,7 +325,7 @@ def about(model: TrainedModel, run: str) -> dict[str, Any]:
         "normalisation": model.settings.normalisation,
         "filter": model.settings.filter.model_dump_json(exclude={"exclude_cluster"}),
         "unit": model.target.unit,
-        "looks_at": "the H&E image and measured values of neighbouring sections" if _blends(model) else "the H&E image",
+        "looks_at": f"{H_AND_E} and measured values of neighbouring sections" if with_copy and _blends(model) else H_AND_E,
         "target_sum": model.target.target_sum,
         "tile_um": model.tile_um,
         "training_sections": np.array([seen.library_id for seen in model.seen], dtype=object),
