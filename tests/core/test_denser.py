@@ -12,9 +12,11 @@ import zarr
 from tests.conftest import part_of
 
 from napari_deepspace import denser, fit, predict, results
+from napari_deepspace.analyse.super_resolution_figure import Drawn, draw, footer
 from napari_deepspace.cli import main
-from napari_deepspace.errors import DataError, ModelError
+from napari_deepspace.errors import DataError, ModelError, SettingsError
 from napari_deepspace.events import Noted, Predicted, Progress, from_json, result_of
+from napari_deepspace.figure_command import figure
 from napari_deepspace.learn import denser_write
 from napari_deepspace.learn.denser_write import write_denser
 from napari_deepspace.learn.packing import choose_packing
@@ -278,3 +280,28 @@ def test_damaged_stores_are_refused(grid, tmp_path):
     assert "damaged" in damaged(header(target=7))
     assert "damaged" in damaged(header(shape=[1, 1]))
     assert "newer version" in damaged(header(format=99))
+
+
+def test_the_figure_shows_spots_points_and_both_and_refuses_what_is_not_there(quick, small, tmp_path):
+    """Three rows of four pictures, their words say what is measured, predicted and SYNTHETIC; the run's points between spots are made where they
+    are not there; another section's map, an unknown gene and a file that is no figure are refused."""
+    run_dir = quick[0]
+    out = tmp_path / "figure.png"
+    result_of(figure(run_dir, small, "ESR1", out))
+    assert out.stat().st_size > 50_000
+    assert not list(tmp_path.glob(".*part*"))
+    (folder,) = (run_dir / "denser").glob("*.zarr")
+    dmap = denser.open_denser(folder)
+    measured = np.arange(small.adata.n_obs, dtype=np.float32)
+    drawn = Drawn(small, "ESR1", dmap.unit, measured, "spots: measured", dmap, denser.values(dmap, "ESR1"), footer=footer(dmap.about, "r", "", True))
+    made = draw(drawn)
+    assert len(made.axes) == 3 * 4 + 1
+    words = " ".join(axes.get_title() for axes in made.axes) + made._supxlabel.get_text()
+    for part in ("spots: measured", "points between", "predicted", "both", "SYNTHETIC", "not measured", "Research use only"):
+        assert part in words
+    with pytest.raises(SettingsError, match="does not predict NOBODY"):
+        result_of(figure(run_dir, small, "NOBODY", out))
+    with pytest.raises(SettingsError, match="not of another"):
+        result_of(figure(run_dir, replace(small, library_id="another"), "ESR1", out, denser=folder))
+    with pytest.raises(SettingsError, match="a figure is"):
+        result_of(figure(run_dir, small, "ESR1", tmp_path / "figure.txt"))
