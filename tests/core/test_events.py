@@ -33,7 +33,7 @@ def test_round_trip():
     assert isinstance(epoch, EpochEnded)
     assert math.isnan(epoch.validation_r)
     names = {"Started", "Progress", "Noted", "BaselinesScored", "BatchEnded", "EpochEnded", "FoldEnded"}
-    assert set(EVENTS) == names | {"Finished", "Preprocessed", "Predicted", "TrialEnded", "Paused", "Resumed", "Stopped", "Failed"}
+    assert set(EVENTS) == names | {"Finished", "Preprocessed", "Predicted", "TrialEnded", "StudentEnded", "Paused", "Resumed", "Stopped", "Failed"}
     for event in (Paused(1, 3, 12), Resumed(1, 3, 12, 4711)):
         assert from_json(to_json(event)) == event
     trial = TrialEnded(3, 40, {"tile.extra_percent": 150, "model.augment": ["flip"]}, "finished", 0.3, 2, 0.4, 3, 12.5)
