@@ -165,6 +165,7 @@ def test_members_disagree_and_it_is_called_so(quick, grid):
         denser.values(grid, "NOPE")
 
 
+@pytest.mark.acceptance
 def test_a_networks_map_is_what_prediction_says(small, tmp_path):
     """Each member has its own embedding, the mean over the eight symmetries where they are asked for."""
     few = part_of(small, small.centres_yx[:, 0] < np.quantile(small.centres_yx[:, 0], 0.4))
@@ -174,6 +175,7 @@ def test_a_networks_map_is_what_prediction_says(small, tmp_path):
     assert_as_predicted(model, few, dmap)
 
 
+@pytest.mark.acceptance
 def test_a_map_of_clusters_is_what_prediction_says(small, tmp_path):
     """Every cluster's probability, and the likeliest cluster."""
     model = trained(small, tmp_path / "clusters", target={"kind": "clusters"}, clusters={"source": "computed"})
@@ -186,6 +188,7 @@ def test_a_map_of_clusters_is_what_prediction_says(small, tmp_path):
     assert (denser.classes(dmap)[~dmap.on_tissue] == -1).all()
 
 
+@pytest.mark.acceptance
 def test_copies_of_the_neighbouring_section_are_blended_as_prediction_does(phantom, tmp_path):
     """Where sections are aligned, the map is the image blended with the copy, computed when it is asked for."""
     rows = phantom.centres_yx[:, 0]

@@ -44,20 +44,25 @@ def made(dock, qtbot, where, role):
     return dock.session.denser
 
 
-def test_points_between_and_a_denser_map_are_made_and_painted(trained, qtbot):
-    """Points between spots are smaller than spots and another symbol; a grid is an image, transparent outside the tissue, below the spots; a gene's
-    map is computed from what is stored when the gene is chosen; caption and panel say predicted, and how fine it is."""
+@pytest.mark.acceptance
+def test_points_between_spots_are_told_apart_from_spots(trained, qtbot):
+    """They are smaller than spots, of another symbol, and as many as the map has points."""
+    between = made(trained, qtbot, "between-spots", BETWEEN)
+    layer = trained.canvas.layer(BETWEEN)
+    assert len(layer.data) == len(between.centres_yx)
+    assert str(layer.symbol[0]) != str(spots(trained).symbol[0])
+    assert np.all(layer.size < spots(trained).size.min())
+
+
+def test_a_denser_map_is_made_and_painted(trained, qtbot):
+    """It is an image, transparent outside the tissue, below the spots; a gene's map is computed from what is stored when the gene is chosen;
+    caption and panel say predicted, and how fine it is."""
     dock, panel = trained, trained.denser_panel
     assert panel.make.isEnabled()
-    between = made(dock, qtbot, "between-spots", BETWEEN)
-    layer = dock.canvas.layer(BETWEEN)
-    assert len(layer.data) == len(between.centres_yx)
-    assert str(layer.symbol[0]) != str(spots(dock).symbol[0])
-    assert np.all(layer.size < spots(dock).size.min())
-    panel.spacing.setValue(60)
+    panel.where.buttons["grid"].click()
+    panel.spacing.setValue(100)
     grid = made(dock, qtbot, "grid", DENSER)
     image = dock.canvas.layer(DENSER)
-    assert dock.canvas.layer(BETWEEN) is None
     assert np.isnan(image.data).any()
     row, column = grid.cell[grid.on_tissue][7]
     place = image.data_to_world((row, column))
