@@ -1,8 +1,7 @@
-"""Denser maps in the window: predicted in a child process, opened from the run's folder, painted with the gene that is looked at."""
+"""The denser map in the window: opened from the run's folder, painted with the gene that is looked at, and what cursor and camera say of it."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
@@ -11,15 +10,16 @@ from typing import Any
 import numpy as np
 from napari.layers import Layer
 from napari.utils.colormaps import Colormap
-from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtCore import QObject
 from scipy.spatial import cKDTree
 
 from napari_deepspace._napari import style
 from napari_deepspace._napari.canvas import SPOTS, Canvas, lock
+from napari_deepspace._napari.denser_making import DenserMaking, maps_folder
 from napari_deepspace._napari.denser_panel import DenserPanel
-from napari_deepspace._napari.jobs import Child, follow_run, start_job
+from napari_deepspace._napari.jobs import Child, start_job
 from napari_deepspace._napari.session import Session
+from napari_deepspace._napari.training import Say
 from napari_deepspace._napari.widgets import one_shot
 from napari_deepspace.denser import DenserMap, band_around, open_denser
 from napari_deepspace.denser_layers import (
@@ -40,22 +40,15 @@ from napari_deepspace.denser_layers import (
     too_near,
     unlike_layer,
 )
-from napari_deepspace.errors import DeepSpaceError
-from napari_deepspace.events import Event, Noted, Predicted, Progress
-from napari_deepspace.outlines import write_outlines
-from napari_deepspace.runs import LOG, safe_name
+from napari_deepspace.runs import safe_name
 from napari_deepspace.settings import SectionSettings
 from napari_deepspace.views import class_legend, class_lut
 
-FOLDER = "denser"  #: of denser maps, in a run's folder
 ROLES = (BETWEEN, DENSER, TILE, UNLIKE)
-Say = Callable[[str, str], None]
 
 
 class Denser(QObject):
-    """One denser map at a time is shown, and one is made, and none beside a training: ``session.running`` is its folder while it works."""
-
-    done = Signal()
+    """One denser map at a time is shown; ``making`` makes them."""
 
     def __init__(
         self,
@@ -65,13 +58,14 @@ class Denser(QObject):
         opened: Callable[[], SectionSettings | None],
         repaint: Callable[[], None],
         say: Say,
-        fail: Callable[..., None],
+        fail: Callable[[Exception], None],
     ):
         super().__init__(panel)
-        self._session, self._canvas, self._panel, self._opened = session, canvas, panel, opened
+        self._session, self._canvas, self._panel = session, canvas, panel
         self._repaint, self._say, self._fail = repaint, say, fail
-        self.child: Child | None = None
-        self._worker: Any = None
+        self.making = DenserMaking(session, panel, opened, say, fail)
+        self.making.made.connect(self.choose)
+        self.making.done.connect(self._list)
         self._reader: Any = None
         self._found: np.ndarray | None = None  #: what is shown, (n,)
         self._relative = False  #: values say high and low on this slide only, so that no band goes with them
@@ -79,10 +73,7 @@ class Denser(QObject):
         self._luts = style.luts()
         self._soon = one_shot(self, 0)
         self._soon.timeout.connect(self._compute)
-        panel.make_requested.connect(self.start)
-        panel.stop_requested.connect(self.stop)
         panel.chosen.connect(self.choose)
-        panel.figure_requested.connect(self._ask_for_figure)
         panel.opacity.valueChanged.connect(self._set_opacity)
         panel.outline.toggled.connect(self._outline_toggled)
         panel.unlike.toggled.connect(self._mark_unlike)
@@ -94,21 +85,14 @@ class Denser(QObject):
 
     # -- which maps there are ----------------------------------------------------------------------------------------------------------
 
-    def folder(self) -> Path | None:
-        """Where maps of the run that is looked at are kept, each named by its section."""
-        session = self._session
-        return session.run_dir / FOLDER if session.run_dir is not None and session.section is not None else None
-
-    def _path(self) -> Path | None:
-        folder, section = self.folder(), self._session.section
-        if folder is None or section is None:
-            return None
-        where = self._panel.where.value()
-        return folder / f"{safe_name(section.library_id)}-{where}{f'-{self._panel.spacing.value():g}um' if where == 'grid' else ''}.zarr"
+    @property
+    def child(self) -> Child | None:
+        """The process that makes a map."""
+        return self.making.child
 
     def made(self) -> list[tuple[str, str]]:
         """Maps of the open section by the run that is looked at: (words, folder)."""
-        folder, section = self.folder(), self._session.section
+        folder, section = maps_folder(self._session), self._session.section
         if folder is None or section is None:
             return []
         name = safe_name(section.library_id)
@@ -116,7 +100,7 @@ class Denser(QObject):
         return [(path.stem.removeprefix(f"{name}-").replace("-", " "), str(path)) for path in paths]
 
     def _run_changed(self, *_: Any) -> None:
-        dmap, folder = self._session.denser, self.folder()
+        dmap, folder = self._session.denser, maps_folder(self._session)
         if dmap is not None and (folder is None or dmap.folder.parent != folder or self._canvas.layer(SPOTS) is None):
             self.close()
         elif dmap is not None:
@@ -135,7 +119,7 @@ class Denser(QObject):
         start_job(partial(_open, Path(folder)), on_return=self._show, on_error=self._fail)
 
     def _show(self, dmap: DenserMap) -> None:
-        if self.folder() != dmap.folder.parent:  # another run was chosen meanwhile
+        if maps_folder(self._session) != dmap.folder.parent:  # another run was chosen meanwhile
             return
         self.close()
         self._tree = cKDTree(dmap.centres_yx)
@@ -152,103 +136,6 @@ class Denser(QObject):
         self._found = self._tree = None
         self._session.denser = None
         self._zoomed()
-
-    # -- making one --------------------------------------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Predict where the panel says, or show what was predicted there before."""
-        path, opened, session = self._path(), self._opened(), self._session
-        if path is None or opened is None or session.run_dir is None or session.running is not None:
-            return
-        try:
-            path.parent.mkdir(exist_ok=True)
-            arguments = ["predict", str(session.run_dir), *self._section(opened), "--out", str(path), "--at", self._panel.where.value()]
-            arguments += ["--spacing-um", f"{self._panel.spacing.value():g}", "--background"]
-            path.mkdir(exist_ok=True)
-            (path / "events.jsonl").unlink(missing_ok=True)  # of a job that was stopped: its last word is not this one's
-            self.child = child = Child(arguments, path / LOG)
-        except OSError as error:
-            self._fail(DeepSpaceError(f"{path.parent} cannot be written ({error}). Free space there."))
-            return
-        session.running = path
-        self._panel.tell("Starting…", 0.0)
-        self._worker = start_job(
-            partial(_follow, child, path),
-            on_yield=partial(self._heard, child),
-            on_return=partial(self._ended, child, path),
-            on_error=partial(self._failed, child),
-        )
-
-    def figure(self, out: Path) -> None:
-        """Draw the gene that is looked at, at the spots and in the map that is shown, into ``out``, in a process of its own."""
-        dmap, opened, session = self._session.denser, self._opened(), self._session
-        if dmap is None or opened is None or session.run_dir is None:
-            return
-        arguments = ["figure", str(session.run_dir), *self._section(opened), "--gene", session.gene, "--out", str(out), "--denser", str(dmap.folder)]
-        if opened.library_id:
-            arguments += ["--library-id", opened.library_id]
-        log = dmap.folder.parent / "figure.log"
-        log.unlink(missing_ok=True)
-        self._panel.figure.setEnabled(False)
-        self._say(f"Drawing {out.name}…", "info")
-        start_job(
-            partial(_wait_for, Child(arguments, log), log),
-            on_return=lambda words: self._say(words, "info"),
-            on_error=self._fail,
-            on_finish=self._panel.refresh,
-        )
-
-    def _ask_for_figure(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self._panel, "Figure", f"{self._session.gene}.png", "Figures (*.png *.svg *.pdf)")
-        if name:
-            self.figure(Path(name))
-
-    def _section(self, opened: SectionSettings) -> list[str]:
-        """The arguments that read the open section again, with what is drawn on it."""
-        arguments = [str(opened.path), "--platform", opened.platform]
-        for name, value in (("--image", opened.image), ("--patient", opened.patient), ("--block", opened.block)):
-            arguments += [name, str(value)] if value else []
-        folder = self.folder()
-        if self._session.outlines and folder is not None:
-            outlines = folder / "outlines.geojson"
-            write_outlines(outlines, self._session.outlines)
-            arguments += ["--outlines", str(outlines)]
-        return arguments
-
-    def stop(self) -> None:
-        """End the work now; the points that are done stay, and the map goes on from there when it is asked for again."""
-        if self.child is not None and self.child.alive():
-            self._panel.tell("Stopping…")
-            self.child.stop()
-
-    def _heard(self, child: Child, event: Event | None) -> None:
-        if child is not self.child or child.stopping:
-            return
-        if isinstance(event, Progress):
-            self._panel.tell(f"{event.stage}: {event.done:,} of {event.total:,}", event.done / max(event.total, 1))
-        elif isinstance(event, Noted):
-            self._say(event.message, "info")
-
-    def _ended(self, child: Child, path: Path, event: Event) -> None:
-        if child is not self.child:
-            return
-        finished = isinstance(event, Predicted)
-        self._panel.tell("" if finished else "Stopped. What is done stays: Predict goes on from there.")
-        self._finished()
-        if finished:
-            self.choose(str(path))
-
-    def _failed(self, child: Child, error: Exception) -> None:
-        if child is self.child:
-            self._panel.tell("The map was not finished: see below.")
-            self._fail(error)
-            self._finished()
-
-    def _finished(self) -> None:
-        self.child = self._worker = None
-        self._session.running = None
-        self._list()
-        self.done.emit()
 
     # -- painting ----------------------------------------------------------------------------------------------------------------------
 
@@ -399,11 +286,7 @@ class Denser(QObject):
         """Leave no process behind."""
         self._soon.stop()
         self._reader = None
-        child, self.child = self.child, None
-        if child is not None:
-            self._worker.quit()
-            child.stop_and_wait()
-            self._session.running = None
+        self.making.shut()
 
 
 def _open(folder: Path) -> Generator[None, None, DenserMap]:
@@ -411,27 +294,6 @@ def _open(folder: Path) -> Generator[None, None, DenserMap]:
     return open_denser(folder)
 
 
-def _wait_for(child: Child, log: Path) -> Generator[None, None, str]:
-    """The last line that a short command says; raises DeepSpaceError with it where the command fails."""
-    while child.alive():
-        yield None
-        time.sleep(0.1)
-    words = (log.read_text(encoding="utf-8").strip().splitlines() or ["nothing was said"])[-1]
-    if child.process.wait():
-        raise DeepSpaceError(words.removeprefix("error: "))
-    return words
-
-
 def _read(dmap: DenserMap, gene: str, show: DenserShow) -> Generator[None, None, np.ndarray]:
     yield None
     return denser_values(dmap, gene, show)
-
-
-def _follow(child: Child, folder: Path) -> Generator[Event | None, None, Event]:
-    events = follow_run(child, folder)
-    while True:
-        try:
-            item = next(events)
-        except StopIteration as end:
-            return end.value
-        yield item[0] if item is not None else None

@@ -154,7 +154,7 @@ class DeepSpaceDock(QWidget):
         self.training.stop()
         self.searches.stop()
         self.students.stop()
-        self.denser.stop()
+        self.denser.making.stop()
 
     def show_part(self, widget: QWidget) -> None:
         """Scroll so that ``widget`` is in view, its top first, once the layout has settled."""
@@ -230,10 +230,12 @@ class DeepSpaceDock(QWidget):
         self.training.done.connect(self._trained)
         self.searches.done.connect(self.training.start_next)
         self.students.done.connect(self.training.start_next)
-        self.denser.done.connect(self.training.start_next)
+        self.denser.making.done.connect(self.training.start_next)
         self.train_panel.start_requested.connect(self.start_training)
         self.train_panel.pause_requested.connect(self.training.pause)
         self.train_panel.stop_requested.connect(self.stop_training)
+        self.train_panel.search_requested.connect(self.searches.open)
+        self.train_panel.students_requested.connect(self.students.open)
         self.train_panel.message.connect(lambda text: self.say(text, "warning"))
         q = self.quality_panel
         q.outlines.drawing.connect(self.outline_layers.draw)

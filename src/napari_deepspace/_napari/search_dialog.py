@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QSize, Qt, QUrl, Signal
-from qtpy.QtGui import QDesktopServices, QPixmap
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
-    QDialog,
     QGridLayout,
     QHeaderView,
-    QProgressBar,
     QPushButton,
     QScrollArea,
     QSpinBox,
@@ -26,9 +24,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_deepspace._napari.forms import Ticks
+from napari_deepspace._napari.job_dialog import JobDialog
 from napari_deepspace._napari.run_view import in_words
 from napari_deepspace._napari.runs_dialogs import FrameModel
-from napari_deepspace._napari.style import Palette, style_sheet
 from napari_deepspace._napari.widgets import Segmented, calm_wheel, label, row
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.glossary import term
@@ -45,51 +43,35 @@ TIPS = {
 }
 
 
-class SearchDialog(QDialog):
+class SearchDialog(JobDialog):
     """Asks and shows; what is asked for is carried out by :class:`~napari_deepspace._napari.searches.Searches`."""
 
-    start_requested, stop_requested, resume_requested, use_requested = Signal(), Signal(), Signal(), Signal()
+    use_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None):
-        super().__init__(parent)
+        super().__init__(parent, "parameter search", "search", "search", "What is finished stays")
         self.setWindowTitle("Parameter search")
         self.resize(820, 700)
-        self.folder: Path | None = None  #: of the search that is shown
         self.rows: dict[str, tuple[QCheckBox, Ticks, Choice]] = {}
-        self._run: RunSettings | None = None
-        self._seconds = math.nan
-        self._why_not = ""
         self.choices = QWidget()
         self.method = Segmented(METHODS, TIPS)
         self.trials = QSpinBox()
         self.trials.setRange(0, 10_000)
         self.trials.setSpecialValueText("all")
         self.trials.setToolTip("How many trials at most; all: every combination of the grid.")
-        self.count = label("", "cost", wrap=True)
-        self.start, self.stop, self.resume = QPushButton("Start search"), QPushButton("Stop"), QPushButton("Resume")
-        self.start.setObjectName("main")
-        self.stop.setToolTip("Ends the search now. What is finished stays; Resume goes on with it later, after napari was closed too.")
-        self.resume.setToolTip("Goes on with the search shown below, which was stopped or cut short.")
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(10)
-        self.doing = label("", "progress", wrap=True)
         self.table, self.plots = QTableView(), _Picture()
         self.tabs = QTabWidget()
         self.tabs.addTab(self.table, "Trials")
         self.tabs.addTab(self.plots, "Plots")
-        self.words = label("", "parameter search", wrap=True)
-        self.words.setObjectName("result")
-        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.use, self.open_folder, self.leave = QPushButton("Use the best settings"), QPushButton("Open folder"), QPushButton("Close")
+        self.use = QPushButton("Use the best settings")
         self.use.setToolTip("Puts model, tile, filter and normalisation of the best trial into the dock. Target and split stay as they are.")
-        self.leave.setToolTip("A search at work goes on; the button under Advanced opens this window again.")
         if importlib.util.find_spec("optuna") is None:
             self.method.buttons["optuna"].setEnabled(False)
             self.method.buttons["optuna"].setToolTip('Not installed: pip install "napari-deepspace[search]", then open napari again.')
         self._build()
-        self._connect()
-        self.show_work("", None)
+        self.use.clicked.connect(self.use_requested.emit)
+        self.method.changed.connect(self._method_chosen)
+        self.trials.valueChanged.connect(self._refresh)
         self.show_trials([])
 
     def _build(self) -> None:
@@ -100,30 +82,13 @@ class SearchDialog(QDialog):
         layout.addWidget(label("<b>What varies</b>: each trial is a run of its own, with all else as the dock says now.", "parameter search"))
         layout.addWidget(self.choices)
         layout.addLayout(row(self.method, label("trials", "trial"), self.trials, 1))
-        layout.addWidget(self.count)
-        layout.addLayout(row(self.start, self.stop, self.resume, 1))
-        layout.addWidget(self.bar)
-        layout.addWidget(self.doing)
+        self._add_work(layout)
         layout.addWidget(self.tabs, 1)
-        layout.addWidget(self.words)
-        layout.addLayout(row(self.use, self.open_folder, 1, label("Research use only.", "research use only", dim=True), self.leave))
+        self._add_end(layout, self.use)
         header = self.table.horizontalHeader()
         if header is not None:
             header.setStretchLastSection(True)
             header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        for button in self.findChildren(QPushButton):
-            button.setAutoDefault(False)  # Enter in a field starts nothing
-
-    def _connect(self) -> None:
-        for button, signal in (
-            (self.start, self.start_requested), (self.stop, self.stop_requested),
-            (self.resume, self.resume_requested), (self.use, self.use_requested),
-        ):  # fmt: skip
-            button.clicked.connect(lambda _=False, signal=signal: signal.emit())
-        self.leave.clicked.connect(self.close)
-        self.open_folder.clicked.connect(lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.folder))))
-        self.method.changed.connect(self._method_chosen)
-        self.trials.valueChanged.connect(self._refresh)
 
     # -- what is asked for -------------------------------------------------------------------------------------------------------------
 
@@ -132,8 +97,7 @@ class SearchDialog(QDialog):
         offered = choices(run) if run is not None else ()
         if offered != tuple(choice for _, _, choice in self.rows.values()):
             self._offer(offered)
-        self._run, self._seconds, self._why_not = run, seconds, why_not
-        self._refresh()
+        super().offer(run, seconds, why_not)
 
     def _offer(self, offered: Sequence[Choice]) -> None:
         on = {key for key, (box, _, _) in self.rows.items() if box.isChecked()} or {choice.key for choice in offered[:1]}
@@ -172,30 +136,10 @@ class SearchDialog(QDialog):
             raise SettingsError("Nothing varies yet. Tick a setting and the values that shall be tried.")
         return search_settings({"space": space, "method": method, "trials": self.trials.value() or None}, run)
 
-    def _refresh(self, *_: Any) -> None:
-        """How many trials, at what cost, and whether they can start."""
-        words, possible = self._why_not or "Open a section first.", False
-        if self._run is not None and not self._why_not:
-            try:
-                number = number_of_trials(self.asked(self._run))
-            except SettingsError as error:
-                words = str(error)
-            else:
-                words, possible = cost_words(number, self._seconds), True
-        self.count.setText(words)
-        self.start.setEnabled(possible)
+    def _cost(self, run: RunSettings) -> str:
+        return cost_words(number_of_trials(self.asked(run)), self._seconds)
 
     # -- what is shown -----------------------------------------------------------------------------------------------------------------
-
-    def show_work(self, words: str, share: float | None, working: bool = False, resumable: bool = False) -> None:
-        """How the search goes: ``share`` from 0 to 1, or None while unknown."""
-        self.doing.setText(words)
-        self.doing.setVisible(bool(words))
-        self.bar.setVisible(working)
-        self.bar.setRange(0, 0 if share is None else 1000)
-        self.bar.setValue(round(1000 * (share or 0)))
-        self.stop.setEnabled(working)
-        self.resume.setEnabled(resumable and not working)
 
     def show_trials(self, trials: Sequence[Trial]) -> None:
         """The trials so far, what came out, and the plots."""
@@ -208,10 +152,6 @@ class SearchDialog(QDialog):
         self.plots.show_file(self.folder / PLOTS[0] if self.folder is not None else None)
         self.use.setEnabled(self.folder is not None and (self.folder / BEST).exists())
         self.open_folder.setEnabled(self.folder is not None)
-
-    def restyle(self, palette: Palette) -> None:
-        """Follow napari's theme."""
-        self.setStyleSheet(style_sheet(palette))
 
 
 def cost_words(number: int, seconds: float) -> str:

@@ -2,144 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
-import yaml
-from qtpy.QtCore import QObject, Signal
-
-from napari_deepspace._napari import style
-from napari_deepspace._napari.jobs import Child, follow_run, past_events, start_job
-from napari_deepspace._napari.runs_dialogs import Choice, ask_about_search
+from napari_deepspace._napari.asked_jobs import AskedJob, Shown
+from napari_deepspace._napari.runs_dialogs import ask_about_search
 from napari_deepspace._napari.search_dialog import SearchDialog
-from napari_deepspace._napari.session import Session
-from napari_deepspace._napari.train_panel import TrainPanel
-from napari_deepspace._napari.training import Say, runs_folder, with_what_is_shown
 from napari_deepspace.errors import DeepSpaceError
-from napari_deepspace.events import BatchEnded, Event, Finished, Noted, Progress, TrialEnded
-from napari_deepspace.runs import LOG, new_run_dir, running_pid, write_atomic
+from napari_deepspace.events import Event, Progress, TrialEnded
 from napari_deepspace.search import SEARCH
-from napari_deepspace.search_choices import REQUEST, newest_search
+from napari_deepspace.search_choices import REQUEST
 from napari_deepspace.search_results import BEGUN, BEST, Trial, in_words, read_trials
 from napari_deepspace.search_settings import load_search, number_of_trials, search_values
 from napari_deepspace.settings import RunSettings, load_run_settings
 
-SEARCHES = "searches"  #: folder of searches, beside the runs
 
+class Searches(AskedJob):
+    """One search at a time, and none beside a training."""
 
-@dataclass(frozen=True)
-class Shown:
-    """The search in the dialog."""
+    command, kept_in, begun, parts, part_ended = "search", "searches", SEARCH, "trials", TrialEnded
+    name, what = "Parameter search", "the search"
+    busy = "The search below is at work. Another one can start when it has ended."
+    leaving = "A parameter search is at work ({}). What shall become of it?"
+    stopped = "The parameter search was stopped. What is finished stays; its window can resume it."
+    failed = "The parameter search did not finish: see below."
+    question = staticmethod(ask_about_search)
+    dialog: SearchDialog | None
 
-    folder: Path
-    trials: tuple[Trial, ...] = ()
-    total: int = 0
-
-    @property
-    def done(self) -> int:
-        return sum(trial.state != BEGUN for trial in self.trials)
-
-
-class Searches(QObject):
-    """One search at a time, and none beside a training: ``session.running`` is its folder while it works, and runs that are started wait."""
-
-    done = Signal()
-
-    def __init__(
-        self,
-        session: Session,
-        panel: TrainPanel,
-        run_settings: Callable[[], RunSettings],
-        seconds: Callable[[], float],
-        say: Say,
-        fail: Callable[[Exception], None],
-    ):
-        super().__init__(panel)
-        self._session, self._panel, self._run_settings, self._seconds, self._say, self._fail = session, panel, run_settings, seconds, say, fail
-        self.ask: Callable[[str], Choice] = partial(ask_about_search, panel)  #: what becomes of the search when the window closes
-        self.child: Child | None = None
-        self.dialog: SearchDialog | None = None
-        self.shown: Shown | None = None
-        self._worker: Any = None
-        self._palette = style.palette()
-        self._trial = ""  #: which one works, in words
-        panel.search_requested.connect(self.open)
-        for signal in (panel.changed, panel.costs_shown):
-            signal.connect(self._offer)
-        for signal in (session.events.running, session.events.loaded, session.events.busy):
-            signal.connect(self._offer)
-
-    def folder(self) -> Path:
-        """Where searches are kept."""
-        return runs_folder(self._session) / SEARCHES
-
-    def open(self) -> None:
-        """Show the dialog, with the search that works, or else the one that was asked for last."""
-        if self.dialog is None:
-            self.dialog = dialog = SearchDialog(self._panel)
-            dialog.restyle(self._palette)
-            dialog.start_requested.connect(self.start)
-            dialog.stop_requested.connect(self.stop)
-            dialog.resume_requested.connect(self.resume)
-            dialog.use_requested.connect(self.use_best)
-        self._show()
-        self.dialog.show()
-        self.dialog.raise_()
-        self._offer()
-        newest = newest_search(self.folder()) if self.child is None else None
-        if newest is not None and (self.shown is None or newest != self.shown.folder):
-            start_job(partial(_read, newest), on_return=self._found, on_error=self._fail)
-
-    def _found(self, shown: Shown) -> None:
-        if self.child is None:
-            self.shown = shown
-            self._show()
-
-    def _offer(self, *_: Any) -> None:
-        if self.dialog is None or not self.dialog.isVisible():
-            return
-        try:
-            run, why_not = self._run_settings(), ""
-        except DeepSpaceError as error:
-            run, why_not = None, str(error)
-        if self.child is not None:
-            why_not = "The search below is at work. Another one can start when it has ended."
-        elif self._session.running is not None:
-            why_not = "A run is training, one job at a time: wait for its end, or stop it, then start the search."
-        self.dialog.offer(run, self._seconds() if run is not None else float("nan"), why_not)
-
-    # -- what the user does ------------------------------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Begin the search that the dialog asks for."""
-        if self.dialog is None or self._session.running is not None:
-            return
-        try:
-            run = self._run_settings()
-            search = self.dialog.asked(run)
-        except DeepSpaceError as error:
-            self._fail(error)
-            return
-        folder = new_run_dir(self.folder(), run.name)
-        run = with_what_is_shown(run, self._session, folder)
-        write_atomic(folder / REQUEST, yaml.safe_dump(search_values(run, search), sort_keys=False, allow_unicode=True))
-        self.shown = Shown(folder, (), number_of_trials(search))
-        self._begin(folder)
-
-    def resume(self) -> None:
-        """Go on with the search that is shown, after a stop, a crash or a closed window."""
-        if self.shown is not None and self._session.running is None and running_pid(self.shown.folder) is None:
-            self._begin(self.shown.folder)
-
-    def stop(self) -> None:
-        """End the search and its process now; what is finished stays."""
-        if self.child is not None and self.child.alive():
-            self._tell("Stopping…", None)
-            self.child.stop()
+    @staticmethod
+    def read(folder: Path, event: TrialEnded | None = None) -> Shown:
+        """The trials of the search in ``folder``; ``event`` is that of one that ended just now."""
+        total = event.trials if event is not None else number_of_trials(load_search(folder / REQUEST)[1])
+        trials = read_trials(folder)
+        return Shown(folder, tuple(trials), sum(trial.state != BEGUN for trial in trials), total)
 
     def use_best(self) -> None:
         """Put the settings of the best trial into the panels."""
@@ -152,153 +49,29 @@ class Searches(QObject):
             return
         self._say("The best settings of the search are in the panels. Its score is too high by having been chosen: train and score anew.", "info")
 
-    # -- the process -------------------------------------------------------------------------------------------------------------------
+    def _new_dialog(self) -> SearchDialog:
+        dialog = SearchDialog(self._panel)
+        dialog.use_requested.connect(self.use_best)
+        return dialog
 
-    def follow_running(self) -> bool:
-        """Follow the search of this folder that works without this window, if there is one."""
-        for path in sorted(self.folder().glob("*/process.json")) if self._session.running is None else ():
-            pid = running_pid(path.parent)
-            if pid is not None and (path.parent / REQUEST).exists():
-                try:
-                    child = Child.of(pid)
-                except psutil.Error:  # it ended just now
-                    continue
-                self.shown = Shown(path.parent)
-                self._follow(child, path.parent)
-                return True
-        return False
+    def _asked(self, run: RunSettings) -> tuple[Callable[[RunSettings], dict[str, Any]], int]:
+        assert self.dialog is not None
+        search = self.dialog.asked(run)
+        return partial(search_values, search=search), number_of_trials(search)
 
-    def _begin(self, folder: Path) -> None:
-        past = past_events(folder)[1]  # of an earlier process: its last word is not this one's
-        resume = ["--resume"] if (folder / SEARCH).exists() else []
-        child = Child(["search", str(folder / REQUEST), "--out", str(folder), *resume, "--background"], folder / LOG)
-        self._follow(child, folder, past)
+    def _show_found(self, found: tuple[Trial, ...] | None) -> None:
+        assert self.dialog is not None
+        self.dialog.show_trials(found or ())
 
-    def _follow(self, child: Child, folder: Path, past: int | None = None) -> None:
-        self.child, self._trial = child, ""
-        self._session.running = folder
-        self._panel.set_pausable(False)
-        self._panel.set_searching(True)
-        self._panel.run.begin("Parameter search: starting…")
-        self._show()
-        self._worker = start_job(
-            partial(_run, child, folder, past),
-            on_yield=partial(self._heard, child),
-            on_return=partial(self._ended, child),
-            on_error=partial(self._failed, child),
-        )
+    def _working(self, on: bool) -> None:
+        self._panel.set_searching(on)
+        super()._working(on)
 
-    def _heard(self, child: Child, told: Event | Shown | None) -> None:
-        if told is None or child is not self.child or child.stopping:
-            return
-        if isinstance(told, Shown):
-            self.shown = told
-            self._show()
-        elif isinstance(told, Progress) and told.stage == "trials":
-            self._trial = f"Trial {told.done + 1} of {told.total}"
-            self._tell(self._trial, told.done / told.total)
-            self._panel.run.show_event(told)
-        elif isinstance(told, Progress):
-            self._tell(f"{self._trial or 'Before the first trial'} · {told.stage}: {told.done:,} of {told.total:,}")
-        elif isinstance(told, BatchEnded):
-            self._tell(f"{self._trial} · fold {told.fold + 1}, epoch {told.epoch}")
-        elif isinstance(told, Noted):
-            self._tell(f"{self._trial} · {told.message}")
+    def _part(self, event: Progress) -> str:
+        return f"Trial {event.done + 1} of {event.total}"
 
-    def _ended(self, child: Child, event: Event) -> None:
-        if child is not self.child:
-            return
-        if isinstance(event, Finished):
-            self._panel.run.finish("Parameter search. " + "<br>".join(in_words(event.scores)))
-        else:
-            self._panel.run.end("The parameter search was stopped. What is finished stays; its window can resume it.")
-        self._finished()
+    def _where(self, event: Event) -> str:
+        return self._at or ("Before the first trial" if isinstance(event, Progress) else "")
 
-    def _failed(self, child: Child, error: Exception) -> None:
-        if child is self.child:
-            self._panel.run.end("The parameter search did not finish: see below.")
-            self._fail(error)
-            self._finished()
-
-    def _finished(self) -> None:
-        self.child = self._worker = None
-        self._panel.set_searching(False)
-        self._session.running = None
-        self._show()
-        self.done.emit()
-
-    # -- the dialog --------------------------------------------------------------------------------------------------------------------
-
-    def _show(self) -> None:
-        if self.dialog is None:
-            return
-        shown = self.shown
-        self.dialog.folder = shown.folder if shown is not None else None
-        self.dialog.show_trials(shown.trials if shown is not None else ())
-        if self.child is not None:
-            self._tell(self._trial or "Starting…")
-        elif shown is not None:
-            self._tell(f"{shown.folder.name}: {shown.done} of {shown.total} trials are done.")
-        self._offer()
-
-    def _tell(self, words: str, share: float | None = None) -> None:
-        shown = self.shown
-        if self.dialog is None or shown is None:
-            return
-        working = self.child is not None
-        if share is None and shown.total and not (self.child is not None and self.child.stopping):
-            share = shown.done / shown.total
-        self.dialog.show_work(words, share, working, resumable=shown.done < shown.total)
-
-    def restyle(self, palette: style.Palette) -> None:
-        """Follow napari's theme."""
-        self._palette = palette
-        if self.dialog is not None:
-            self.dialog.restyle(palette)
-
-    # -- the window closes -------------------------------------------------------------------------------------------------------------
-
-    def leave(self) -> None:
-        """The window closes: ask what becomes of the search that works, and do so."""
-        choice: Choice = "stop"
-        if self.child is not None and self.child.alive() and self.shown is not None:
-            choice = self.ask(f"A parameter search is at work ({self.shown.done} of {self.shown.total} trials). What shall become of it?")
-        self.shut(choice)
-
-    def shut(self, choice: Choice = "stop") -> None:
-        """Follow the search no longer, and end it unless it shall go on; its folder holds all that going on needs."""
-        if self.dialog is not None:
-            self.dialog.close()
-        child, self.child = self.child, None
-        if child is None:
-            return
-        self._worker.quit()
-        self._worker = None
-        if choice == "keep":
-            child.detach()
-        else:
-            child.stop_and_wait()
-        self._panel.set_searching(False)
-        self._session.running = None
-
-
-def _read(folder: Path) -> Generator[None, None, Shown]:
-    yield None
-    _, search = load_search(folder / REQUEST)
-    return Shown(folder, tuple(read_trials(folder)), number_of_trials(search))
-
-
-def _run(child: Child, folder: Path, past: int | None) -> Generator[Event | Shown | None, None, Event]:
-    """Every event as it comes, and all trials whenever one is done; returns the last event. ``past``: see ``follow_run``; None: what is there."""
-    shown = yield from _read(folder)
-    yield shown
-    events = follow_run(child, folder, past_events(folder)[1] if past is None else past)
-    while True:
-        try:
-            item = next(events)
-        except StopIteration as end:
-            return end.value
-        event = item[0] if item is not None else None
-        yield event
-        if isinstance(event, TrialEnded):
-            yield Shown(folder, tuple(read_trials(folder)), event.trials)
+    def _result(self, scores: dict[str, Any]) -> Sequence[str]:
+        return in_words(scores)

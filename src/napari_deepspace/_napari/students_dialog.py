@@ -6,13 +6,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt, QUrl, Signal
-from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QComboBox, QDialog, QDoubleSpinBox, QFileDialog, QListWidget, QProgressBar, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog, QListWidget, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
+from napari_deepspace._napari.job_dialog import JobDialog
 from napari_deepspace._napari.run_view import in_words
 from napari_deepspace._napari.students_figure import StudentsFigure
-from napari_deepspace._napari.style import Palette, style_sheet
+from napari_deepspace._napari.style import Palette
 from napari_deepspace._napari.widgets import calm_wheel, label, row
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.settings import RunSettings
@@ -28,18 +27,13 @@ PICTURES = {
 }
 
 
-class StudentsDialog(QDialog):
+class StudentsDialog(JobDialog):
     """Asks and shows; what is asked for is carried out by :class:`~napari_deepspace._napari.students.Students`."""
 
-    start_requested, stop_requested, resume_requested = Signal(), Signal(), Signal()
-
     def __init__(self, parent: QWidget | None = None):
-        super().__init__(parent)
+        super().__init__(parent, "students", "students", "job", "Finished rounds stay")
         self.setWindowTitle("Students (semi-supervised)")
         self.resize(760, 690)
-        self.folder: Path | None = None  #: of the job that is shown
-        self._run: RunSettings | None = None
-        self._seconds, self._why_not = float("nan"), ""
         self._paths: dict[bool, list[Path]] = {False: [], True: []}  #: by whether the tiles are those of a control
         self.what = label("", "unlabelled")
         self.pictures = QListWidget()
@@ -65,24 +59,9 @@ class StudentsDialog(QDialog):
         for key, words in CONTROLS.items():
             self.control.addItem(words[0].upper() + words[1:], key)
         self.control.setToolTip("A control shows what a gain is worth: labels or tiles that carry nothing should not help.")
-        self.count = label("", "cost", wrap=True)
-        self.start, self.stop, self.resume = QPushButton("Start students"), QPushButton("Stop"), QPushButton("Resume")
-        self.start.setObjectName("main")
-        self.stop.setToolTip("Ends the job now. Finished rounds stay; Resume goes on with it later, after napari was closed too.")
-        self.resume.setToolTip("Goes on with the job shown below, which was stopped or cut short.")
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(10)
-        self.doing = label("", "progress", wrap=True)
         self.figure = StudentsFigure()
-        self.words = label("", "students", wrap=True)
-        self.words.setObjectName("result")
-        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.open_folder, self.leave = QPushButton("Open folder"), QPushButton("Close")
-        self.leave.setToolTip("A job at work goes on; the button under Advanced opens this window again.")
         self._build()
         self._connect()
-        self.show_work("", None)
         self.show_outcome(None)
         self._list()
 
@@ -109,23 +88,13 @@ class StudentsDialog(QDialog):
                 1,
             )
         )
-        layout.addWidget(self.count)
-        layout.addLayout(row(self.start, self.stop, self.resume, 1))
-        layout.addWidget(self.bar)
-        layout.addWidget(self.doing)
+        self._add_work(layout)
         layout.addWidget(self.figure)
         layout.addStretch(1)
-        layout.addWidget(self.words)
-        layout.addLayout(row(self.open_folder, 1, label("Research use only.", "research use only", dim=True), self.leave))
-        for button in self.findChildren(QPushButton):
-            button.setAutoDefault(False)  # Enter in a field starts nothing
+        self._add_end(layout)
         calm_wheel(self)
 
     def _connect(self) -> None:
-        for button, signal in ((self.start, self.start_requested), (self.stop, self.stop_requested), (self.resume, self.resume_requested)):
-            button.clicked.connect(lambda _=False, signal=signal: signal.emit())
-        self.leave.clicked.connect(self.close)
-        self.open_folder.clicked.connect(lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.folder))))
         self.add_folder.clicked.connect(self._ask_folder)
         self.add_image.clicked.connect(self._ask_images)
         self.remove.clicked.connect(self._remove)
@@ -167,11 +136,6 @@ class StudentsDialog(QDialog):
         self.remove.setEnabled(False)
         self._refresh()
 
-    def offer(self, run: RunSettings | None, seconds: float, why_not: str = "") -> None:
-        """``run`` would be the teacher, which takes about ``seconds`` (NaN: unknown); ``why_not`` says why no job can start now."""
-        self._run, self._seconds, self._why_not = run, seconds, why_not
-        self._refresh()
-
     def asked(self) -> StudentsSettings:
         """The job as it is asked for; raises SettingsError where there is no picture."""
         mpp = self.mpp.value() or None
@@ -183,27 +147,10 @@ class StudentsDialog(QDialog):
             raise SettingsError("There is no picture to draw tiles from yet. Add a section, a slide or a folder of images.")
         return students_settings({**pictures, "rounds": self.rounds.value(), "tiles": self.tiles.value(), "control": str(self.control.currentData())})
 
-    def _refresh(self, *_: Any) -> None:
-        words, possible = self._why_not or "Open a section first.", False
-        if self._run is not None and not self._why_not:
-            try:
-                words, possible = cost_words(self.asked(), self._run, self._seconds), True
-            except SettingsError as error:
-                words = str(error)
-        self.count.setText(words)
-        self.start.setEnabled(possible)
+    def _cost(self, run: RunSettings) -> str:
+        return cost_words(self.asked(), run, self._seconds)
 
     # -- what is shown -----------------------------------------------------------------------------------------------------------------
-
-    def show_work(self, words: str, share: float | None, working: bool = False, resumable: bool = False) -> None:
-        """How the job goes: ``share`` from 0 to 1, or None while unknown."""
-        self.doing.setText(words)
-        self.doing.setVisible(bool(words))
-        self.bar.setVisible(working)
-        self.bar.setRange(0, 0 if share is None else 1000)
-        self.bar.setValue(round(1000 * (share or 0)))
-        self.stop.setEnabled(working)
-        self.resume.setEnabled(resumable and not working)
 
     def show_outcome(self, outcome: Outcome | None) -> None:
         """The rounds so far, and the verdict."""
@@ -214,7 +161,7 @@ class StudentsDialog(QDialog):
 
     def restyle(self, palette: Palette) -> None:
         """Follow napari's theme."""
-        self.setStyleSheet(style_sheet(palette))
+        super().restyle(palette)
         self.figure.restyle(palette)
 
 

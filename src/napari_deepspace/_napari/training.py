@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 from qtpy.QtCore import QObject, Signal
 
 from napari_deepspace._napari.jobs import Child, follow_run, past_events, start_job
 from napari_deepspace._napari.loading import maps_of_run
+from napari_deepspace._napari.long_jobs import at_work
 from napari_deepspace._napari.run_view import score_words
 from napari_deepspace._napari.runs_dialogs import Choice, ask_what_becomes
 from napari_deepspace._napari.session import Session
@@ -24,7 +24,7 @@ from napari_deepspace.outlines import write_outlines
 from napari_deepspace.project import RUNS
 from napari_deepspace.run_list import first_section, own_runs_folder, run_info, run_name
 from napari_deepspace.run_queue import add_to_queue, leave_queue, queued_runs, take_next
-from napari_deepspace.runs import EVENTS, LOG, SETTINGS, can_resume, new_run_dir, request_pause, running_pid, write_atomic
+from napari_deepspace.runs import EVENTS, LOG, SETTINGS, can_resume, new_run_dir, request_pause, write_atomic
 from napari_deepspace.section import Section
 from napari_deepspace.settings import RunSettings, dump_yaml
 
@@ -95,15 +95,9 @@ class Training(QObject):
         """Follow the run of this folder that works without this window, if there is one, from its beginning."""
         if self._session.running is not None:
             return False
-        for path in sorted(runs_folder(self._session).glob("*/process.json")):
-            pid = running_pid(path.parent)
-            if pid is not None:
-                try:
-                    child = Child.of(pid)
-                except psutil.Error:  # it ended just now
-                    continue
-                self._follow(child, path.parent, "Found at work…")
-                return True
+        for child, run_dir in at_work(runs_folder(self._session)):
+            self._follow(child, run_dir, "Found at work…")
+            return True
         return False
 
     _run_dir: Path | None = None  #: the run that works, or the last one that did
