@@ -96,6 +96,15 @@ def open_denser(folder: Path) -> DenserMap:
         raise ModelError(f"{folder} is damaged ({type(error).__name__}: {error}). Delete it and predict again.") from error
 
 
+def section_of(folder: Path) -> str | None:
+    """The library_id of the section that a finished map is of; None where there is no finished map. Reads a few lines only."""
+    try:
+        said = json.loads((folder / HEADER).read_text(encoding="utf-8"))["attributes"]
+        return str(said["library_id"]) if said.get("complete") else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def require_free(folder: Path) -> None:
     """Raise DataError unless ``folder`` holds a denser map, finished or not, or nothing that one could destroy."""
     if folder.exists() and not folder.is_dir():
@@ -225,13 +234,6 @@ def probabilities(dmap: DenserMap) -> np.ndarray:
     if dmap.kind != "clusters":
         raise ValueError(f"{dmap.folder} predicts {dmap.kind}, not clusters")
     return np.asarray(np.mean(_shown(dmap, np.arange(len(dmap.outputs))), axis=0, dtype=np.float32))
-
-
-def classes(dmap: DenserMap) -> np.ndarray:
-    """The likeliest cluster, int (n,), an index into ``outputs``; -1 where nothing is predicted. Raises ValueError without clusters."""
-    found = probabilities(dmap)
-    known = np.isfinite(found).all(axis=1)
-    return np.where(known, np.where(known[:, None], found, 0).argmax(axis=1), -1)
 
 
 def to_image(dmap: DenserMap, values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from napari_deepspace.denser import BETWEEN_SIZE, DenserMap, band, disagreement, probabilities, to_image, unlike, values
 from napari_deepspace.layers import CLEAR, UNITS, LayerTuple, metadata
 from napari_deepspace.section import Section
-from napari_deepspace.views import View, colours, likeliest, limits_of, within_slide
+from napari_deepspace.views import View, likeliest, limits_of, within_slide
 
 BETWEEN, DENSER, TILE, UNLIKE = "points between spots", "denser map (predicted)", "tile outline", "tiles unlike the training tiles"
 DenserShow = Literal["predicted", "class", "interval", "disagreement"]
@@ -111,11 +111,6 @@ def tile_layer(section: Section, tile_um: float) -> LayerTuple:
         "metadata": metadata(section, TILE),
     }
     return [np.array([[-half, -half], [-half, half], [half, half], [half, -half]])], kwargs, "shapes"
-
-
-def point_colours(found: np.ndarray, limits: tuple[float, float], lut: np.ndarray) -> np.ndarray:
-    """RGBA float32 (n, 4) of points; transparent where nothing is predicted."""
-    return colours(found, limits, lut)
 
 
 def too_near(resolution_um: float, px_per_um: float, canvas_px: Sequence[int]) -> bool:

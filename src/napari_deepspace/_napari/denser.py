@@ -21,7 +21,7 @@ from napari_deepspace._napari.jobs import Child, start_job
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.training import Say
 from napari_deepspace._napari.widgets import one_shot
-from napari_deepspace.denser import DenserMap, band_around, open_denser
+from napari_deepspace.denser import DenserMap, band_around, open_denser, section_of
 from napari_deepspace.denser_layers import (
     BETWEEN,
     DENSER,
@@ -34,7 +34,6 @@ from napari_deepspace.denser_layers import (
     denser_colours,
     denser_layer,
     denser_values,
-    point_colours,
     resolution_of,
     tile_layer,
     too_near,
@@ -42,7 +41,7 @@ from napari_deepspace.denser_layers import (
 )
 from napari_deepspace.runs import safe_name
 from napari_deepspace.settings import SectionSettings
-from napari_deepspace.views import class_legend, class_lut
+from napari_deepspace.views import class_legend, class_lut, colours
 
 ROLES = (BETWEEN, DENSER, TILE, UNLIKE)
 
@@ -96,12 +95,14 @@ class Denser(QObject):
         if folder is None or section is None:
             return []
         name = safe_name(section.library_id)
-        paths = sorted(path for path in folder.glob(f"{name}-*.zarr") if (path / "zarr.json").is_file())
+        paths = [path for path in sorted(folder.glob(f"{name}-*.zarr")) if section_of(path) == section.library_id]
         return [(path.stem.removeprefix(f"{name}-").replace("-", " "), str(path)) for path in paths]
 
     def _run_changed(self, *_: Any) -> None:
         dmap, folder = self._session.denser, maps_folder(self._session)
-        if dmap is not None and (folder is None or dmap.folder.parent != folder or self._canvas.layer(SPOTS) is None):
+        section = self._session.section
+        other = section is None or dmap is None or folder != dmap.folder.parent or section.library_id != dmap.library_id
+        if dmap is not None and (other or self._canvas.layer(SPOTS) is None):
             self.close()
         elif dmap is not None:
             self._later()
@@ -119,7 +120,10 @@ class Denser(QObject):
         start_job(partial(_open, Path(folder)), on_return=self._show, on_error=self._fail)
 
     def _show(self, dmap: DenserMap) -> None:
-        if maps_folder(self._session) != dmap.folder.parent:  # another run was chosen meanwhile
+        section = self._session.section
+        if (
+            section is None or maps_folder(self._session) != dmap.folder.parent or dmap.library_id != section.library_id
+        ):  # another was chosen meanwhile
             return
         self.close()
         self._tree = cKDTree(dmap.centres_yx)
@@ -147,6 +151,7 @@ class Denser(QObject):
         dmap, gene, show = self._session.denser, self._session.gene, self._session.denser_show
         if dmap is None:
             return
+        self._found = self._reader = None  # of another gene: neither the cursor nor a read that still works may tell of it
         if gene not in dmap.outputs:
             for role in (BETWEEN, DENSER):
                 layer = self._canvas.layer(role)
@@ -181,7 +186,7 @@ class Denser(QObject):
             layer.colormap = Colormap(lut, name=f"{gene} {show}")
             layer.contrast_limits_range = layer.contrast_limits = limits
         else:
-            face = point_colours(painted, limits, lut)
+            face = colours(painted, limits, lut)
             if layer is None:
                 layer = self._add(Layer.create(*between_layer(dmap, section, face)))
                 lock(layer)
@@ -221,12 +226,7 @@ class Denser(QObject):
         place = np.asarray(position[-2:], dtype=float)
         distance, at = self._tree.query(place / section.mpp)
         near = distance * section.mpp <= dmap.spacing_um and np.isfinite(self._found[at])
-        what = {"predicted": "predicted", "interval": "width of the 90 % band", "disagreement": "disagreement between models"}[
-            self._session.denser_show
-        ]
-        self._panel.hover.setText(
-            f"{self._session.gene} {what} {self._found[at]:.2f} here, from the tile in the outline." if near else "No point here."
-        )
+        self._panel.hover.setText(f"{self._words(dmap, int(at))} here, from the tile in the outline." if near else "No point here.")
         self._move_outline(dmap, place, bool(near))
 
     def _words(self, dmap: DenserMap, at: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Generator
 from functools import partial
@@ -66,8 +67,6 @@ class DenserMaking(LongJob):
         if dmap is None or opened is None or session.run_dir is None:
             return
         arguments = ["figure", str(session.run_dir), *self._section(opened), "--gene", session.gene, "--out", str(out), "--denser", str(dmap.folder)]
-        if opened.library_id:
-            arguments += ["--library-id", opened.library_id]
         log = dmap.folder.parent / "figure.log"
         log.unlink(missing_ok=True)
         self._panel.figure.setEnabled(False)
@@ -89,13 +88,18 @@ class DenserMaking(LongJob):
         if folder is None or section is None:
             return None
         where = self._panel.where.value()
-        return folder / f"{safe_name(section.library_id)}-{where}{f'-{self._panel.spacing.value():g}um' if where == 'grid' else ''}.zarr"
+        parts = [safe_name(section.library_id), where, *([f"{self._panel.spacing.value():g}um"] if where == "grid" else [])]
+        acting = sorted(outline.geometry.wkt for outline in self._session.outlines if outline.excludes)
+        if acting:  # other outlines, another map
+            parts.append(f"outlines-{hashlib.blake2b(' '.join(acting).encode(), digest_size=2).hexdigest()}")
+        return folder / f"{'-'.join(parts)}.zarr"
 
     def _section(self, opened: SectionSettings) -> list[str]:
         """The arguments that read the open section again, with what is drawn on it."""
         arguments = [str(opened.path), "--platform", opened.platform]
-        for name, value in (("--image", opened.image), ("--patient", opened.patient), ("--block", opened.block)):
-            arguments += [name, str(value)] if value else []
+        for name in ("image", "patient", "block", "aligned", "library_id", "sealed"):
+            value = getattr(opened, name)
+            arguments += [f"--{name.replace('_', '-')}", str(value)] if value else []
         folder = maps_folder(self._session)
         if self._session.outlines and folder is not None:
             outlines = folder / "outlines.geojson"

@@ -144,8 +144,9 @@ class DenserPanel(Collapsible):
         dmap: DenserMap | None = s.denser
         for widget in (self.show_what, self.opacity, self.outline, self.figure):
             widget.setEnabled(dmap is not None)
-        self.show_what.buttons["disagreement"].setEnabled(dmap is not None and dmap.n_members > 1)
-        self.show_what.buttons["interval"].setEnabled(dmap is not None and "coverage" in dmap.about.get("band", {}))
+        absolute = dmap is not None and s.maps is not None and not s.maps.relative  # on another patient the level means nothing, nor does its band
+        self.show_what.buttons["disagreement"].setEnabled(absolute and dmap is not None and dmap.n_members > 1)
+        self.show_what.buttons["interval"].setEnabled(absolute and dmap is not None and "coverage" in dmap.about.get("band", {}))
         self.show_what.buttons["class"].setVisible(dmap is not None and dmap.kind == "clusters")
         if dmap is not None and dmap.kind != "clusters" and s.denser_show == "class":
             s.denser_show = "predicted"
@@ -180,8 +181,8 @@ def map_words(dmap: DenserMap) -> str:
 
 def _trust(dmap: DenserMap) -> str:
     """How far the band kept its promise, and how many tiles are unlike those of the training."""
-    band = str(dmap.about.get("band", {}).get("words", ""))
-    words = f" {band[0].upper()}{band[1:]}." if band else ""
+    band, notice = str(dmap.about.get("band", {}).get("words", "")), str(dmap.about.get("notice", ""))
+    words = f" {notice}" if notice else f" {band[0].upper()}{band[1:]}." if band else ""
     if math.isfinite(dmap.unlike_beyond):
         words += f" {int(unlike(dmap).sum()):,} tiles are unlike the training tiles."
     return words

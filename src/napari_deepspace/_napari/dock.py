@@ -256,7 +256,7 @@ class DeepSpaceDock(QWidget):
         for jobs in (self.training, self.searches, self.students):
             self._closing.about_to.connect(jobs.leave)
             self._closing.not_after_all.connect(jobs.follow_running)
-        self._closing.about_to.connect(self.denser.shut)
+        self._closing.about_to.connect(self._end_denser)
         self._viewer.events.theme.connect(self._restyle)
         self._release = bind_viewer(self._viewer, self.painter, self.denser)
         self.destroyed.connect(partial(_gone, self._owners(), self._release))
@@ -273,6 +273,12 @@ class DeepSpaceDock(QWidget):
         elif self.students.follow_running():
             self.say("Students are at work: they are followed.")
         self.runs.refresh()
+
+    def _end_denser(self) -> None:
+        """The window is about to close: the map that is being made ends, and goes on from there another time."""
+        if self.denser.child is not None:
+            self.denser_panel.tell("Stopped. What is done stays: Predict goes on from there.")
+        self.denser.shut()
 
     def _scroll_to_wanted(self) -> None:
         content, bar = self.scroller.widget(), self.scroller.verticalScrollBar()

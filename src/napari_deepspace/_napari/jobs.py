@@ -260,8 +260,8 @@ def _sudden_end(child: Child, run_dir: Path) -> Exception:
     elif code < 0:
         how = f"signal {-code}: {_signal_word(-code)}"
     return TrainingError(
-        f"The training process ended unexpectedly ({how}). What it had finished is in {run_dir}. "
-        "Resume the run, or start again; if it happens again, lower the batch size or the tile size under Advanced, or choose Quick."
+        f"The process at work ended unexpectedly ({how}). What it had finished is in {run_dir}. "
+        "Resume it, or start again; if it happens again, lower the batch size or the tile size under Advanced, or choose Quick."
     )
 
 

@@ -274,13 +274,15 @@ class TrainPanel(Collapsible):
         s = self._session
         possible = s.section is not None and s.section.slide is not None and s.section.adata.n_vars > 0
         working = s.running is not None
+        if not working:
+            self.pausable = False
         self.start.setEnabled(possible and s.busy != "loading")
         self.start.setText("Add to queue" if working else "Start Quick" if self.quick.isChecked() else "Start network")
         self.seal.setEnabled(possible and not working and not s.busy)
         self.pause.setEnabled(working and self.pausable)
         self.stop.setEnabled(working)
         self.cost.setVisible(bool(self.cost.text()))
-        why_not = "Open a section with counts and an image first." if not possible else "One job at a time: a run is training." if working else ""
+        why_not = "Open a section with counts and an image first." if not possible else "One job at a time: one is at work." if working else ""
         self.search_button.setEnabled(self.searching or not why_not)
         self.students_button.setEnabled(self.studying or not why_not)
         self.search_why.setText("A search is at work." if self.searching else "Students are at work." if self.studying else why_not)
