@@ -51,6 +51,6 @@ def tested_words(model: TrainedModel, section: Section) -> str:
         if mean:
             words = ", ".join(f"{WAYS.get(way, way)} {value:.2f}" for way, value in mean.items())
             parts.append(f"{name}: {words} at {scores['n_spots']} spots ({scores['split']})")
-    related = "" if any(seen.library_id == section.library_id for seen in model.seen) else kinship(section.origin, [s.origin for s in model.seen])
+    related = "" if any(inference.same_section(seen, section) for seen in model.seen) else kinship(section.origin, [s.origin for s in model.seen])
     tested = "; ".join(parts) or "the run scored no spot"
     return f"tested in training: {tested}" + (f". This section is {related}" if related else "")

@@ -25,11 +25,15 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from napari_deepspace.errors import DataError
 from napari_deepspace.events import LAST, Event, from_json, to_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SETTINGS, EVENTS, MODEL, PREDICTIONS, METRICS, MAPS, LOG, CHECKPOINT, PROCESS, PAUSE = (
     "run.yaml", "events.jsonl", "model", "predictions", "metrics.json", "maps", "log.txt", "checkpoint", "process.json", "pause",
@@ -52,6 +56,17 @@ def write_atomic(path: Path, data: str | bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON, atomically; NaN becomes null."""
     write_atomic(path, json.dumps(nan_to_none(value), indent=1, ensure_ascii=False) + "\n")
+
+
+def write_figure(path: Path, figure: Figure, dpi: float | str = "figure") -> None:
+    """Save a figure beside ``path`` and rename it; the kind of file is that of its ending."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        figure.savefig(beside, dpi=dpi)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def nan_to_none(value: Any) -> Any:
@@ -127,6 +142,13 @@ def running_pid(run_dir: Path) -> int | None:
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
     return int(process["pid"]) if abs(created - process["created"]) < 1 else None
+
+
+def require_idle(run_dir: Path, what: str) -> None:
+    """Raises DataError where another process works on ``run_dir``, which holds a ``what`` ("search"); ask before anything is written there."""
+    pid = running_pid(run_dir)
+    if pid is not None and pid != os.getpid():
+        raise DataError(f"Process {pid} works on the {what} in {run_dir}. Wait for its end, or stop it first.")
 
 
 def request_pause(run_dir: Path) -> None:

@@ -21,7 +21,7 @@ import yaml
 from napari_deepspace.awake import kept_awake
 from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, SettingsError, TrainingError
 from napari_deepspace.events import BatchEnded, EpochEnded, Event, Failed, Finished, FoldEnded, Noted, Progress, Started, TrialEnded
-from napari_deepspace.runs import CHECKPOINT, METRICS, MODEL, EventLog, claim, new_run_dir, read_events, running_pid, write_atomic
+from napari_deepspace.runs import CHECKPOINT, METRICS, MODEL, EventLog, claim, new_run_dir, read_events, require_idle, write_atomic
 from napari_deepspace.search_results import (
     BEGUN,
     BEST,
@@ -117,9 +117,7 @@ def _same_split(settings: RunSettings, search: SearchSettings, sections: Sequenc
 def _claimed(folder: Path, settings: RunSettings, search: SearchSettings) -> RunSettings:
     """Make ``folder`` this process's, with the frozen settings in it; returns those, with the number of threads that the search began with."""
     folder.mkdir(parents=True, exist_ok=True)
-    pid = running_pid(folder)
-    if pid is not None and pid != os.getpid():
-        raise DataError(f"Process {pid} works on the search in {folder}. Wait for its end, or stop it first.")
+    require_idle(folder, "search")
     path = folder / SEARCH
     values = search_values(settings, search)
     values["run"]["threads"] = settings.threads or os.cpu_count() or 1
@@ -257,6 +255,8 @@ def run_search(
         raise DataError(f"{out} holds a search already and was left as it is. Add --resume to go on with it, or give another --out.")
     folder = out or new_run_dir(parent, settings.name)
     folder.mkdir(parents=True, exist_ok=True)
+    require_idle(folder, "search")
+    claim(folder)
 
     def events() -> Generator[Event, None, Any]:
         sections = yield from read_sections(settings)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from napari_deepspace.errors import DataError
-from napari_deepspace.runs import write_atomic, write_json
+from napari_deepspace.runs import write_atomic, write_figure, write_json
 
 TRIALS, TABLE, BEST, PLOTS = "trials.json", "trials.csv", "best.yaml", ("search.png", "search.svg")
 BEGUN, FINISHED, FAILED = "begun", "finished", "failed"
@@ -163,9 +163,7 @@ def plot(trials: Sequence[Trial], folder: Path) -> None:
     figure.suptitle("\n".join(words), fontsize=8, x=0.01, ha="left")
     figure.supxlabel("Each point is a trial, the star the best of them. Research use only.", fontsize=7, color="0.35", x=0.01, ha="left")
     for name in PLOTS:
-        beside = folder / f".part-{name}"
-        figure.savefig(beside, dpi=130)
-        beside.replace(folder / name)
+        write_figure(folder / name, figure, dpi=130)
 
 
 def _panel(axes: Any, key: str, done: Sequence[Trial], best: Trial) -> None:

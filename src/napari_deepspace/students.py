@@ -22,7 +22,19 @@ import yaml
 from napari_deepspace.awake import kept_awake
 from napari_deepspace.errors import DataError, ModelError, SettingsError
 from napari_deepspace.events import BatchEnded, EpochEnded, Event, Finished, FoldEnded, Noted, Progress, StudentEnded
-from napari_deepspace.runs import CHECKPOINT, METRICS, MODEL, STUDENTS, EventLog, claim, new_run_dir, running_pid, safe_name, write_atomic, write_json
+from napari_deepspace.runs import (
+    CHECKPOINT,
+    METRICS,
+    MODEL,
+    STUDENTS,
+    EventLog,
+    claim,
+    new_run_dir,
+    require_idle,
+    safe_name,
+    write_atomic,
+    write_json,
+)
 from napari_deepspace.search import fold_scores
 from napari_deepspace.section import Section
 from napari_deepspace.settings import RunSettings
@@ -97,9 +109,7 @@ def students(
 def _claimed(folder: Path, run: RunSettings, asked: StudentsSettings, teacher: Path | None) -> RunSettings:
     """Make ``folder`` this process's, with the frozen settings in it; returns those of the run, with the threads that the job began with."""
     folder.mkdir(parents=True, exist_ok=True)
-    pid = running_pid(folder)
-    if pid is not None and pid != os.getpid():
-        raise DataError(f"Process {pid} works on the students in {folder}. Wait for its end, or stop it first.")
+    require_idle(folder, "students")
     path, threads = folder / JOB, run.threads or os.cpu_count() or 1
     values = {"threads": threads} | students_values(run, asked, teacher)
     if path.exists():
@@ -287,6 +297,8 @@ def run_students(
         raise DataError(f"{out} holds students already and was left as it is. Add --resume to go on with them, or give another --out.")
     folder = out or new_run_dir(parent, run.name)
     folder.mkdir(parents=True, exist_ok=True)
+    require_idle(folder, "students")
+    claim(folder)
 
     def events() -> Generator[Event, None, Any]:
         sections = yield from read_sections(run)

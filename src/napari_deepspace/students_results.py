@@ -19,7 +19,7 @@ from napari_deepspace.analyse.bootstrap import intervals
 from napari_deepspace.analyse.judge import LEAST_BLOCKS, LEAST_SPOTS
 from napari_deepspace.analyse.metrics import auc, in_chunks, mean_r, pearson
 from napari_deepspace.errors import DataError
-from napari_deepspace.runs import STUDENTS, write_atomic, write_json
+from napari_deepspace.runs import STUDENTS, write_atomic, write_figure, write_json
 from napari_deepspace.students_settings import CONTROLS
 from napari_deepspace.verdicts import WAYS
 
@@ -273,8 +273,7 @@ def plot(outcomes: Sequence[Outcome], files: Sequence[Path]) -> None:
     words = f"{synthetic}{shown[0].panel}; {shown[0].n:,} spots not trained on; {shown[0].split}. Research use only."
     figure.suptitle("\n".join(textwrap.wrap(words, round(width * 13))), fontsize=9)
     for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file)
+        write_figure(file, figure)
 
 
 def _panel(axes: Any, outcome: Outcome, characters: int) -> None:

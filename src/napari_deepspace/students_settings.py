@@ -23,6 +23,8 @@ CONTROLS: dict[Control, str] = {
     "photographs": "control: photographs",
 }
 """What a job's tiles and labels are, in words."""
+ELSEWHERE: tuple[Control, ...] = ("foreign", "photographs")
+"""Controls whose tiles are drawn from other pictures."""
 
 EXAMPLE = """\
 # Semi-supervised learning (noisy student) with napari-deepspace. Start it with: napari-deepspace students THIS_FILE
@@ -73,7 +75,7 @@ class StudentsSettings(BaseModel):
     @property
     def elsewhere(self) -> bool:
         """Whether the tiles are those of a control."""
-        return self.control in ("foreign", "photographs")
+        return self.control in ELSEWHERE
 
     @property
     def drawn_from(self) -> tuple[UnlabelledSettings, ...]:

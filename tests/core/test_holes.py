@@ -6,6 +6,7 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 from scipy.ndimage import gaussian_filter
+from scipy.spatial import Delaunay
 
 from napari_deepspace import results
 from napari_deepspace.analyse.baselines import interpolate
@@ -124,6 +125,41 @@ def test_dummy_holes_have_the_holes_shape_and_lie_on_measured_spots():
         assert all(len(np.intersect1d(rows, other)) <= len(hole) / 2 for other in found[:number])
     again = dummy_holes(hexagonal(), hole, scored, 100.0, np.random.default_rng(1))
     assert all((a == b).all() for a, b in zip(found, again, strict=True))
+
+
+def turned_by(xy, degrees):
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return xy @ np.array([[cos, sin], [-sin, cos]])
+
+
+@pytest.mark.parametrize("degrees", [0, 8])
+@pytest.mark.parametrize("lattice", ["hexagonal", "square"])
+def test_a_dummy_hole_holds_every_spot_inside_its_shape(lattice, degrees):
+    """Turned and turned over, also on a slide that lies askew, the shape falls on the lattice: no spot inside is left to neighbours alone."""
+    xy = hexagonal() if lattice == "hexagonal" else np.indices((24, 24)).reshape(2, -1).T * 100.0
+    shape = (np.hypot(*(xy - (1200.0, 1000.0)).T) < 420) & (xy[:, 0] + xy[:, 1] < 2300)
+    found = dummy_holes(turned_by(xy, degrees), np.flatnonzero(shape), ~shape, 100.0, np.random.default_rng(0))
+    assert len(found) == DUMMIES
+    for rows in found:
+        inside = np.flatnonzero(Delaunay(xy[rows]).find_simplex(xy) >= 0)
+        assert np.isin(inside, rows).all()
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ("random spots, 5 folds of 60/20/20 %", "(random spots)"),
+        ("every 5th spot left out in turn (neighbouring spots share pixels)", "(every-nth)"),
+        ("spatial blocks", ""),
+    ],
+)
+def test_a_split_of_single_spots_is_said_to_be_too_high(split, said):
+    """Beside a spot that such a split leaves out, others were trained on; nothing of a real hole was."""
+    adata, _ = made(disc(260))
+    adata.uns[results.UNS]["split"] = split
+    words = judge_holes(adata)[0]["words"]
+    assert ("too high" in words) == bool(said)
+    assert said in words
 
 
 def test_the_filled_layer_is_measured_where_it_was_measured():

@@ -1,5 +1,6 @@
 """A section is filled: measured where it was measured, imputed where not, the neighbouring section beside it."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 
 from napari_deepspace import results
 from napari_deepspace.cli import main
+from napari_deepspace.impute_command import tested_words
+from napari_deepspace.learn.model import load_model
 from napari_deepspace.read import read_section
+from napari_deepspace.section import kinship
 from napari_deepspace.views import make_view
 
 pytestmark = [pytest.mark.usefixtures("own_cache"), pytest.mark.real_data]
@@ -76,6 +80,16 @@ def test_a_section_without_counts_is_imputed_whole(run_dir, c3, data_dir, tmp_pa
     view = make_view("gene", "predicted", nothing, predicted[:, 0], np.zeros(len(rings), dtype=bool), {"value": lut, "difference": lut})
     assert (view.face[:, 3] == 0).all() and (view.border[rings][:, 3] == 1).all()
     assert "rings, nothing was measured here" in view.caption
+
+
+def test_a_section_is_known_by_its_slide_or_counts_and_not_by_its_name(run_dir, data_dir, phantom):
+    """A namesake of the training section is still told how it is related to it; the training section itself is not, whatever it is called."""
+    model = load_model(run_dir)
+    (trained,) = (seen.library_id for seen in model.seen)
+    namesake = dataclasses.replace(phantom, library_id=trained)
+    assert tested_words(model, namesake).endswith(f"This section is {kinship(namesake.origin, [seen.origin for seen in model.seen])}")
+    own = dataclasses.replace(read_section(data_dir / "her2st" / trained), library_id="other name")
+    assert "This section is" not in tested_words(model, own)
 
 
 def test_the_result_has_its_name(run_dir, c3, capsys):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from napari_deepspace.learn.training import _with_pool
 from napari_deepspace.runs import read_events
 from napari_deepspace.settings import FilterSettings, run_settings
 from napari_deepspace.students import students
-from napari_deepspace.students_results import Round, Scored, chosen, in_words, judge, read_outcome
+from napari_deepspace.students_results import Round, Scored, chosen, in_words, judge, plot, read_outcome
 from napari_deepspace.students_settings import load_students, students_settings
 from napari_deepspace.students_sources import read_sources
 
@@ -363,6 +364,18 @@ def test_figure_four_of_several_jobs_has_a_panel_each(job, tmp_path, capsys):
         assert (tmp_path / f"figure.{ending}").stat().st_size > 5000
     assert main(["students", str(folder), "--plot", str(tmp_path / "figure.gif")]) == 2
     assert ".png, .svg or .pdf" in capsys.readouterr().err
+
+
+def test_a_figure_is_written_beside_and_renamed(job, tmp_path):
+    """Whoever has the old file open never sees half of the new one."""
+    _, _, outcome = job
+    figure, old = tmp_path / "figure.svg", tmp_path / "old.svg"
+    old.write_text("old")
+    os.link(old, figure)
+    plot([outcome], [figure])
+    assert old.read_text() == "old"
+    assert "<svg" in figure.read_text()[:1000]
+    assert sorted(tmp_path.iterdir()) == [figure, old]
 
 
 def test_what_is_wrong_is_said_in_a_sentence(small, phantom_dir, tmp_path):

@@ -17,10 +17,9 @@ from napari_deepspace.errors import SettingsError
 from napari_deepspace.settings import RunSettings
 from napari_deepspace.students_results import Outcome
 from napari_deepspace.students_results import in_words as result_words
-from napari_deepspace.students_settings import CONTROLS, StudentsSettings, students_settings
+from napari_deepspace.students_settings import CONTROLS, ELSEWHERE, StudentsSettings, students_settings
 from napari_deepspace.students_sources import IMAGES
 
-ELSEWHERE = ("foreign", "photographs")
 PICTURES = {
     "foreign": "<b>Slides of another tissue</b>, which tiles are drawn from",
     "photographs": "<b>Photographs</b>, files or folders, which tiles are drawn from",

@@ -27,8 +27,10 @@ TRIES = 2000
 MANY_UNLIKE = 0.1  #: share of a hole's tiles beyond which the test is said not to speak for them
 GENES_TOLD = 50_000  #: outputs of all holes together that the table tells of one by one
 OVERLAP = 0.5  #: share of its spots that a dummy hole may have in common with another
-BESIDE = 0.6  #: spots nearer than this many pitches to where the shape wants one are taken
+BESIDE = 0.6  #: every spot nearer than this many pitches to where the shape wants one is taken
 
+SINGLE_SPOTS = {"random": "random spots", "every ": "every-nth"}
+"""Splits that leave out single spots, by how their words begin."""
 INTERPOLATION, COPY = "interpolation", "neighbouring section"
 
 
@@ -96,23 +98,34 @@ def fill(adata: AnnData) -> None:
 def dummy_holes(centres_um: np.ndarray, hole: np.ndarray, scored: np.ndarray, pitch_um: float, rng: np.random.Generator) -> list[np.ndarray]:
     """At most DUMMIES places where the shape of ``hole`` (rows) fits on ``scored`` spots (bool, n): the rows of each, those not scored included.
 
-    The shape is turned by multiples of 30 degrees, which keep to a hexagonal or a square lattice, and turned over.
+    The shape is turned and turned over only as the spots' lattice maps onto itself, so that a dummy hole holds every spot inside its shape.
     """
     shape, tree = centres_um[hole] - centres_um[hole[0]], cKDTree(centres_um)
     anchors = np.flatnonzero(scored)
     if len(anchors) < LEAST_SHARE * len(hole):
         return []
+    fold, axis = _lattice(centres_um, pitch_um)
+    over = np.array([[np.cos(2 * axis), np.sin(2 * axis)], [np.sin(2 * axis), -np.cos(2 * axis)]])  # the mirror image along an axis of the lattice
     found: list[np.ndarray] = []
-    for anchor, turn, over in zip(rng.choice(anchors, TRIES), rng.integers(0, 12, TRIES), rng.integers(0, 2, TRIES), strict=True):
-        cos, sin = np.cos(np.pi / 6 * turn), np.sin(np.pi / 6 * turn)
-        face = shape * (1, -1) if over else shape
-        distance, nearest = tree.query(centres_um[anchor] + face @ np.array([[cos, -sin], [sin, cos]]), distance_upper_bound=BESIDE * pitch_um)
-        rows = np.unique(nearest[np.isfinite(distance)])
+    for anchor, turn, turned_over in zip(rng.choice(anchors, TRIES), rng.integers(0, fold, TRIES), rng.integers(0, 2, TRIES), strict=True):
+        cos, sin = np.cos(2 * np.pi / fold * turn), np.sin(2 * np.pi / fold * turn)
+        wanted = centres_um[anchor] + (shape @ over if turned_over else shape) @ np.array([[cos, -sin], [sin, cos]])
+        rows = np.unique(np.concatenate(tree.query_ball_point(wanted, BESIDE * pitch_um))).astype(np.int64)
         if scored[rows].sum() >= LEAST_SHARE * len(hole) and not any(len(np.intersect1d(rows, other)) > OVERLAP * len(hole) for other in found):
             found.append(rows)
         if len(found) == DUMMIES:
             break
     return found
+
+
+def _lattice(centres_um: np.ndarray, pitch_um: float) -> tuple[int, float]:
+    """How the spots lie: 6 turns of a hexagonal lattice or 4 of a square one map it onto itself; and the direction of one of its rows, in radians."""
+    pairs = cKDTree(centres_um).query_pairs(1.2 * pitch_um, output_type="ndarray")
+    step = centres_um[pairs[:, 1]] - centres_um[pairs[:, 0]]
+    angle = np.arctan2(step[:, 1], step[:, 0])
+    mean = {fold: np.exp(1j * fold * angle).mean() for fold in (6, 4)}
+    fold = max(mean, key=lambda one: abs(mean[one]))
+    return fold, float(np.angle(mean[fold]) / fold)
 
 
 def _usable(adata: AnnData) -> np.ndarray:
@@ -191,8 +204,8 @@ def score_words(one: dict[str, Any], score: str, split: str = "") -> str:
     low, high = one["interval"]
     words = [f"in {one['dummy_holes']} dummy holes: {score} {one[score]:.2f} (single ones {low:.2f} to {high:.2f})"]
     words += [f"{WAYS[way]} {one[way]:.2f}" for way in (INTERPOLATION, COPY) if way in one]
-    if split.startswith("random"):
-        words.append("too high, for spots beside those predicted were trained on (random spots)")
+    if kind := next((kind for begin, kind in SINGLE_SPOTS.items() if split.startswith(begin)), ""):
+        words.append(f"too high, for spots beside those predicted were trained on ({kind})")
     return "; ".join(words)
 
 

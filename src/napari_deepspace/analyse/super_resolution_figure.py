@@ -19,6 +19,7 @@ from matplotlib.patches import Rectangle
 from napari_deepspace.denser import BETWEEN_SIZE, DenserMap, to_image
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.outlines import Outline
+from napari_deepspace.runs import write_figure
 from napari_deepspace.section import Section
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -85,13 +86,7 @@ def save(figure: Figure, out: Path) -> None:
     """
     if out.suffix not in FORMATS:
         raise SettingsError(f"--out {out}: a figure is {', '.join(FORMATS)}; give a name that ends so.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.stem}.part{out.suffix}")
-    try:
-        figure.savefig(beside, dpi=150)
-        beside.replace(out)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_figure(out, figure, dpi=150)
 
 
 def _title(drawn: Drawn, column: str) -> str:

@@ -67,7 +67,7 @@ def predict(model: TrainedModel, section: Section, centres_yx: np.ndarray | None
             model, as_trained(model, section, judged.filter.predictable), centres[~white], reference, spots[results.FOLD].to_numpy()[~white], totals
         )
         columns |= said
-        if not any(_same_section(seen, section) for seen in model.seen):
+        if not any(same_section(seen, section) for seen in model.seen):
             unlike = model.domain.unlike(distances[~white]) if model.domain is not None else np.zeros(0, dtype=bool)
             notice = notice_of(model, section, colours, unlike)
     if notice:
@@ -160,11 +160,11 @@ def _copies(model: TrainedModel, section: Section, centres: np.ndarray) -> list[
 def neighbours_of(model: TrainedModel, section: Section) -> list[tuple[SeenSpots, np.ndarray]]:
     """Training sections whose frame ``section`` shares, with the spots that each member learned from: bool (n_spots, members)."""
     # frames of two patients have nothing to do with one another
-    others = [seen for seen in model.seen if len(seen.aligned) and seen.patient == section.patient and not _same_section(seen, section)]
+    others = [seen for seen in model.seen if len(seen.aligned) and seen.patient == section.patient and not same_section(seen, section)]
     return [(seen, np.isin(seen.parts, (TRAINING, VALIDATION))) for seen in others]
 
 
-def _same_section(seen: SeenSpots, section: Section) -> bool:
+def same_section(seen: SeenSpots, section: Section) -> bool:
     """Whether a section is one that the model was trained on, under whatever name: by its slide, or by the counts of its spots."""
     if section.slide is not None and section.slide.fingerprint() == seen.slide:
         return True
