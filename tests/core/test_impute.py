@@ -83,7 +83,7 @@ def test_a_section_without_counts_is_imputed_whole(run_dir, c3, data_dir, tmp_pa
 
 
 def test_a_section_is_known_by_its_slide_or_counts_and_not_by_its_name(run_dir, data_dir, phantom):
-    """A namesake of the training section is still told how it is related to it; the training section itself is not, whatever it is called."""
+    """A namesake of the training section is still told how it is related to it; the training section under another name is not."""
     model = load_model(run_dir)
     (trained,) = (seen.library_id for seen in model.seen)
     namesake = dataclasses.replace(phantom, library_id=trained)
