@@ -160,7 +160,7 @@ def _pool(outcome: Outcome, number: int, asked: StudentsSettings, sources: Seque
     parts = []
     for k in range(1, number + 1):
         drawn = yield from draw_tiles(sources, model, asked.tiles, (asked.seed, k), folder / POOL / f"round-{k}.npy")
-        labels = folder / POOL / f"labels-{k}.npz"
+        labels = folder / POOL / f"labels-{k}"
         if not labels.exists():
             yield from label_tiles(drawn, _labelling(outcome.rounds[:k], folder), asked.control, (asked.seed, k, 1), labels)
         parts.append((drawn, labels, usable_tiles(drawn, sources, model)))

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_deepspace import results
+from napari_deepspace import impute_command, results
 from napari_deepspace.cli import main
-from napari_deepspace.impute_command import tested_words
 from napari_deepspace.learn.model import load_model
 from napari_deepspace.read import read_section
 from napari_deepspace.section import kinship
@@ -83,13 +82,13 @@ def test_a_section_without_counts_is_imputed_whole(run_dir, c3, data_dir, tmp_pa
 
 
 def test_a_section_is_known_by_its_slide_or_counts_and_not_by_its_name(run_dir, data_dir, phantom):
-    """A namesake of the training section is still told how it is related to it; the training section itself is not, whatever it is called."""
+    """A namesake of the training section is still told how it is related to it; the training section under another name is not."""
     model = load_model(run_dir)
     (trained,) = (seen.library_id for seen in model.seen)
     namesake = dataclasses.replace(phantom, library_id=trained)
-    assert tested_words(model, namesake).endswith(f"This section is {kinship(namesake.origin, [seen.origin for seen in model.seen])}")
+    assert impute_command.tested_words(model, namesake).endswith(f"This section is {kinship(namesake.origin, [seen.origin for seen in model.seen])}")
     own = dataclasses.replace(read_section(data_dir / "her2st" / trained), library_id="other name")
-    assert "This section is" not in tested_words(model, own)
+    assert "This section is" not in impute_command.tested_words(model, own)
 
 
 def test_the_result_has_its_name(run_dir, c3, capsys):

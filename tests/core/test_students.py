@@ -19,13 +19,17 @@ from scipy.spatial import cKDTree
 from napari_deepspace.cli import main
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.events import Finished, Noted, StudentEnded, result_of
+from napari_deepspace.learn.data import section_looks
+from napari_deepspace.learn.features import quick_inputs
+from napari_deepspace.learn.inference import as_trained
 from napari_deepspace.learn.model import load_model
 from napari_deepspace.learn.optimise import FoldData
 from napari_deepspace.learn.pool import Pool, Stacked
-from napari_deepspace.learn.students import Drawn, _label, draw_tiles, look_over, usable_tiles
+from napari_deepspace.learn.students import Drawn, _label, draw_tiles, gather_pool, look_over, usable_tiles
 from napari_deepspace.learn.training import _with_pool
 from napari_deepspace.runs import read_events
 from napari_deepspace.settings import FilterSettings, run_settings
+from napari_deepspace.stain import find_stain
 from napari_deepspace.students import students
 from napari_deepspace.students_results import Round, Scored, chosen, in_words, judge, plot, read_outcome
 from napari_deepspace.students_settings import load_students, students_settings
@@ -66,7 +70,10 @@ def job(small, phantom_dir, tmp_path_factory):
 
 
 def labels_of(folder, number):
-    return dict(np.load(folder / "pool" / f"labels-{number}.npz"))
+    """Labels of both folds by name, each (n_folds, n_tiles, n_outputs)."""
+    place = folder / "pool" / f"labels-{number}"
+    names = {path.stem.partition("-")[0] for path in place.iterdir()}
+    return {name: np.stack([np.load(place / f"{name}-{fold}.npy") for fold in range(2)]) for name in names}
 
 
 def to_unit(outputs):
@@ -102,6 +109,39 @@ def test_labels_of_a_fold_come_from_its_own_best_member(job):
             assert not np.allclose(labels["twins"][fold], labels["values"][fold], atol=1e-3), "a twin has not seen the validation part"
 
 
+def test_labels_stay_on_the_disk(job):
+    """Only the rows that are asked for are read: 18,000 genes of 20,000 tiles and five folds are 7 GB."""
+    folder, _, _ = job
+    model, parts = load_model(folder / "teacher"), []
+    for number in (1, 2):
+        places, tiles = (np.load(folder / "pool" / f"round-{number}{ending}.npy") for ending in ("-places", ""))
+        usable = np.ones((len(model.members), TILES), dtype=bool)
+        parts.append((Drawn(tiles, places), folder / "pool" / f"labels-{number}", usable))
+    pool = gather_pool(parts, "")
+    for name, labels in (("values", pool.values), ("twins", pool.twins)):
+        for fold in range(2):
+            assert all(isinstance(part, np.memmap) for part in labels[fold].parts)
+            expected = [labels_of(folder, number)[name][fold] for number in (1, 2)]
+            np.testing.assert_array_equal(labels[fold][np.arange(2 * TILES)], np.concatenate(expected))
+
+
+def test_tiles_are_looked_at_in_the_stain_of_the_teacher(job, small, phantom_dir, tmp_path):
+    """A teacher of one stain labels, and students learn from, tiles in that stain; glass is told from tissue on the slide as it is."""
+    folder, _, _ = job
+    model = load_model(folder / "teacher")
+    own = find_stain(small, np.ones(small.adata.n_obs, dtype=bool))
+    model.stain = dataclasses.replace(own, most=own.most * np.float32(0.5))
+    (source,) = result_of(look_over(result_of(read_sources(asked_for(phantom_dir).unlabelled, small, model.tile_um, False)), model))
+    drawn = result_of(draw_tiles([source], model, 20, (0,), tmp_path / "tiles.npy"))
+    seen = as_trained(model, source.section, source.prepared.filter.predictable)
+    places, reference, raw = (
+        result_of(section_looks(section, centres, model.tile_um, model.tile_px, model.settings.model))
+        for section, centres in ((seen, drawn.places[:, 1:]), (seen, source.spots_yx), (source.section, drawn.places[:, 1:]))
+    )
+    np.testing.assert_array_equal(drawn.inputs, quick_inputs(places, reference))
+    assert not np.allclose(places, raw)
+
+
 def test_a_pool_trains_and_never_validates():
     """Pool tiles stand behind the spots, in training only, and only those that a fold may use."""
     n, pool_n = 6, 4
@@ -109,13 +149,13 @@ def test_a_pool_trains_and_never_validates():
     part = FoldData(1, tiles, np.zeros((n, 2), np.float32), np.arange(n) < 4, np.arange(n) >= 4, None)
     usable = np.array([[True] * pool_n, [True, False, True, True]])
     labels = np.ones((pool_n, 2), np.float32)
-    pool = Pool(Stacked([np.arange(100, 102)[:, None], np.arange(102, 104)[:, None]]), (labels * 5, labels), (), usable, "")
+    pool = Pool(Stacked([np.arange(100, 102)[:, None], np.arange(102, 104)[:, None]]), (Stacked([labels * 5]), Stacked([labels])), (), usable, "")
     both = _with_pool(part, pool)
     assert len(both.tiles) == len(both.values) == n + pool_n
     assert np.flatnonzero(both.validation).tolist() == [4, 5]
     assert np.flatnonzero(both.training).tolist() == [0, 1, 2, 3, 6, 8, 9]
     assert both.tiles[np.array([9, 0, 7])].ravel().tolist() == [103, 0, 101]
-    assert (both.values[n:] == 1).all()
+    assert (both.values[np.arange(n, n + pool_n)] == 1).all()
     assert _with_pool(part, None) is part
 
 

@@ -29,13 +29,13 @@ PLATEAU = 2  #: epochs without a better one after which the learning rate is low
 class FoldData:
     """What one fold's network is trained on.
 
-    uint8 ``tiles`` (n, ...) of all spots, scaled ``values`` float32 (n, n_outputs), and the parts of the spots, bool (n,). The tiles of a pool stand
-    behind the spots, in training only.
+    uint8 ``tiles`` (n, ...) of all spots, scaled ``values`` float32 (n, n_outputs), and the parts of the spots, bool (n,). The tiles of a pool, and
+    their values, stand behind those of the spots, in training only.
     """
 
     fold: int
     tiles: np.ndarray | Stacked
-    values: np.ndarray
+    values: np.ndarray | Stacked
     training: np.ndarray
     validation: np.ndarray
     fitted: FittedTarget

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+CHUNK = 1024  #: rows of labels that are in memory at once
+
 
 class Stacked:
     """Arrays of like rows, one after another, without a copy of them: ``stacked[rows]`` reads some rows, int (n,), in their order."""
@@ -19,6 +21,10 @@ class Stacked:
 
     def __len__(self) -> int:
         return int(self._first[-1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self), *self.parts[0].shape[1:])
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         like = self.parts[0]
@@ -37,12 +43,12 @@ class Pool:
 
     ``inputs`` (n, ...) are what the model looks at: uint8 tiles, or Quick's inputs. ``values`` hold a fold's labels each, float32 (n, n_outputs) on
     the scale that the fold's own member learns, and ``twins`` those by twins of Quick's members, which have not seen the fold's validation part.
-    ``usable`` bool (n_folds, n) leaves out tiles that share pixels with a test spot of the fold.
+    Inputs and labels stay on the disk. ``usable`` bool (n_folds, n) leaves out tiles that share pixels with a test spot of the fold.
     """
 
     inputs: Stacked
-    values: tuple[np.ndarray, ...]
-    twins: tuple[np.ndarray, ...]
+    values: tuple[Stacked, ...]
+    twins: tuple[Stacked, ...]
     usable: np.ndarray
     words: str  #: what the tiles are, and whose labels they bear
 
@@ -55,5 +61,7 @@ class Pool:
         """Of the labels, which depend on the tiles."""
         digest = hashlib.sha256(self.usable.tobytes())
         for labels in (*self.values, *self.twins):
-            digest.update(labels.tobytes())
+            for part in labels.parts:
+                for some in range(0, len(part), CHUNK):
+                    digest.update(part[some : some + CHUNK].tobytes())
         return digest.digest()

@@ -8,6 +8,7 @@ or with a sealed one, are left out.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from napari_deepspace.errors import DataError, ModelError
 from napari_deepspace.events import Event, Progress
 from napari_deepspace.learn.data import edge_um, section_looks, section_tiles, widest_view_um
 from napari_deepspace.learn.features import quick_inputs
+from napari_deepspace.learn.inference import as_trained
 from napari_deepspace.learn.linear import LinearModel
 from napari_deepspace.learn.model import TrainedModel, load_model, network_outputs
 from napari_deepspace.learn.networks import choose_device
@@ -33,9 +35,13 @@ TRIES = 20  #: draws of points, of which white ones are dropped, before a source
 
 @dataclass(frozen=True)
 class Source:
-    """A picture that tiles are drawn from, looked over once: ``spots_yx`` (n, 2) with tissue, and ``reference``, Quick's features there."""
+    """A picture that tiles are drawn from, looked over once: ``spots_yx`` (n, 2) with tissue, and ``reference``, Quick's features there.
+
+    Glass is told from tissue on ``section``; the model looks at ``seen``, the same in the stain that it was trained on.
+    """
 
     section: Section
+    seen: Section
     prepared: Prepared
     spots_yx: np.ndarray
     reference: np.ndarray | None
@@ -52,10 +58,12 @@ class Drawn:
 def look_over(sections: Sequence[Section], model: TrainedModel, white_filter: bool = True) -> Generator[Event, None, list[Source]]:
     """The ``sections`` as sources of tiles for students of ``model``; spots on glass or in exclude outlines are left out, counts are not looked at.
 
+    ``white_filter`` False is for photographs, which have no glass, and no stain to change.
+
     Raises
     ------
     DataError
-        None of them has a spot on tissue.
+        None of them has a spot on tissue, or the tissue shows no two stains that a model of one stain needs.
     """
     sources, settings = [], model.settings
     changes = {"exclude_cluster": None} | ({} if white_filter else {"white_percentile": 100.0})
@@ -65,10 +73,11 @@ def look_over(sections: Sequence[Section], model: TrainedModel, white_filter: bo
         spots = section.centres_yx[prepared.filter.predictable]
         if not len(spots):
             continue
+        seen = as_trained(model, section, prepared.filter.predictable) if white_filter else section
         reference = None
         if not isinstance(settings.model, NetworkSettings):
-            reference = yield from section_looks(section, spots, model.tile_um, model.tile_px, settings.model)
-        sources.append(Source(section, prepared, spots, reference))
+            reference = yield from section_looks(seen, spots, model.tile_um, model.tile_px, settings.model)
+        sources.append(Source(section, seen, prepared, spots, reference))
     if not sources:
         raise DataError(f"No tissue was found in {', '.join(one.library_id for one in sections)}. Give other unlabelled sections or slides.")
     return sources
@@ -144,9 +153,9 @@ def _write_inputs(sources: Sequence[Source], model: TrainedModel, places: np.nda
         rows = np.flatnonzero(places[:, 0] == number)
         for some in np.array_split(rows, -(-len(rows) // CHUNK)) if network and len(rows) else [rows] if len(rows) else []:
             if isinstance(settings, NetworkSettings):
-                inputs = yield from section_tiles(source.section, places[some, 1:], model.tile_um, model.tile_px, settings.context)
+                inputs = yield from section_tiles(source.seen, places[some, 1:], model.tile_um, model.tile_px, settings.context)
             else:
-                looks = yield from section_looks(source.section, places[some, 1:], model.tile_um, model.tile_px, settings)
+                looks = yield from section_looks(source.seen, places[some, 1:], model.tile_um, model.tile_px, settings)
                 assert source.reference is not None
                 inputs = quick_inputs(looks, source.reference)
             if out is None:
@@ -166,8 +175,9 @@ def _save(path: Path, values: np.ndarray) -> None:
     os.replace(part, path)
 
 
-def label_tiles(drawn: Drawn, members: Sequence[Path], control: str, seed: tuple[int, ...], path: Path) -> Generator[Event, None, None]:
-    """Label the tiles for every fold, and keep the labels in ``path`` (.npz): ``values`` and, of Quick, ``twins``, float32 (n_folds, n, n_outputs).
+def label_tiles(drawn: Drawn, members: Sequence[Path], control: str, seed: tuple[int, ...], folder: Path) -> Generator[Event, None, None]:
+    """Label the tiles for every fold, and keep the labels in a new ``folder``: ``values-F.npy`` and, of Quick, ``twins-F.npy`` of fold F, float32
+    (n, n_outputs).
 
     ``members`` name for each fold the run whose member of that fold gives the labels. Numbers are brought to 0..1 by their range over the tiles,
     output by output; clusters are the likeliest one. ``control`` "permuted" shuffles the labels of each output (clusters: of the tiles), "random"
@@ -179,25 +189,23 @@ def label_tiles(drawn: Drawn, members: Sequence[Path], control: str, seed: tuple
         A Quick model of an older version cannot label.
     """
     models = {run_dir: load_model(run_dir) for run_dir in dict.fromkeys(members)}
-    values: list[np.ndarray] = []
-    twins: list[np.ndarray] = []
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     for fold, run_dir in enumerate(members):
         yield Progress("labelling tiles", fold, len(members))
         model = models[run_dir]
         member, clusters = model.members[fold], model.target.kind == "clusters"
         if member.network is not None:
-            values.append(_label(_network_outputs(model, fold, drawn.inputs), clusters, control, rng))
+            _save(part / f"values-{fold}.npy", _label(_network_outputs(model, fold, drawn.inputs), clusters, control, rng))
             continue
         if member.linear is None or member.twin is None:
             raise ModelError(f"The Quick model in {run_dir} is of an older version and cannot be a teacher. Train it again.")
         order = int(rng.integers(2**63))  # the same luck for both
-        for fit, into in ((member.linear, values), (member.twin, twins)):
-            into.append(_label(_linear_outputs(fit, drawn.inputs), clusters, control, np.random.default_rng(order)))
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "wb") as file:
-        np.savez(file, values=np.stack(values), **({"twins": np.stack(twins)} if twins else {}))  # type: ignore[arg-type]
-    os.replace(part, path)
+        for fit, name in ((member.linear, "values"), (member.twin, "twins")):
+            _save(part / f"{name}-{fold}.npy", _label(_linear_outputs(fit, drawn.inputs), clusters, control, np.random.default_rng(order)))
+    os.replace(part, folder)
 
 
 def _network_outputs(model: TrainedModel, fold: int, inputs: np.ndarray) -> np.ndarray:
@@ -241,12 +249,14 @@ def usable_tiles(drawn: Drawn, sources: Sequence[Source], model: TrainedModel) -
 
 
 def gather_pool(rounds: Sequence[tuple[Drawn, Path, np.ndarray]], words: str) -> Pool:
-    """The pool of all rounds so far: of each the tiles, the file of :func:`label_tiles`, and what :func:`usable_tiles` says."""
-    files = [dict(np.load(path, allow_pickle=False)) for _, path, _ in rounds]
-    labels = {
-        name: tuple(np.concatenate([file[name][fold] for file in files]) for fold in range(len(files[0][name])))
-        for name in ("values", "twins")
-        if name in files[0]
-    }
+    """The pool of all rounds so far: of each the tiles, the folder of :func:`label_tiles`, and what :func:`usable_tiles` says."""
     usable = np.concatenate([one for _, _, one in rounds], axis=1)
-    return Pool(Stacked([drawn.inputs for drawn, _, _ in rounds]), labels["values"], labels.get("twins", ()), usable, words)
+    values, twins = (_labels([folder for _, folder, _ in rounds], name, len(usable)) for name in ("values", "twins"))
+    return Pool(Stacked([drawn.inputs for drawn, _, _ in rounds]), values, twins, usable, words)
+
+
+def _labels(folders: Sequence[Path], name: str, folds: int) -> tuple[Stacked, ...]:
+    """The labels of each fold, on the disk; () where there are none."""
+    if not (folders[0] / f"{name}-0.npy").exists():
+        return ()
+    return tuple(Stacked([np.load(folder / f"{name}-{fold}.npy", mmap_mode="r", allow_pickle=False) for folder in folders]) for fold in range(folds))

@@ -187,7 +187,7 @@ def _with_pool(part: FoldData, pool: Pool | None) -> FoldData:
     return FoldData(
         part.fold,
         Stacked((part.tiles, *pool.inputs.parts)),
-        np.concatenate([part.values, pool.values[part.fold]]),
+        Stacked((part.values, *pool.values[part.fold].parts)),
         np.concatenate([part.training, pool.usable[part.fold]]),
         np.concatenate([part.validation, np.zeros(len(pool.inputs), dtype=bool)]),
         part.fitted,
