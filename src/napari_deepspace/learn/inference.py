@@ -139,7 +139,7 @@ def _columns(
 
 def say_notice(model: TrainedModel, seen_as: Section, reference: np.ndarray, section: Section) -> Generator[Event, None, str]:
     """What sets ``section`` apart from those trained on, told and returned; by its colours ``seen_as`` the model does at ``reference`` (n, 2)."""
-    if any(_same_section(seen, section) for seen in model.seen):
+    if any(same_section(seen, section) for seen in model.seen):
         return ""
     looks = yield from simple_looks(seen_as, reference, model.tile_um)
     words = notice_of(model, section, colours_of(looks), np.zeros(0, dtype=bool))
