@@ -107,7 +107,13 @@ def member():
     linear = LinearModel(rng.normal(size=(width, n_outputs)).astype(np.float32) / 50, zeros + 0.5)
     return Member(FittedTarget(target, 5000.0, zeros, ones, ones), {}, None, linear)
 model = TrainedModel(settings, target, "", 137.5, 138, [member() for _ in range(5)], [])
-denser_write.about = lambda model, run: {"model": "quick", "run": "bench", "unit": "", "looks_at": "the H&E image"}
+def nothing_to_notice(*_):
+    return ""
+    yield
+denser_write.about = lambda model, run, with_copy: {
+    "model": "quick", "run": "bench", "unit": "", "looks_at": "the H&E image", "band": {}, "training_spots": None
+}
+denser_write.say_notice = nothing_to_notice
 began = time.perf_counter()
 result_of(denser_write.write_denser(model, section, folder, "grid", spacing))
 made = time.perf_counter() - began

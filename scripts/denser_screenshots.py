@@ -4,6 +4,7 @@ python scripts/denser_screenshots.py DIR."""
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -13,7 +14,6 @@ import numpy as np
 from screenshot_tools import wait
 
 from napari_deepspace._napari.app import open_window
-from napari_deepspace.cli import main as command
 from napari_deepspace.phantom import make_phantom
 from napari_deepspace.runs import write_atomic
 
@@ -69,6 +69,7 @@ def main(output: Path) -> None:
     panel.show_what.buttons["interval"].click()
     panel.unlike.setChecked(True)
     viewer.theme = "light"
+    wait(lambda: "band" in dock.canvas.extra)
     shot("denser-interval-light", 3)
     viewer.theme = "dark"
     phantom = make_phantom()
@@ -85,7 +86,9 @@ def main(output: Path) -> None:
 
 
 def figure(run_dir: Path, section: Path, out: Path, *more: str) -> None:
-    assert command(["figure", str(run_dir), str(section), "--gene", "SPARC", "--out", str(out), *more]) == 0
+    """In a process of its own, as the dock does it: torch and a window do not go together."""
+    command = [sys.executable, "-m", "napari_deepspace", "figure", str(run_dir), str(section), "--gene", "SPARC", "--out", str(out), *more]
+    subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":
