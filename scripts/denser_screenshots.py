@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from screenshot_tools import wait
 
 from napari_deepspace._napari.app import open_window
@@ -89,6 +90,7 @@ def figure(run_dir: Path, section: Path, out: Path, *more: str) -> None:
     """In a process of its own, as the dock does it: torch and a window do not go together."""
     command = [sys.executable, "-m", "napari_deepspace", "figure", str(run_dir), str(section), "--gene", "SPARC", "--out", str(out), *more]
     subprocess.run(command, check=True)
+    Image.open(out).convert("RGB").resize((1300, 1040), Image.Resampling.LANCZOS).quantize(256).save(out, optimize=True)  # a page, no poster
 
 
 if __name__ == "__main__":
