@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from napari_deepspace.events import Event, Progress
+from napari_deepspace.events import Event, Progress, result_of
 from napari_deepspace.learn.data import section_looks, widest_view_um
 from napari_deepspace.learn.features import quick_inputs
 from napari_deepspace.learn.model import TrainedModel, network_features
@@ -15,7 +16,7 @@ from napari_deepspace.section import Section
 from napari_deepspace.settings import NetworkSettings
 from napari_deepspace.tiles import read_order, tile_radius_px
 
-PIECE = 256  #: tiles in memory at once
+PIECE = 64  #: tiles that are cut together; two such pieces are in memory
 FROZEN_PIECE = 4096  #: points whose frozen features are in memory at once
 
 Keep = Callable[[np.ndarray, list[np.ndarray]], None]
@@ -38,7 +39,7 @@ def embed(model: TrainedModel, section: Section, centres_yx: np.ndarray, by: np.
     """Hand the embeddings at ``centres_yx`` (n, 2), full-resolution px, to ``keep``, piece by piece; every row comes exactly once.
 
     With symmetries the embedding is the mean over all eight, whose head gives the mean output. ``by`` is what :func:`reference_looks` gave; without
-    it Quick's features are standardised by the points' own. Tiles are in memory for one piece only.
+    it Quick's features are standardised by the points' own. Tiles are in memory for two pieces only.
     """
     n, quick = len(centres_yx), model.settings.model
     if not isinstance(quick, NetworkSettings):
@@ -53,22 +54,19 @@ def embed(model: TrainedModel, section: Section, centres_yx: np.ndarray, by: np.
     try:
         radius = tile_radius_px(widest_view_um(model.settings, model.tile_um), section.mpp)
         order = read_order(section.require_slide(), centres_yx, radius)
-        for start in range(0, n, PIECE):
-            rows = order[start : start + PIECE]
-            tiles = yield from _quietly(section_looks(section, centres_yx[rows], model.tile_um, model.tile_px, quick))
-            keep(rows, [network_features(network, tiles, device, quick.symmetries) for network in networks])
-            yield Progress(f"looking at tiles of {section.library_id}", min(start + PIECE, n), n)
+        pieces = [order[start : start + PIECE] for start in range(0, n, PIECE)]
+
+        def cut(rows: np.ndarray) -> np.ndarray:
+            return np.asarray(result_of(section_looks(section, centres_yx[rows], model.tile_um, model.tile_px, quick)))
+
+        with ThreadPoolExecutor(1) as ahead:  # the next tiles are cut while the network looks at these
+            coming = ahead.submit(cut, pieces[0]) if pieces else None
+            for number, rows in enumerate(pieces):
+                assert coming is not None
+                tiles = coming.result()
+                coming = ahead.submit(cut, pieces[number + 1]) if number + 1 < len(pieces) else None
+                keep(rows, [network_features(network, tiles, device, quick.symmetries) for network in networks])
+                yield Progress(f"looking at tiles of {section.library_id}", min((number + 1) * PIECE, n), n)
     finally:
         for network in networks:
             network.cpu()
-
-
-def _quietly(events: Generator[Event, None, np.ndarray]) -> Generator[Event, None, np.ndarray]:
-    """``events`` without their progress, which would start again with every piece."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as end:
-            return np.asarray(end.value)
-        if not isinstance(event, Progress):
-            yield event
