@@ -86,7 +86,7 @@ def unlike_layer(dmap: DenserMap, section: Section) -> LayerTuple:
     """Crosses at points whose tile is unlike the training tiles: nothing that the model says there has been tried."""
     kwargs = {
         "name": f"{section.library_id} {UNLIKE}",
-        "size": 0.4 * min(dmap.spacing_um / section.mpp, section.spot_diameter_px),
+        "size": 0.8 * min(dmap.spacing_um / section.mpp, section.spot_diameter_px),
         "symbol": "cross",
         "scale": (section.mpp, section.mpp),
         "units": UNITS,
