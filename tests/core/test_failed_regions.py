@@ -121,6 +121,7 @@ def test_fat_is_not_called_technical_without_the_white_filter(phantom, phantom_d
     assert [region.verdict for region in regions if iou(region, truth["fat"]) > 0.5] == ["cannot tell"]
 
 
+@pytest.mark.acceptance
 def test_a_phantom_without_a_failed_region_gets_none():
     """Fat and necrosis are low there too, and are not called technical."""
     from napari_deepspace.phantom import make_phantom

@@ -36,7 +36,10 @@ def tiles():
     return torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("backbone", [*BACKBONES, *TIMM_MODELS])
+SLOW = ("resnet50", "efficientnet_b0", "convnext_tiny", "mobilenet_v3_large")
+
+
+@pytest.mark.parametrize("backbone", [pytest.param(name, marks=[pytest.mark.acceptance] * (name in SLOW)) for name in (*BACKBONES, *TIMM_MODELS)])
 def test_every_backbone_trains_from_scratch_and_starts_from_files(backbone, tiles, tmp_path):
     """Each backbone gives one output a target, learns in all of its layers, and takes its weights up again from either kind of file."""
     settings = NetworkSettings(backbone=backbone, weights="scratch", tile_px=32)
@@ -140,7 +143,7 @@ def test_weights_of_torchvisions_cache(monkeypatch, tmp_path):
     assert torch.equal(network.trunk.features.denseblock1.denselayer1.conv2.weight, plain.features.denseblock1.denselayer1.conv2.weight)
 
 
-@pytest.mark.parametrize("backbone", ["densenet121", "timm/test_vit"])
+@pytest.mark.parametrize("backbone", [pytest.param("densenet121", marks=pytest.mark.acceptance), "timm/test_vit"])
 def test_head_only_leaves_everything_else_as_it_was(backbone, tiles):
     """With train: head only the last layer changes; weights and batch statistics of the rest stay bit-identical, and nothing drops out."""
     settings = NetworkSettings(backbone=backbone, weights="scratch", train="head", tile_px=32)

@@ -91,6 +91,7 @@ def test_a_pause_asked_for_while_the_process_begins_counts(few, tmp_path):
         fit(few, settings(few), tmp_path, progress=False)
 
 
+@pytest.mark.acceptance  # CI has the one that is paused
 def test_a_killed_run_ends_with_the_very_same_weights(few, phantom, tmp_path):
     """SIGKILL at any moment: the run is found interrupted, `train --resume` goes on, and what it ends with is the same."""
     asked = settings(few, checkpoint_minutes=0, model={**NETWORK, "batch_size": 64})

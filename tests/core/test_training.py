@@ -171,6 +171,7 @@ def test_a_subset_of_genes_does_not_hide_training_spots(small, tmp_path):
     assert set(adata.obs[results.SOURCE][kept]) <= {"training"}
 
 
+@pytest.mark.acceptance
 def test_shuffled_counts_stay_within_chance(phantom, tmp_path):
     """Counts shuffled among spots cannot be predicted: mean |r| within chance, also when scored on a renamed copy of the section."""
     rows = np.random.default_rng(0).permutation(phantom.adata.n_obs)

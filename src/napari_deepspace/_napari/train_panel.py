@@ -283,7 +283,7 @@ class TrainPanel(Collapsible):
         self.pause.setEnabled(working and self.pausable)
         self.stop.setEnabled(working)
         self.cost.setVisible(bool(self.cost.text()))
-        why_not = "Open a section with counts and an image first." if not possible else "One job at a time: one is at work." if working else ""
+        why_not = "Open a section with counts and an image first." if not possible else "One job at a time: a run is training." if working else ""
         self.search_button.setEnabled(self.searching or not why_not)
         self.students_button.setEnabled(self.studying or not why_not)
         self.search_why.setText("A search is at work." if self.searching else "Students are at work." if self.studying else why_not)
