@@ -327,6 +327,7 @@ def test_training_spots_are_never_painted_as_predicted(opened, qtbot, small_run)
     assert "training" in opened.look_panel.hover.text()
 
 
+@pytest.mark.acceptance
 def test_the_cost_is_told_before_start(opened, qtbot):
     """A trial in a child process says what each choice would take on this computer, and where it would run."""
     opened.estimates._timer.setInterval(0)

@@ -115,6 +115,7 @@ def epoch(fold, number, map_file=""):
     return EpochEnded(fold, number, 200, 1.0, 1.0, number / 100, True, 1.0, map_file)
 
 
+@pytest.mark.acceptance
 def test_two_quick_runs_go_through_the_queue(opened, qtbot):
     """Start while a run works adds to the queue; the next run starts by itself, with the settings and outlines of when it was added."""
     panel, session = opened.train_panel, opened.session
