@@ -191,11 +191,12 @@ def disagreement(dmap: DenserMap, output: str) -> np.ndarray:
 def unlike(dmap: DenserMap) -> np.ndarray:
     """Points whose tile is unlike the training tiles, bool (n,); none where the model does not know."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(_distance(dmap) > dmap.unlike_beyond)
+        return np.asarray(_distance(dmap.folder, dmap.fingerprint) > dmap.unlike_beyond)
 
 
-def _distance(dmap: DenserMap) -> np.ndarray:
-    return _read(zarr.open_group(dmap.folder, mode="r"), "distance").astype(np.float32)
+@lru_cache(maxsize=1)
+def _distance(folder: Path, fingerprint: str) -> np.ndarray:
+    return _read(zarr.open_group(folder, mode="r"), "distance").astype(np.float32)
 
 
 def band(dmap: DenserMap, output: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -255,7 +256,7 @@ def to_anndata(dmap: DenserMap, outputs: Sequence[str] | None = None) -> AnnData
     spots = results.table_of_points(~dmap.on_tissue)
     adata = results.points_anndata(dmap.target, names, predicted, spots, dmap.centres_yx, dmap.about)
     if np.isfinite(dmap.unlike_beyond):
-        adata.obs[results.UNLIKE], adata.obs[results.DISTANCE] = unlike(dmap), _distance(dmap)
+        adata.obs[results.UNLIKE], adata.obs[results.DISTANCE] = unlike(dmap), _distance(dmap.folder, dmap.fingerprint)
     if dmap.cell is not None:
         adata.obs["grid_row"], adata.obs["grid_column"] = dmap.cell[:, 0], dmap.cell[:, 1]
     return adata

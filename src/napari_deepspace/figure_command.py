@@ -16,11 +16,9 @@ from napari_deepspace.events import Event
 from napari_deepspace.gene_scores import read_scores
 from napari_deepspace.layers import relative_words
 from napari_deepspace.results import MEASURED, PREDICTED, SPLIT, UNS, outputs_of, read_result, values_of
-from napari_deepspace.runs import METRICS, PREDICTIONS, best_run, safe_name
+from napari_deepspace.runs import DENSER, METRICS, PREDICTIONS, best_run, safe_name
 from napari_deepspace.section import Section
 from napari_deepspace.views import within_slide
-
-DENSER = "denser"  #: folder of a run's denser maps
 
 
 def figure(

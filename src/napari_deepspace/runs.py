@@ -6,6 +6,7 @@
 ``model/``            ``model.json`` + ``weights.safetensors``: all that prediction needs
 ``predictions/``      one ``.h5ad`` per training section, see ``docs/results-format.md``
 ``metrics.json``      scores with their split, panel, n and baselines
+``denser/``           denser maps of its sections, each a ``.zarr`` folder
 ``maps/``             arrays named in events (live map)
 ``log.txt``           what the child process wrote
 ``checkpoint/``       what a run that is not finished goes on from; gone when it is finished
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 SETTINGS, EVENTS, MODEL, PREDICTIONS, METRICS, MAPS, LOG, CHECKPOINT, PROCESS, PAUSE = (
     "run.yaml", "events.jsonl", "model", "predictions", "metrics.json", "maps", "log.txt", "checkpoint", "process.json", "pause",
 )  # fmt: skip
+DENSER = "denser"  #: folder of denser maps
 STUDENTS = "students.json"  #: in the folder of a job of students: its rounds, its verdict and its best run
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_deepspace.preprocess.normalise import NEVER_NEGATIVE
 from napari_deepspace.target import Target
 
 
@@ -25,7 +24,7 @@ def shown(target: Target, outputs: np.ndarray, low: np.ndarray, high: np.ndarray
     values = outputs * (high - low) + low
     if target.kind != "genes":
         return values.astype(np.float32)
-    if target.normalisation in NEVER_NEGATIVE:
+    if target.nonnegative:
         values = np.maximum(values, 0)
     # values of ``log`` alone know a depth
     return change_depth(values, own_sum, target_sum) if target.normalisation == "log" else values.astype(np.float32)

@@ -26,7 +26,7 @@ from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.events import Event
 from napari_deepspace.gene_names import GeneNames, Match
 from napari_deepspace.preprocess.clusters import given_clusters
-from napari_deepspace.preprocess.normalise import gene_counts, normalised, spot_totals
+from napari_deepspace.preprocess.normalise import NEVER_NEGATIVE, gene_counts, normalised, spot_totals
 from napari_deepspace.settings import NORMALISATIONS, ClusterTargetSettings, GeneSettings, ObsSettings, RunSettings, SignatureSettings
 
 
@@ -52,7 +52,7 @@ class Target:
     @property
     def nonnegative(self) -> bool:
         """Whether its values are never below 0."""
-        return self.kind == "genes" and self.normalisation in ("log", "sctransform")
+        return self.kind == "genes" and self.normalisation in NEVER_NEGATIVE
 
     @property
     def score(self) -> str:

@@ -6,6 +6,7 @@ import json
 import anndata
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 from shapely.geometry import box
 
@@ -15,7 +16,7 @@ from napari_deepspace.blocking import fit, predict
 from napari_deepspace.errors import DataError, ModelError, SettingsError, TrainingError
 from napari_deepspace.events import BaselinesScored, EpochEnded, Finished, FoldEnded, Noted, Progress, Started, result_of
 from napari_deepspace.learn.data import gather, values_fitted_on
-from napari_deepspace.learn.inference import distances_of
+from napari_deepspace.learn.domain import distance, looked_at
 from napari_deepspace.learn.model import load_model
 from napari_deepspace.learn.splits import TEST, TRAINING, VALIDATION
 from napari_deepspace.outlines import FAILED, Outline
@@ -124,7 +125,7 @@ def test_a_network_knows_its_domain(network_run, small):
     assert np.isfinite(result.obs[results.DISTANCE]).sum() > 100
     assert result.obs[results.UNLIKE].mean() < 0.1
     green = np.full((2, 32, 32, 3), (40, 160, 60), dtype=np.uint8)
-    assert model.domain.unlike(distances_of(model, green)).all()
+    assert model.domain.unlike(distance(model.domain, looked_at(model.members[0].network, green, torch.device("cpu")))).all()
 
 
 def test_saved_model_predicts_the_same(quick_run, phantom):
@@ -320,6 +321,9 @@ def test_one_cluster_can_be_left_out(small, tmp_path):
     left_out = adata.obs[results.REASON].astype(str).str.contains("cluster 1").to_numpy()
     in_tissue = (adata.obs["graphclust"].astype(str) == "1").to_numpy() & adata.obs["in_tissue"].to_numpy(dtype=bool)
     np.testing.assert_array_equal(left_out, in_tissue)
+    alone = (adata.obs[results.REASON].astype(str) == "cluster 1").to_numpy()
+    assert alone.sum() > 20
+    assert np.isfinite(adata[alone, "ESR1"].layers[results.PREDICTED]).all(), "what is left out is no hole"
     with pytest.raises(SettingsError, match=r"no cluster '9' to leave out.*found 1, 2, 3, 4"):
         fit(small, settings(small, filter={"exclude_cluster": "9"}), tmp_path / "none", progress=False)
     without = small.adata.copy()

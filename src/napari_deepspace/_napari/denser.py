@@ -21,7 +21,7 @@ from napari_deepspace._napari.jobs import Child, start_job
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.training import Say
 from napari_deepspace._napari.widgets import one_shot
-from napari_deepspace.denser import DenserMap, band_around, open_denser, section_of
+from napari_deepspace.denser import DenserMap, band_around, open_denser, section_of, unlike
 from napari_deepspace.denser_layers import (
     BETWEEN,
     DENSER,
@@ -119,14 +119,15 @@ class Denser(QObject):
             return
         start_job(partial(_open, Path(folder)), on_return=self._show, on_error=self._fail)
 
-    def _show(self, dmap: DenserMap) -> None:
+    def _show(self, opened: tuple[DenserMap, cKDTree]) -> None:
+        dmap, tree = opened
         section = self._session.section
         if (
             section is None or maps_folder(self._session) != dmap.folder.parent or dmap.library_id != section.library_id
         ):  # another was chosen meanwhile
             return
         self.close()
-        self._tree = cKDTree(dmap.centres_yx)
+        self._tree = tree
         self._session.denser = dmap
         self._list()
         self._later()
@@ -289,9 +290,12 @@ class Denser(QObject):
         self.making.shut()
 
 
-def _open(folder: Path) -> Generator[None, None, DenserMap]:
+def _open(folder: Path) -> Generator[None, None, tuple[DenserMap, cKDTree]]:
+    """The map and a tree of its points; what else the window asks of it at once is read here too, not on the main thread."""
     yield None
-    return open_denser(folder)
+    dmap = open_denser(folder)
+    unlike(dmap)
+    return dmap, cKDTree(dmap.centres_yx)
 
 
 def _read(dmap: DenserMap, gene: str, show: DenserShow) -> Generator[None, None, np.ndarray]:

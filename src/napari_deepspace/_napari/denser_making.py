@@ -19,10 +19,8 @@ from napari_deepspace._napari.training import Say
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.events import Event, Noted, Predicted, Progress
 from napari_deepspace.outlines import write_outlines
-from napari_deepspace.runs import EVENTS, LOG, safe_name
+from napari_deepspace.runs import DENSER, EVENTS, LOG, safe_name
 from napari_deepspace.settings import SectionSettings
-
-FOLDER = "denser"  #: of denser maps, in a run's folder
 
 
 class DenserMaking(LongJob):
@@ -130,7 +128,7 @@ class DenserMaking(LongJob):
 
 def maps_folder(session: Session) -> Path | None:
     """Where maps of the run that is looked at are kept, each named by its section."""
-    return session.run_dir / FOLDER if session.run_dir is not None and session.section is not None else None
+    return session.run_dir / DENSER if session.run_dir is not None and session.section is not None else None
 
 
 def _wait_for(child: Child, log: Path) -> Generator[None, None, str]:

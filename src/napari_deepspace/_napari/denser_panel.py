@@ -136,6 +136,7 @@ class DenserPanel(Collapsible):
         self.spacing.setEnabled(grid)
         ready = s.section is not None and s.section.slide is not None and s.maps is not None and not s.maps.live and s.run_dir is not None
         self.make.setEnabled(ready and s.running is None and not s.busy)
+        self.stop.setEnabled(s.running is not None and s.running.suffix == ".zarr")
         self.points.setText(self._how_many(grid))
         if not ready:
             self.tell("Train, or open a finished run: then points between its spots can be predicted.")

@@ -52,11 +52,12 @@ def judge_holes(adata: AnnData, seed: int = 0) -> list[dict[str, Any]]:
     measured = results.values_of(adata, results.MEASURED)
     hole_of = np.zeros(adata.n_obs, dtype=np.int64)
     table: list[dict[str, Any]] = []
-    if adata.n_vars and adata.X is not None and (source == "imputed").sum() >= MIN_SPOTS:
+    lost = (source == "imputed") & ~_left_out(adata)
+    if adata.n_vars and adata.X is not None and lost.sum() >= MIN_SPOTS:
         centres_um = np.asarray(adata.obsm["spatial"], dtype=np.float64) * float(adata.uns[results.UNS]["mpp"])
         pitch_um = _pitch(centres_um)
         rng = np.random.default_rng(seed)
-        for rows in sorted(components(centres_um, source == "imputed", REACH * pitch_um), key=len, reverse=True):
+        for rows in sorted(components(centres_um, lost, REACH * pitch_um), key=len, reverse=True):
             if len(rows) < MIN_SPOTS:  # a spot between its neighbours is what the folds test
                 break
             hole_of[rows] = len(table) + 1
@@ -126,6 +127,12 @@ def _lattice(centres_um: np.ndarray, pitch_um: float) -> tuple[int, float]:
     mean = {fold: np.exp(1j * fold * angle).mean() for fold in (6, 4)}
     fold = max(mean, key=lambda one: abs(mean[one]))
     return fold, float(np.angle(mean[fold]) / fold)
+
+
+def _left_out(adata: AnnData) -> np.ndarray:
+    """Spots that only a cluster's being left out removes, bool (n_spots,): they were measured well, and that they are predicted is what was asked."""
+    reason = adata.obs[results.REASON].astype(str)
+    return np.asarray(reason.str.startswith("cluster ") & ~reason.str.contains("; ", regex=False))
 
 
 def _usable(adata: AnnData) -> np.ndarray:

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from sklearn.utils.extmath import randomized_svd
 
-from napari_deepspace.learn.networks import Network, to_input, turned
+from napari_deepspace.learn.networks import network_features
 from napari_deepspace.results import DISTANCE, UNLIKE
 
 AXES = 16  #: at most
 PERCENTILE = 99
-BATCH = 32  #: tiles a network looks at together
 PARTS = 5  #: that neighbourhoods are shared out over, to judge each by the others
 LEAST_TILES = 60  #: with fewer nothing is said
 
@@ -55,21 +54,11 @@ def looked_at(
 ) -> np.ndarray:
     """What :func:`distance` judges at ``rows`` (default: all), float32 (n, p): Quick's ``inputs`` (n, p) themselves where ``network`` is None, else
     what it makes of tiles, uint8 (n, ...), before its last layer, or the mean of that over the eight ``symmetries``."""
-    rows = np.arange(len(inputs)) if rows is None else rows
     if network is None:
-        return inputs[rows]
-    if not isinstance(network, Network):
-        raise TypeError("a network has features and a last layer")
-    network.to(device).eval()
-    with torch.inference_mode():
-        batches = (torch.from_numpy(inputs[rows[start : start + BATCH]]).to(device) for start in range(0, len(rows), BATCH))
-        parts = [_mean_features(network, batch, 8 if symmetries else 1).cpu().numpy() for batch in batches]
+        return inputs if rows is None else inputs[rows]
+    features = network_features(network.to(device), inputs, device, rows, symmetries)
     network.cpu()
-    return np.concatenate(parts)
-
-
-def _mean_features(network: Network, tiles: torch.Tensor, views: int) -> torch.Tensor:
-    return torch.stack([network.features(to_input(turned(tiles, k), network)).float() for k in range(views)]).mean(dim=0)
+    return features
 
 
 def unlike_columns(domain: Domain | None, distances: np.ndarray) -> dict[str, np.ndarray]:

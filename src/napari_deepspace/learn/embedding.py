@@ -10,8 +10,8 @@ import numpy as np
 from napari_deepspace.events import Event, Progress, result_of
 from napari_deepspace.learn.data import section_looks, widest_view_um
 from napari_deepspace.learn.features import quick_inputs
-from napari_deepspace.learn.model import TrainedModel, network_features
-from napari_deepspace.learn.networks import choose_device
+from napari_deepspace.learn.model import TrainedModel
+from napari_deepspace.learn.networks import choose_device, network_features
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NetworkSettings
 from napari_deepspace.tiles import read_order, tile_radius_px
@@ -65,7 +65,7 @@ def embed(model: TrainedModel, section: Section, centres_yx: np.ndarray, by: np.
                 assert coming is not None
                 tiles = coming.result()
                 coming = ahead.submit(cut, pieces[number + 1]) if number + 1 < len(pieces) else None
-                keep(rows, [network_features(network, tiles, device, quick.symmetries) for network in networks])
+                keep(rows, [network_features(network, tiles, device, symmetries=quick.symmetries) for network in networks])
                 yield Progress(f"looking at tiles of {section.library_id}", min((number + 1) * PIECE, n), n)
     finally:
         for network in networks:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
 from scipy.spatial import cKDTree
 
@@ -18,7 +17,7 @@ from napari_deepspace.analyse.copies import blended, copied
 from napari_deepspace.analyse.holes import judge_holes
 from napari_deepspace.errors import DataError
 from napari_deepspace.events import Event, Noted
-from napari_deepspace.learn.domain import distance, looked_at, unlike_columns
+from napari_deepspace.learn.domain import distance, unlike_columns
 from napari_deepspace.learn.embedding import embed, reference_looks
 from napari_deepspace.learn.model import SeenSpots, TrainedModel
 from napari_deepspace.learn.neighbouring import aligned_points
@@ -218,13 +217,6 @@ def _outputs(
     return outputs, distances
 
 
-def distances_of(model: TrainedModel, inputs: np.ndarray, device: torch.device | None = None) -> np.ndarray:
-    """How far tiles lie from the training tiles, float32 (n,); ``inputs`` are Quick's standardised features or a network's tiles."""
-    if model.domain is None:
-        return np.full(len(inputs), np.nan, dtype=np.float32)
-    return distance(model.domain, looked_at(model.members[0].network, inputs, device or torch.device("cpu")))
-
-
 def _combine(model: TrainedModel, outputs: list[np.ndarray], fold: np.ndarray) -> np.ndarray:
     """Each row from the member of its ``fold``, or the members' mean where that is -1; on the shown scale."""
     return _combine_shown([member.fitted.shown(output, model.target.target_sum) for member, output in zip(model.members, outputs, strict=True)], fold)
@@ -260,7 +252,7 @@ def spot_table(section: Section, model: TrainedModel, verdict: SpotFilter) -> pd
     source[~verdict.predictable] = "removed"
     return pd.DataFrame(
         {
-            results.SPLIT: pd.Categorical(split, [*PART_NAMES, "none"]),
+            results.SPLIT: pd.Categorical(split, results.SPLITS),
             results.SOURCE: pd.Categorical(source, results.SOURCES),
             results.FOLD: fold,
             results.REASON: reason,

@@ -6,7 +6,6 @@ On disk a folder of ``model.json`` and ``weights.safetensors``; no pickle, so th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from napari_deepspace.learn.domain import ARRAYS as DOMAIN_ARRAYS
 from napari_deepspace.learn.domain import NUMBERS as DOMAIN_NUMBERS
 from napari_deepspace.learn.domain import Domain, domain_from
 from napari_deepspace.learn.linear import LinearModel
-from napari_deepspace.learn.networks import build_network, to_input, turned
+from napari_deepspace.learn.networks import build_network, features_of
 from napari_deepspace.learn.pool import Stacked
 from napari_deepspace.learn.targets import FittedTarget
 from napari_deepspace.learn.tensor_files import load_tensors, save_tensors
@@ -254,22 +253,4 @@ def network_outputs(
     """Scaled outputs float32 (n, n_outputs) of uint8 ``tiles`` (n, ...), or of some ``rows`` of them; or their mean over the eight symmetries."""
     head: Any = network.head
     with torch.inference_mode():
-        return torch.cat([head(features).float().cpu() for features in _features(network, tiles, device, rows, symmetries, batch)]).numpy()
-
-
-def network_features(network: nn.Module, tiles: np.ndarray, device: torch.device, symmetries: bool = False, batch: int = 32) -> np.ndarray:
-    """What the last layer sees of uint8 ``tiles`` (n, ...): float32 (n, n_features), or its mean over the eight symmetries."""
-    with torch.inference_mode():
-        return torch.cat([features.float().cpu() for features in _features(network, tiles, device, None, symmetries, batch)]).numpy()
-
-
-def _features(
-    network: nn.Module, tiles: np.ndarray | Stacked, device: torch.device, rows: np.ndarray | None, symmetries: bool, batch: int
-) -> Iterator[torch.Tensor]:
-    network.eval()
-    features: Any = network.features
-    rows = np.arange(len(tiles)) if rows is None else rows
-    for start in range(0, len(rows), batch):
-        images = torch.from_numpy(tiles[rows[start : start + batch]]).to(device)
-        views = [turned(images, k) for k in range(8)] if symmetries else [images]
-        yield sum(features(to_input(view, network)) for view in views) / len(views)
+        return torch.cat([head(features).float().cpu() for features in features_of(network, tiles, device, rows, symmetries, batch)]).numpy()

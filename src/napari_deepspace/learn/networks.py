@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import nn
 
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.learn.backbones import HEADS, IMAGENET_MEAN, IMAGENET_SD, facts_of, make_trunk, pooled
+from napari_deepspace.learn.pool import Stacked
 from napari_deepspace.learn.weights import load_weights
 from napari_deepspace.settings import NetworkSettings
 
@@ -134,3 +135,24 @@ def turned(images: torch.Tensor, k: int) -> torch.Tensor:
     """One of the eight symmetries of square images (..., s, s, 3), ``k`` = 0..7: quarter turns, then mirrored."""
     image = torch.rot90(images, k % 4, (-3, -2))
     return torch.flip(image, (-3,)) if k >= 4 else image
+
+
+def network_features(
+    network: nn.Module, tiles: np.ndarray, device: torch.device, rows: np.ndarray | None = None, symmetries: bool = False, batch: int = 32
+) -> np.ndarray:
+    """What the last layer sees of uint8 ``tiles`` (n, ...), or of some ``rows``: float32 (n, n_features), or its mean over the eight symmetries."""
+    with torch.inference_mode():
+        return torch.cat([features.float().cpu() for features in features_of(network, tiles, device, rows, symmetries, batch)]).numpy()
+
+
+def features_of(
+    network: nn.Module, tiles: np.ndarray | Stacked, device: torch.device, rows: np.ndarray | None, symmetries: bool, batch: int
+) -> Iterator[torch.Tensor]:
+    """The same batch by batch, on the ``device``."""
+    network.eval()
+    features: Any = network.features
+    rows = np.arange(len(tiles)) if rows is None else rows
+    for start in range(0, len(rows), batch):
+        images = torch.from_numpy(tiles[rows[start : start + batch]]).to(device)
+        views = [turned(images, k) for k in range(8)] if symmetries else [images]
+        yield sum(features(to_input(view, network)) for view in views) / len(views)
