@@ -229,6 +229,8 @@ def _tiff_level(file: tifffile.TiffFile, level: tifffile.TiffPageSeries, path: P
     across = -(-width // tile[1])
     inverted = keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE
 
+    decode = keyframe.decode  # made here: tifffile looks into the file for it, which must not happen while another thread reads
+
     def read_chunk(i: int, j: int) -> np.ndarray:
         index = i * across + j
         key = (id(page), index)
@@ -238,7 +240,7 @@ def _tiff_level(file: tifffile.TiffFile, level: tifffile.TiffPageSeries, path: P
                 file.filehandle.seek(page.dataoffsets[index])
                 data = file.filehandle.read(page.databytecounts[index])
             try:
-                decoded = keyframe.decode(data or None, index, jpegtables=page.jpegtables, jpegheader=keyframe.jpegheader)[0]
+                decoded = decode(data or None, index, jpegtables=page.jpegtables, jpegheader=keyframe.jpegheader)[0]
             except DAMAGED_PIXELS as error:
                 raise damaged(path, f"the part at row {i * tile[0]}, column {j * tile[1]} cannot be decoded ({error})") from error
             chunk = _as_rgb(decoded, tile, inverted)

@@ -351,3 +351,14 @@ class TestRealSlides:
             assert [level.shape[:2] for level in slide.levels] == [(250, 300), (125, 150), (62, 75), (31, 37)]
             for mine, theirs in zip(slide.levels, file.series[0].levels, strict=True):
                 np.testing.assert_array_equal(np.asarray(mine), theirs.asarray())
+
+
+def test_nothing_but_the_wanted_bytes_is_read_once_a_slide_is_open(phantom_dir, monkeypatch):
+    """The file is moved once a file tile and nowhere else: another move, unguarded, would spoil what a second thread reads at that moment."""
+    with open_slide(phantom_dir / "image.tif") as slide:
+        handle, moves = slide._files[-1].filehandle, []
+        seek = type(handle).seek
+        monkeypatch.setattr(type(handle), "seek", lambda self, *where: moves.append(where) or seek(self, *where))
+        for level in range(len(slide.levels)):
+            slide.read_region(0, 0, 1, 1, level)
+        assert len(moves) == len(slide.levels)
