@@ -14,6 +14,7 @@ from qtpy.QtCore import QEvent, QMimeData, Qt
 from qtpy.QtWidgets import QFrame, QLineEdit, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_deepspace._napari import style
+from napari_deepspace._napari.actions import bind_keys
 from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.checks import Checks
 from napari_deepspace._napari.closing import Closing
@@ -258,8 +259,12 @@ class DeepSpaceDock(QWidget):
             self._closing.not_after_all.connect(jobs.follow_running)
         self._closing.about_to.connect(self._end_denser)
         self._viewer.events.theme.connect(self._restyle)
-        self._release = bind_viewer(self._viewer, self.painter, self.denser)
+        self._release = (bind_viewer(self._viewer, self.painter, self.denser), bind_keys(self, self._viewer))
         self.destroyed.connect(partial(_gone, self._owners(), self._release))
+
+    def of_viewer(self, viewer: Any) -> bool:
+        """Whether this dock stands in the window of ``viewer``, or of a proxy of it."""
+        return getattr(viewer, "__wrapped__", viewer) is getattr(self._viewer, "__wrapped__", self._viewer)
 
     def _owners(self) -> tuple[Any, ...]:
         return (self.training, self.searches, self.students, self.estimates, self.checks, self.runs, self.seals, self.reaches, self.denser)
@@ -461,8 +466,9 @@ def _busiest_gene(by_gene: Any, names: Any) -> str:
     return str(names[int(by_gene.sum(axis=0).argmax())]) if len(names) else ""
 
 
-def _gone(owners: tuple[Any, ...], release: Callable[[], None], *_: Any) -> None:
+def _gone(owners: tuple[Any, ...], releases: tuple[Callable[[], None], ...], *_: Any) -> None:
     """The dock was closed: no process, no key and no callback stays behind."""
     for owner in owners:
         owner.shut()
-    release()
+    for release in releases:
+        release()

@@ -8,17 +8,18 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QPushButton, QSlider
 
+from napari_deepspace._napari.actions import KEYS
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, ColourBar, GeneSearch, Segmented, Wrapped, label, row
 from napari_deepspace.glossary import term
 from napari_deepspace.verdicts import SHOWN_WAYS, WAYS
 from napari_deepspace.views import CYCLE, View, class_legend, likeliest
 
-KEY = "Shift-C"
-"""Goes through measured, model, colour alone and neighbours alone on the slide."""
 SHOWS = {"measured": "Measured", "predicted": "Predicted", "difference": "Difference"}
 SHOWS |= {way: WAYS[way].capitalize() for way in SHOWN_WAYS}
-TIPS = {name: term(WAYS.get(name, name)) + (f" {KEY} on the slide goes through the maps." if name in CYCLE else "") for name in SHOWS}
+TIPS = {
+    name: term(WAYS.get(name, name)) + (f" {KEYS['show_next_map']} on the slide goes through the maps." if name in CYCLE else "") for name in SHOWS
+}
 
 
 class LookPanel(Collapsible):

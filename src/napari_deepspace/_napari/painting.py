@@ -1,4 +1,4 @@
-"""From the session to the slide: what the spots' colours are now, what the cursor points at, and the key that goes through the maps."""
+"""From the session to the slide: what the spots' colours are now, and what the cursor points at."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from napari_deepspace._napari import style
 from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.denser import Denser
-from napari_deepspace._napari.look_panel import KEY, LookPanel
+from napari_deepspace._napari.look_panel import LookPanel
 from napari_deepspace._napari.session import Session
 from napari_deepspace.views import View, hover_text, next_shown, spot_notes
 
@@ -55,7 +55,7 @@ class Painter:
 
 
 def bind_viewer(viewer: Any, painter: Painter, denser: Denser) -> Callable[[], None]:
-    """Follow cursor, camera and key while the dock is open; what is returned undoes it. Holds both weakly: the viewer outlives the dock."""
+    """Follow cursor and camera while the dock is open; what is returned undoes it. Holds both weakly: the viewer outlives the dock."""
     here, there = weakref.ref(painter), weakref.ref(denser)
     leave_camera = denser.follow_camera()
 
@@ -67,21 +67,11 @@ def bind_viewer(viewer: Any, painter: Painter, denser: Denser) -> Callable[[], N
         if map_ is not None:
             map_.hover(event.position)
 
-    def cycle(viewer: Any) -> None:
-        found = here()
-        if found is not None:
-            found.cycle()
-
     viewer.mouse_move_callbacks.append(hover)
-    taken = KEY in {str(key) for key in viewer.keymap}
-    if not taken:
-        viewer.bind_key(KEY, cycle)
 
     def release() -> None:
         leave_camera()
         if hover in viewer.mouse_move_callbacks:
             viewer.mouse_move_callbacks.remove(hover)
-        if not taken and cycle in viewer.keymap.values():
-            viewer.bind_key(KEY, None)
 
     return release

@@ -1,0 +1,55 @@
+"""What a key or napari's command palette asks of the dock: a function an action, called with the viewer, and the key of each.
+
+``napari.yaml`` lists the same functions as commands. Keys are bound while a dock is open and leave with it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import napari.viewer
+from napari.utils.notifications import show_info
+
+if TYPE_CHECKING:
+    from napari_deepspace._napari.dock import DeepSpaceDock
+
+_open: list[weakref.ref[DeepSpaceDock]] = []  #: docks, the last opened last
+
+
+def show_next_map(viewer: napari.viewer.Viewer) -> None:
+    """The next of measured, model, colour alone and neighbours alone."""
+    _ask(viewer, lambda dock: dock.painter.cycle())
+
+
+KEYS: dict[str, str] = {"show_next_map": "Shift-C"}
+"""Key of each action that has one, by the function's name."""
+
+
+def bind_keys(dock: DeepSpaceDock, viewer: Any) -> Callable[[], None]:
+    """Make the actions reach ``dock`` by key and by palette; what is returned undoes it. A key that somebody else has bound is left to them."""
+    here = weakref.ref(dock)
+    _open.append(here)
+    bound = {key: globals()[name] for name, key in KEYS.items() if key not in {str(taken) for taken in viewer.keymap}}
+    for key, action in bound.items():
+        viewer.bind_key(key, action)
+
+    def release() -> None:
+        if here in _open:
+            _open.remove(here)
+        for key, action in bound.items():
+            if action in viewer.keymap.values():
+                viewer.bind_key(key, None)
+
+    return release
+
+
+def _ask(viewer: Any, act: Callable[[DeepSpaceDock], None]) -> None:
+    """Let the dock of that window act; say how to open one where there is none."""
+    for reference in reversed(_open):
+        dock = reference()
+        if dock is not None and dock.of_viewer(viewer):
+            act(dock)
+            return
+    show_info("Open the DeepSpaCE dock first (Plugins > DeepSpaCE).")
