@@ -21,8 +21,8 @@ install: system $(STAMP) ## make .venv/ with napari, Qt, torch and this plugin
 demo: install ## the built-in section from start to end in napari (without a display: into demo-output/)
 	@scripts/demo
 
-test: install ## all quick tests, GUI tests included, in a real window under Xvfb; ARGS="-k name" for some
-	@scripts/headless $(BIN)/pytest $(ARGS)
+test: install ## all quick tests on two cores, windows too (under Xvfb); ARGS="-k name" for some
+	@OMP_NUM_THREADS=1 scripts/headless $(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 lint: install ## ruff, mypy and the check of the napari manifest
 	$(BIN)/ruff check .

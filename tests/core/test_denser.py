@@ -14,14 +14,17 @@ from tests.conftest import part_of
 from napari_deepspace import denser, fit, predict, results
 from napari_deepspace.analyse.super_resolution_figure import Drawn, draw, footer
 from napari_deepspace.cli import main
+from napari_deepspace.denser_layers import denser_colours, denser_values
 from napari_deepspace.errors import DataError, ModelError, SettingsError
 from napari_deepspace.events import Noted, Predicted, Progress, from_json, result_of
 from napari_deepspace.figure_command import figure
 from napari_deepspace.learn import denser_write
 from napari_deepspace.learn.denser_write import write_denser
 from napari_deepspace.learn.packing import choose_packing
+from napari_deepspace.points import points_between
+from napari_deepspace.section import PLATFORMS
 from napari_deepspace.settings import RunSettings, SectionSettings
-from napari_deepspace.views import likeliest
+from napari_deepspace.views import class_lut, likeliest
 
 HALF = 2e-3
 """What float16 loses of a value of a few units."""
@@ -146,6 +149,28 @@ def test_points_between_spots_are_a_store_too(quick, small, tmp_path):
     assert results.target_of(results.read_result(tmp_path / "between.h5ad")).kind == "genes"
 
 
+def test_a_square_lattice_and_the_original_rule_make_stores_of_their_points(quick, small, tmp_path):
+    """On a square lattice the middles of its cells; by the original rule the points of the whole lattice, spots on tissue or not."""
+    near = np.abs(small.lattice_rc_yx[:, 2:] - np.median(small.centres_yx, axis=0)).max(axis=1) < 600
+    corner = replace(small, adata=small.adata[::3].copy(), lattice=small.lattice_rc_yx[near])
+    every = denser.open_denser(result_of(write_denser(quick[1], corner, tmp_path / "original.zarr", "between-spots", rule="original")))
+    np.testing.assert_array_equal(every.centres_yx, points_between(corner, np.zeros(corner.adata.n_obs, dtype=bool), "original").centres_yx)
+    assert every.on_tissue.any()
+    assert_as_predicted(quick[1], corner, every)
+    side = 9
+    index = np.indices((side, side)).reshape(2, -1).T
+    corner = small.centres_yx[small.adata.n_obs // 2] - 4 * 200.0
+    adata = small.adata[: side**2].copy()
+    adata.obs["array_row"], adata.obs["array_col"] = index.T
+    adata.obsm["spatial"] = (corner + index * 200.0)[:, ::-1]
+    square = replace(small, adata=adata, platform=PLATFORMS["st"], lattice=None)
+    cells = denser.open_denser(result_of(write_denser(quick[1], square, tmp_path / "square.zarr", "between-spots")))
+    assert 0 < len(cells.centres_yx) <= (side - 1) ** 2
+    middles = (cells.centres_yx - corner) / 200.0 % 1
+    np.testing.assert_allclose(middles, 0.5)
+    assert_as_predicted(quick[1], square, cells)
+
+
 def test_an_image_of_the_grid_has_every_point_in_its_place(grid):
     """Rows and columns of the image are those of the grid, with NaN outside the tissue."""
     image = denser.to_image(grid, denser.values(grid, "ESR1"))
@@ -177,6 +202,20 @@ def test_a_networks_map_is_what_prediction_says(small, tmp_path):
 
 
 @pytest.mark.acceptance
+def test_a_slide_that_cannot_be_looked_at_as_a_whole_goes_tile_by_tile(small, tmp_path, monkeypatch):
+    """Where the whole slide does not agree with tile by tile, the map is that of tile by tile, and the store says how far they were apart."""
+    few = part_of(small, small.centres_yx[:, 0] < np.quantile(small.centres_yx[:, 0], 0.6))
+    model = trained(few, tmp_path / "net", model=NETWORK, split={"kind": "random", "folds": 2})
+    monkeypatch.setattr(denser_write, "LEAST_R", 1.01)
+    events = list(write_denser(model, few, tmp_path / "n.zarr", "grid", 200.0))
+    assert any("goes tile by tile" in event.message for event in events if isinstance(event, Noted))
+    dmap = denser.open_denser(tmp_path / "n.zarr")
+    assert not dmap.whole_image
+    assert -1 <= zarr.open_group(tmp_path / "n.zarr", mode="r").attrs["agreement"]["r"] <= 1
+    assert_as_predicted(model, few, dmap)
+
+
+@pytest.mark.acceptance
 def test_a_map_of_clusters_is_what_prediction_says(small, tmp_path):
     """Every cluster's probability, and the likeliest cluster."""
     model = trained(small, tmp_path / "clusters", target={"kind": "clusters"}, clusters={"source": "computed"})
@@ -188,6 +227,11 @@ def test_a_map_of_clusters_is_what_prediction_says(small, tmp_path):
     found = likeliest(denser.probabilities(dmap))
     assert (found[sure] == expected[sure].argmax(axis=1)).all()
     assert np.isnan(found[~dmap.on_tissue]).all()
+    np.testing.assert_array_equal(denser_values(dmap, "", "class"), found)
+    shown, limits = denser_colours(dmap, found, "class", None)
+    assert (limits[0] < np.nanmin(shown)) and (np.nanmax(shown) < limits[1])
+    names = {tuple(colour) for colour in class_lut(len(dmap.outputs))}
+    assert len(names) == len(dmap.outputs), "a colour a cluster"
 
 
 @pytest.mark.acceptance

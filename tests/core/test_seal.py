@@ -8,14 +8,18 @@ import shutil
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from napari_deepspace import results
 from napari_deepspace.analyse.evaluate import evaluate
 from napari_deepspace.blocking import fit, predict
 from napari_deepspace.cli import main
+from napari_deepspace.denser import open_denser, values
 from napari_deepspace.errors import DataError, ModelError, SettingsError, TrainingError
 from napari_deepspace.events import BaselinesScored, Noted, result_of
+from napari_deepspace.learn.between import predict_between
 from napari_deepspace.learn.data import gather
+from napari_deepspace.learn.denser_write import write_denser
 from napari_deepspace.learn.model import load_model
 from napari_deepspace.learn.splits import EXCLUDED, TRAINING, VALIDATION
 from napari_deepspace.read import read_section, read_settings
@@ -144,6 +148,21 @@ def test_a_model_remembers_its_seal(sealed_run, small):
     assert (adata.obs[results.SOURCE][section.sealed] == "removed").all()
     assert np.isnan(results.values_of(adata, results.PREDICTED)[section.sealed]).all()
     assert load_model(run_dir).seen[0].seal == seal.id
+
+
+def test_nothing_is_predicted_around_sealed_spots(sealed_run, small, tmp_path):
+    """Within a pitch of a sealed spot a grid holds no value and no point lies between spots, also where nobody speaks of the seal any more."""
+    seal, _, _, _, model = sealed_run
+    sealed = cKDTree(small.centres_yx[sealed_spots(seal, small.adata, "small")])
+    dmap = open_denser(result_of(write_denser(model, bare(small), tmp_path / "grid.zarr", "grid", 100.0)))
+    near = sealed.query(dmap.centres_yx)[0] < small.pitch_px
+    assert near.sum() > 10
+    assert np.isnan(values(dmap, "ESR1")[near]).all()
+    assert np.isfinite(values(dmap, "ESR1")[~near]).any()
+    between = result_of(predict_between(model, bare(small)))
+    between = between[between.obs[results.SOURCE] == "between"]
+    assert len(between) > 50
+    assert (sealed.query(between.obsm["spatial"][:, ::-1])[0] >= small.pitch_px).all()
 
 
 def test_models_written_before_there_were_seals_are_read(sealed_run, tmp_path):

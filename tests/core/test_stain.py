@@ -8,7 +8,10 @@ import pytest
 
 from napari_deepspace import results
 from napari_deepspace.blocking import fit, predict
+from napari_deepspace.denser import open_denser, values
 from napari_deepspace.errors import DataError, SettingsError
+from napari_deepspace.events import result_of
+from napari_deepspace.learn.denser_write import write_denser
 from napari_deepspace.learn.model import load_model
 from napari_deepspace.settings import run_settings
 from napari_deepspace.slide import Level, Slide
@@ -81,6 +84,10 @@ def test_a_model_sees_every_slide_in_one_stain(small, redder, tmp_path):
     assert both.sum() > 100
     for k in range(2):
         assert np.corrcoef(one[both, k], other[both, k])[0, 1] > 0.97
+    first, second = (open_denser(result_of(write_denser(model, one, tmp_path / f"{n}.zarr", "grid", 200.0))) for n, one in enumerate((small, redder)))
+    both = first.on_tissue & second.on_tissue
+    assert both.sum() > 30
+    assert np.corrcoef(values(first, "SPARC")[both], values(second, "SPARC")[both])[0, 1] > 0.97
 
 
 def test_what_cannot_be_stained_is_refused(small, monkeypatch):

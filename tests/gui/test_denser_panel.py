@@ -92,16 +92,17 @@ def test_a_denser_map_is_made_and_painted(trained, qtbot):
 
 
 def test_a_map_that_is_stopped_leaves_nothing_that_is_taken_for_one(trained, qtbot):
-    """Stop ends the process within seconds; nothing is shown, and the panel offers to go on."""
+    """Stop ends the process within seconds and nothing is shown; Predict then goes on from there and ends with the map."""
     panel = trained.denser_panel
     panel.where.buttons["grid"].click()
-    panel.spacing.setValue(8)
+    panel.spacing.setValue(60)
     panel.make.click()
     qtbot.waitUntil(lambda: trained.denser.child is not None and trained.denser.child.alive(), timeout=60_000)
     panel.stop.click()
     qtbot.waitUntil(lambda: trained.session.running is None, timeout=60_000)
     assert trained.session.denser is None
     assert panel.make.isEnabled()
+    assert made(trained, qtbot, "grid", DENSER).spacing_um == 60
 
 
 def test_too_near_is_where_what_the_model_tells_apart_fills_the_view():
