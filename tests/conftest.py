@@ -14,7 +14,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items):
-    """Tests on real sections are skipped only where the folder of real sections does not exist; windows stay in one process, the rest goes by file."""
+    """Tests on real sections are skipped only where the folder of real sections does not exist; windows share a process, other files may not."""
     for item in items:
         group = "gui" if item.path.parent.name == "gui" else item.path.stem
         item.add_marker(pytest.mark.xdist_group(group))
