@@ -9,13 +9,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from napari_deepspace.layers import CLEAR, HOLLOW, Maps
+from napari_deepspace.colour_scale import CLEAR, DIFFERENCE, ColourScale, colours, limits_of, table
+from napari_deepspace.layers import HOLLOW, Maps
 from napari_deepspace.preprocess.filters import STEPS, SpotFilter
 from napari_deepspace.settings import NORMALISATIONS
 from napari_deepspace.verdicts import WAYS
 
-Show = Literal["measured", "predicted", "difference", "mean RGB", "interpolation"]
-"""What is painted of a gene; the last two are the predictions of simple ways."""
+Show = Literal["measured", "predicted", "difference", "interval", "mean RGB", "interpolation"]
+"""What is painted of a gene: "interval" is the width of the calibrated band, the last two are the predictions of simple ways."""
 CYCLE: tuple[Show, ...] = ("measured", "predicted", "mean RGB", "interpolation")
 """What the key goes through."""
 
@@ -39,6 +40,9 @@ CLUSTER_COLOURS = (
 """Of clusters, in their order; scanpy's usual twenty."""
 
 
+DEFAULT = ColourScale()
+
+
 @dataclass(frozen=True)
 class View:
     """One gene as it is painted: colours (n_spots, 4) float32 RGBA, and all that the colour bar and the hover line say."""
@@ -57,6 +61,7 @@ class View:
     lut: np.ndarray | None = None  #: the colour table of ``face``, (k, 4)
     doubt: str = ""  #: the model's verdict, where it is not the first and its map is painted
     relative: bool = False  #: the values say high and low on this slide, and nothing else
+    log: bool = False  #: the colours are spread by logarithm, see :class:`ColourScale`
 
 
 def next_shown(shown: Show, possible: Sequence[Show]) -> Show:
@@ -65,30 +70,13 @@ def next_shown(shown: Show, possible: Sequence[Show]) -> Show:
     return next((one for one in (*CYCLE[start:], *CYCLE[:start]) if one in possible), shown)
 
 
-def limits_of(*values: np.ndarray) -> tuple[float, float]:
-    """The 1st and the 99th percentile of all finite ``values``; (0, 1) when there is none."""
-    finite = np.concatenate([v[np.isfinite(v)] for v in values]) if values else np.zeros(0)
-    if not finite.size:
-        return 0.0, 1.0
-    low, high = (float(x) for x in np.percentile(finite, [1, 99]))
-    return (low, high) if high > low else (low, low + 1.0)
-
-
-def colours(values: np.ndarray, limits: tuple[float, float], lut: np.ndarray) -> np.ndarray:
-    """RGBA float32 (n, 4) of ``values``; NaN is transparent. ``lut`` is (k, 4)."""
-    low, high = limits
-    share = np.clip((values - low) / (high - low), 0, 1)
-    index = np.where(np.isfinite(share), share * (len(lut) - 1), 0).round().astype(int)
-    return np.where(np.isfinite(values)[:, None], lut[index], CLEAR).astype(np.float32)
-
-
 def make_view(
     gene: str,
     show: Show,
     measured: np.ndarray,
     predicted: np.ndarray,
     keep: np.ndarray,
-    luts: dict[str, np.ndarray],
+    scale: ColourScale = DEFAULT,
     *,
     shared: bool = True,
     limits: tuple[float, float] | None = None,
@@ -96,6 +84,7 @@ def make_view(
     live: bool = False,
     unit: str = NORMALISATIONS["log"],
     ways: dict[str, np.ndarray] | None = None,
+    interval: np.ndarray | None = None,
     doubt: str = "",
     grey: bool = False,
     relative: str = "",
@@ -104,7 +93,8 @@ def make_view(
     the measurement is a coloured ring, so that it cannot pass for a measured spot.
 
     ``shared``: measured and predicted use the same limits, taken from both; a difference is always symmetric about 0. ``limits``, where
-    given, are taken instead. ``ways`` are what the simple ways predict, painted with the limits of measured and predicted.
+    given, are taken instead. ``ways`` are what the simple ways predict, painted with the limits of measured and predicted. ``interval`` is the width
+    of the calibrated band around each prediction, on a scale of its own.
 
     ``doubt`` is a verdict other than the first: it stands beside the caption, and ``grey`` greys the model's map. ``relative`` says why levels
     mean nothing beyond this slide: the model and the simple ways then each go from 0 to 1 within it.
@@ -113,15 +103,16 @@ def make_view(
     ways, own_scale = ways or {}, bool(relative) and show != "measured"
     if relative:
         predicted, ways = within_slide(predicted), {way: within_slide(one) for way, one in ways.items()}
-    values = {"measured": measured, "predicted": predicted, "difference": predicted - measured, **ways}.get(show)
+    values = {"measured": measured, "predicted": predicted, "difference": predicted - measured, "interval": interval, **ways}.get(show)
     if values is None:
         values = np.full(len(measured), np.nan, dtype=np.float32)
-    automatic = (0.0, 1.0) if own_scale else _automatic_limits(show, values, measured, predicted, (shared or show in WAYS) and not relative)
-    limits = limits or automatic
-    lut = luts["difference" if show == "difference" else "value"]
+    together = (shared or show in WAYS) and not relative and show != "interval"
+    limits = limits or ((0.0, 1.0) if own_scale else _automatic_limits(show, values, measured, predicted, together, scale.percentiles))
+    log = scale.log and show != "difference"
+    lut = table(DIFFERENCE if show == "difference" else scale.map)
     doubt = doubt if show in ("predicted", "difference") else ""
     lut = greyed(lut) if grey and doubt else lut
-    face = colours(values, limits, lut)
+    face = colours(values, limits, lut, log)
     border = np.where((face[:, 3] == 0)[:, None], HOLLOW, CLEAR).astype(np.float32)
     imputed = ~keep & np.isfinite(values)
     border[imputed], face[imputed] = face[imputed], CLEAR
@@ -133,10 +124,11 @@ def make_view(
         if whole
         else f"predicted, out-of-fold{by_model}" + ("; rings: imputed" if imputed.any() else ""),
         "difference": "predicted, out-of-fold, minus measured",
+        "interval": "width of the 90 % band around what is predicted, out-of-fold" + ("; rings: imputed" if imputed.any() else ""),
     }.get(show) or WAYS[show]
     caption = origin + (", still training" if live else "")
     unit = relative if own_scale else unit
-    return View(gene, show, values, measured, predicted, limits, face, border, caption, unit, lut=lut, doubt=doubt, relative=own_scale)
+    return View(gene, show, values, measured, predicted, limits, face, border, caption, unit, lut=lut, doubt=doubt, relative=own_scale, log=log)
 
 
 def within_slide(values: np.ndarray) -> np.ndarray:
@@ -151,11 +143,13 @@ def greyed(lut: np.ndarray) -> np.ndarray:
     return np.hstack([0.15 * lut[:, :3] + 0.85 * grey, 0.55 * lut[:, 3:]])
 
 
-def _automatic_limits(show: Show, values: np.ndarray, measured: np.ndarray, predicted: np.ndarray, shared: bool) -> tuple[float, float]:
+def _automatic_limits(
+    show: Show, values: np.ndarray, measured: np.ndarray, predicted: np.ndarray, shared: bool, percentiles: tuple[float, float]
+) -> tuple[float, float]:
     if show == "difference":
-        top = max(abs(limit) for limit in limits_of(values)) if np.isfinite(values).any() else 1.0
+        top = max(abs(limit) for limit in limits_of(values, percentiles=percentiles)) if np.isfinite(values).any() else 1.0
         return -top, top
-    return limits_of(measured, predicted) if shared and np.isfinite(predicted).any() else limits_of(values)
+    return limits_of(*((measured, predicted) if shared and np.isfinite(predicted).any() else (values,)), percentiles=percentiles)
 
 
 def removed_view(view: View, verdict: SpotFilter) -> View:
@@ -235,8 +229,8 @@ def hover_text(barcode: str, view: View | None, index: int, note: str) -> str:
     parts = [barcode]
     if view is not None:
         shown = {"measured": view.measured, "predicted": view.predicted}
-        if view.show in WAYS:
-            shown[WAYS[view.show]] = view.values
+        if view.show in WAYS or view.show == "interval":
+            shown[WAYS.get(view.show, "width of the 90 % band")] = view.values
         for word, values in shown.items():
             within = " of 1 within this slide" if view.relative and word != "measured" else ""
             parts.append(f"{word} {values[index]:.2f}{within}" if np.isfinite(values[index]) else f"{word} –")

@@ -123,11 +123,11 @@ class DenserPanel(Collapsible):
         self.legend.setText(legend)
         self.legend.show()
 
-    def show_bar(self, caption: str, unit: str, limits: tuple[float, float], lut: np.ndarray, relative: bool) -> None:
+    def show_bar(self, caption: str, unit: str, limits: tuple[float, float], lut: np.ndarray, relative: bool, log: bool) -> None:
         """The colour bar of the map that is shown."""
         self.legend.hide()
         self.colours.show()
-        self.colours.set(f"<b>{self._session.gene}</b> – {caption}", unit, limits, lut, relative)
+        self.colours.set(f"<b>{self._session.gene}</b> – {caption}", unit, limits, lut, relative, log)
         self.colours.updateGeometry()
 
     def refresh(self, *_: Any) -> None:

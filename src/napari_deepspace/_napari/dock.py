@@ -87,7 +87,6 @@ class DeepSpaceDock(QWidget):
         self.messages: list[str] = []
         self._fresh = False  #: a section was just opened
         self._viewer = viewer
-        self._luts = self.painter.luts
         self._paint_soon = one_shot(self, 0)
         self._wanted: QWidget = self
         self._scroll_soon = one_shot(self, 60)

@@ -9,13 +9,14 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QPushButton, QSlider
 
 from napari_deepspace._napari.actions import KEYS
+from napari_deepspace._napari.scale_view import ScaleView
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, ColourBar, GeneSearch, Segmented, Wrapped, label, row
 from napari_deepspace.glossary import term
 from napari_deepspace.verdicts import SHOWN_WAYS, WAYS
 from napari_deepspace.views import CYCLE, View, class_legend, likeliest
 
-SHOWS = {"measured": "Measured", "predicted": "Predicted", "difference": "Difference"}
+SHOWS = {"measured": "Measured", "predicted": "Predicted", "difference": "Difference", "interval": "Interval"}
 SHOWS |= {way: WAYS[way].capitalize() for way in SHOWN_WAYS}
 TIPS = {
     name: term(WAYS.get(name, name)) + (f" {KEYS['show_next_map']} on the slide goes through the maps." if name in CYCLE else "") for name in SHOWS
@@ -35,7 +36,7 @@ class LookPanel(Collapsible):
         self.shared.setToolTip(term("shared limits"))
         self.low, self.high = _limit_box(), _limit_box()
         self.automatic = QPushButton("Auto")
-        self.automatic.setToolTip("Colour limits from the 1st to the 99th percentile of the values.")
+        self.scale = ScaleView(session)
         self.spot_size = QSlider(Qt.Orientation.Horizontal)
         self.spot_size.setRange(40, 200)
         self.size_text = label()
@@ -71,6 +72,7 @@ class LookPanel(Collapsible):
         self.content.addWidget(self.score)
         self.content.addLayout(row(label("Limits", "colour limits"), self.low, label("–"), self.high, self.automatic, 1))
         self.content.addWidget(self.shared)
+        self.content.addWidget(self.scale)
         self.content.addWidget(self.hover)
         self.content.addLayout(row(label("Spot size", "spot size"), self.spot_size, self.size_text))
         self.content.addLayout(row(label("Slide", "slide"), self.slide, self.slide_text))
@@ -129,7 +131,7 @@ class LookPanel(Collapsible):
         self._limits = view.limits
         unit = view.unit if right is None or right.unit == view.unit else f"left: {view.unit}; right: {right.unit}"
         if view.lut is not None:
-            self.bar.set(f"<b>{view.gene}</b> – {caption}{synthetic}", unit, view.limits, view.lut, view.relative)
+            self.bar.set(f"<b>{view.gene}</b> – {caption}{synthetic}", unit, view.limits, view.lut, view.relative, view.log)
         for box, value in ((self.low, view.limits[0]), (self.high, view.limits[1])):
             box.blockSignals(True)
             box.setValue(value)
@@ -165,7 +167,10 @@ class LookPanel(Collapsible):
         possible = s.showable()
         for key, button in self.toggle.buttons.items():
             button.setEnabled(key in possible)
+        why_not = s.no_interval() if predicted else ""
+        self.toggle.buttons["interval"].setToolTip(" ".join(words for words in (TIPS["interval"], why_not) if words))
         self.toggle.set_value(s.show)
+        self.automatic.setToolTip("Colour limits from percentile {:g} to {:g} of the values.".format(*s.scale.percentiles))
         self.beside.setEnabled(counts and predicted)
         for widget, value in ((self.shared, s.shared_limits), (self.beside, s.side_by_side), (self.anyway, s.show_anyway)):
             if widget.isChecked() != value:

@@ -15,6 +15,8 @@ import pandas as pd
 from psygnal import SignalGroupDescriptor
 from scipy import sparse
 
+from napari_deepspace.analyse.bands import NO_BAND, band_of_one
+from napari_deepspace.colour_scale import ColourScale
 from napari_deepspace.denser import DenserMap
 from napari_deepspace.denser_layers import DenserShow
 from napari_deepspace.events import result_of
@@ -83,6 +85,7 @@ class Session:
     show: Show = "measured"
     shared_limits: bool = True
     limits: tuple[float, float] | None = None  #: colour limits the user set; None: from the values
+    scale: ColourScale = field(default_factory=ColourScale)
     spot_percent: int = 100
     slide_percent: int = 100  #: opacity of the slide
     side_by_side: bool = False
@@ -102,7 +105,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self._verdict: tuple[tuple[Any, ...], SpotFilter] | None = None
-        self._scale: tuple[tuple[Any, ...], Normaliser] | None = None
+        self._fitted: tuple[tuple[Any, ...], Normaliser] | None = None
 
     def kept(self) -> SpotFilter | None:
         """The filter's verdict on the section's spots; white tiles count from when they have been looked at."""
@@ -145,10 +148,10 @@ class Session:
         if not kept.keep.any():
             return None
         key = (self.loaded, kept, kind, self.maps)
-        if self._scale is None or not _same(self._scale[0], key):
+        if self._fitted is None or not _same(self._fitted[0], key):
             counts = self.loaded.section.adata.X[np.flatnonzero(kept.keep)]
-            self._scale = key, result_of(fit_normaliser(counts, kind, target_sum=self.target_sum()))
-        return self._scale[1]
+            self._fitted = key, result_of(fit_normaliser(counts, kind, target_sum=self.target_sum()))
+        return self._fitted[1]
 
     def measured(self) -> tuple[np.ndarray, str]:
         """Measured values of the gene, float32 (n_spots,), NaN where there are none, and their unit: the model's for a gene it predicts."""
@@ -170,35 +173,56 @@ class Session:
         predicted = self.maps is not None and self.gene in self.maps.genes
         difference = counts and predicted and self.maps is not None and not self.maps.relative
         shows: dict[Show, bool] = {"measured": counts, "predicted": predicted, "difference": difference}
+        shows["interval"] = predicted and not self.no_interval()
         return (*(show for show, possible in shows.items() if possible), *(self.ways(kept) if kept is not None else ()))
+
+    def no_interval(self) -> str:
+        """Why there is no calibrated band around the predictions, in one sentence; "" where there is one."""
+        if self.maps is None or self.maps.live:
+            return "A finished run is needed: the band comes from how far its predictions were off at spots it was not trained on."
+        if self.maps.relative:
+            return "On another patient the level itself means nothing, nor does its band."
+        return "" if "coverage" in self.maps.band else f"{self.maps.band.get('words', NO_BAND).capitalize()}."
+
+    def interval(self) -> np.ndarray | None:
+        """Width of the calibrated band around each prediction of the gene, float32 (n_spots,), NaN without a prediction; None without a band."""
+        predicted = self.maps.of(self.gene) if self.maps is not None and not self.no_interval() else None
+        if self.maps is None or predicted is None:
+            return None
+        ends = band_of_one(self.maps.band, self.maps.genes.index(self.gene), predicted)
+        return None if ends is None else ends[1] - ends[0]
 
     def ways(self, kept: SpotFilter) -> dict[str, np.ndarray]:
         """What the simple ways predict of the gene, float32 (n_spots,) by name, where the model's prediction may be shown too."""
         found = self.maps.ways_of(self.gene) if self.maps is not None else {}
         return {way: np.where(kept.predictable, values, np.nan).astype(np.float32) for way, values in found.items()}
 
-    def view(self, luts: dict[str, np.ndarray], show: Show | None = None) -> View | None:
+    def view(self, show: Show | None = None) -> View | None:
         """What is painted now; ``show`` overrides the toggle. None without a section or a gene."""
         kept = self.kept()
         if self.loaded is None or kept is None or not (self.gene or self.paint == "clusters"):
             return None
         measured, unit = self.measured()
         predicted = self.maps.of(self.gene) if self.maps else None
+        interval = self.interval() if (show or self.show) == "interval" else None
         if predicted is not None:
             predicted = np.where(kept.predictable, predicted, np.nan).astype(np.float32)  # excluded since the run, or on glass
+        if interval is not None:
+            interval = np.where(kept.predictable, interval, np.nan).astype(np.float32)
         view = make_view(
             self.gene,
             show or self.show,
             measured,
             np.full(len(measured), np.nan, dtype=np.float32) if predicted is None else predicted,
             kept.keep,
-            luts,
+            self.scale,
             shared=self.shared_limits or self.side_by_side,
             limits=self.limits,
             model=self.maps.model if self.maps else "",
             live=bool(self.maps and self.maps.live),
             unit=unit,
             ways=self.ways(kept),
+            interval=interval,
             doubt=self.maps.score_of(self.gene).doubt if self.maps else "",
             grey=not self.show_anyway,
             relative=self.maps.relative if self.maps and predicted is not None else "",

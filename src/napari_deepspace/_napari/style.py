@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari.utils.colormaps import Colormap, ensure_colormap
 from napari.utils.theme import get_theme
-from numpy import linspace, ndarray
 
 
 @dataclass(frozen=True)
@@ -68,10 +66,3 @@ def style_sheet(p: Palette) -> str:
     QListWidget#chips::item {{ background: {p.line}; color: {p.text}; border-radius: 7px; padding: 1px 6px; margin: 0px; }}
     QListWidget#chips::item:hover {{ background: {p.accent}; color: {"#10131a" if p.dark else "#ffffff"}; }}
     """
-
-
-def luts() -> dict[str, ndarray]:
-    """Colour tables, float (256, 4): "value" for expression, "difference" for predicted minus measured."""
-    steps = linspace(0, 1, 256)
-    difference = Colormap([[0.13, 0.40, 0.67, 1], [0.57, 0.77, 0.87, 1], [0.97, 0.97, 0.97, 1], [0.96, 0.65, 0.51, 1], [0.70, 0.09, 0.17, 1]])
-    return {"value": ensure_colormap("viridis").map(steps), "difference": difference.map(steps)}

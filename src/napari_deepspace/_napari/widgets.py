@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_deepspace.colour_scale import ticks
 from napari_deepspace.gene_names import GeneNames
 from napari_deepspace.glossary import term
 
@@ -336,12 +337,11 @@ class ColourBar(QWidget):
         layout.addLayout(row(self.low, 1, self.middle, 1, self.high))
         layout.addWidget(self.unit)
 
-    def set(self, title: str, unit: str, limits: tuple[float, float], lut: np.ndarray, relative: bool = False) -> None:
-        """``relative``: the ends are named low and high, since their values mean nothing."""
+    def set(self, title: str, unit: str, limits: tuple[float, float], lut: np.ndarray, relative: bool = False, log: bool = False) -> None:
+        """``relative``: the ends are named low and high, since their values mean nothing; ``log``: the colours are spread by logarithm."""
         self.title.setText(title)
-        self.unit.setText(unit)
-        low, high = limits
-        ends = ("low", "", "high") if relative else tuple(f"{value:.2f}" for value in (low, (low + high) / 2, high))
+        self.unit.setText(f"{unit}; colours by logarithm" if log else unit)
+        ends = ("low", "", "high") if relative else tuple(f"{value:.2f}" for value in ticks(limits, log))
         for widget, words in zip((self.low, self.middle, self.high), ends, strict=True):
             widget.setText(words)
         self.bar.set(lut)
