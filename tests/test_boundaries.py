@@ -18,6 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "gene_names",
         "gene_scores",
+        "gene_sets",
         "glossary",
         "project_format",
         "project",

@@ -131,6 +131,8 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "colour map": "Which colours stand for low and high values. All but the paper's change in even steps and make up no borders.",
         "percentiles": "Where the colours begin and end: so many per cent of the values lie below each; a few extreme spots then dim nothing.",
         "logarithmic colours": "Low values are told apart better; the values and the numbers at the colour bar stay as they are.",
+        "favourites": "Genes that you marked with the star. They are kept for all sections and projects, in your own folder.",
+        "gene set": "Genes that belong together, read from a text file (one gene a line) or a .gmt file, as the hallmark sets come.",
         "shared limits": "Measured and predicted use the same colour limits, so that equal colours mean equal values.",
         "side by side": "Measured and predicted in two linked views; moving one moves the other.",
         "denser map": "Predicted at many points, between the spots too: no measurement, and no single cells. It sees only as fine as its tile.",

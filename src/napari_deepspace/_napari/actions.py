@@ -23,7 +23,17 @@ def show_next_map(viewer: napari.viewer.Viewer) -> None:
     _ask(viewer, lambda dock: dock.painter.cycle())
 
 
-KEYS: dict[str, str] = {"show_next_map": "Shift-C"}
+def next_gene(viewer: napari.viewer.Viewer) -> None:
+    """The next gene of the list in the Look step."""
+    _ask(viewer, lambda dock: dock.look_panel.step_gene(1))
+
+
+def previous_gene(viewer: napari.viewer.Viewer) -> None:
+    """The gene before in the list in the Look step."""
+    _ask(viewer, lambda dock: dock.look_panel.step_gene(-1))
+
+
+KEYS: dict[str, str] = {"show_next_map": "Shift-C", "next_gene": "Shift-Right", "previous_gene": "Shift-Left"}
 """Key of each action that has one, by the function's name."""
 
 

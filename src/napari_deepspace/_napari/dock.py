@@ -236,7 +236,8 @@ class DeepSpaceDock(QWidget):
         self.train_panel.stop_requested.connect(self.stop_training)
         self.train_panel.search_requested.connect(self.searches.open)
         self.train_panel.students_requested.connect(self.students.open)
-        self.train_panel.message.connect(lambda text: self.say(text, "warning"))
+        for panel in (self.train_panel, self.look_panel):
+            panel.message.connect(lambda text: self.say(text, "warning"))
         q = self.quality_panel
         q.outlines.drawing.connect(self.outline_layers.draw)
         q.outlines.imported.connect(self.import_outlines)

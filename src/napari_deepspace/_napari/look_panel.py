@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QPushButton, QSlider
 
 from napari_deepspace._napari.actions import KEYS
+from napari_deepspace._napari.gene_chooser import GeneChooser
 from napari_deepspace._napari.scale_view import ScaleView
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, ColourBar, GeneSearch, Segmented, Wrapped, label, row
@@ -29,6 +30,8 @@ class LookPanel(Collapsible):
     def __init__(self, session: Session):
         super().__init__("4  Look")
         self._session = session
+        self.chooser = GeneChooser()
+        self.message = self.chooser.message
         self.search = GeneSearch("Search a gene to look at…", height=104)
         self.toggle = Segmented(SHOWS, TIPS, per_row=3)
         self.bar = ColourBar()
@@ -62,6 +65,7 @@ class LookPanel(Collapsible):
         self._refresh()
 
     def _build(self) -> None:
+        self.content.addWidget(self.chooser)
         self.content.addWidget(self.search)
         self.content.addWidget(self.toggle)
         self.content.addWidget(self.classes)
@@ -82,6 +86,7 @@ class LookPanel(Collapsible):
     def _connect(self) -> None:
         s = self._session
         self.search.picked.connect(self._picked)
+        self.chooser.changed.connect(self._offer)
         self.toggle.changed.connect(self._toggled)
         self.shared.toggled.connect(lambda on: setattr(s, "shared_limits", on))
         self.spot_size.valueChanged.connect(lambda value: setattr(s, "spot_percent", value))
@@ -102,6 +107,7 @@ class LookPanel(Collapsible):
         section, maps = self._session.section, self._session.maps
         if section is None:
             self.search.set_names([])
+            self.chooser.set_names(self.search.model.all, ())
             return
         offered = (section, maps.genes if maps else (), dict(maps.r) if maps else {})
         if offered[0] is self._offered[0] and offered[1:] == self._offered[1:]:
@@ -113,6 +119,19 @@ class LookPanel(Collapsible):
         names = list(dict.fromkeys([*predicted, *by_name]))
         self.search.set_names(names, [by_name.get(name, name) for name in names])
         self.search.set_remark(self._remark)
+        self.chooser.set_names(self.search.model.all, predicted)
+        self._offer()
+
+    def _offer(self) -> None:
+        """Other genes in the list; the one that is looked at stays."""
+        self.search.set_within(self.chooser.genes())
+        self.search.show_current(self._session.gene)
+
+    def step_gene(self, step: int) -> None:
+        """The gene that many places further in the list as it is shown, or back."""
+        gene = self.search.neighbour(self._session.gene, step)
+        if gene is not None:
+            self._picked(gene)
 
     def _remark(self, gene: str) -> str:
         reach, maps = self._session.reach, self._session.maps
@@ -188,6 +207,7 @@ class LookPanel(Collapsible):
         self.slide.setValue(s.slide_percent)
         self.slide_text.setText(f"{s.slide_percent} %")
         self.search.show_current(s.gene)
+        self.chooser.show_gene(s.gene)
         score = s.maps.score_of(s.gene) if predicted and s.maps is not None else None
         self.verdict.setText(f"<b>{s.gene}: {score.verdict}</b>" if score is not None and score.verdict else "")
         self.score.setText(self._score_line())

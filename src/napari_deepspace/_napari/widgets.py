@@ -177,6 +177,7 @@ class _Names(QAbstractListModel):
         super().__init__()
         self.all = GeneNames(())
         self.remark: Callable[[str], str] = lambda name: ""
+        self.within: list[str] | None = None  #: the only names that are offered, in this order; None: all
         self.rows: list[str] = []
         self.reasons: dict[str, str] = {}
 
@@ -192,7 +193,9 @@ class _Names(QAbstractListModel):
     def filter(self, text: str) -> None:
         hits = self.all.find(text) if text.strip() else []
         self.beginResetModel()
-        self.rows = [match.name for match in hits] if text.strip() else self.all.names
+        offered = self.all.names if self.within is None else self.within
+        some = None if self.within is None else set(self.within)
+        self.rows = [match.name for match in hits if some is None or match.name in some] if text.strip() else offered
         self.reasons = {match.name: match.reason for match in hits if match.reason}
         self.endResetModel()
 
@@ -236,6 +239,18 @@ class GeneSearch(QWidget):
         """Offer ``names`` in this order; ``gene_ids`` are their Ensembl ids."""
         self.model.all = GeneNames(names, gene_ids)
         self.model.filter(self.field.text())
+
+    def set_within(self, names: list[str] | None) -> None:
+        """Offer only ``names``, in this order; None: all of them."""
+        self.model.within = names
+        self.model.filter(self.field.text())
+
+    def neighbour(self, name: str, step: int) -> str | None:
+        """The name that many places after ``name`` in the list as it is shown, from its end on to its beginning; None where nothing is shown."""
+        rows = self.model.rows
+        if not rows:
+            return None
+        return rows[(rows.index(name) + step) % len(rows)] if name in rows else rows[0 if step > 0 else -1]
 
     def set_remark(self, remark: Callable[[str], str]) -> None:
         """What stands behind a name, asked only for the rows in view."""
