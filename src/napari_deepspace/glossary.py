@@ -133,6 +133,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "logarithmic colours": "Low values are told apart better; the values and the numbers at the colour bar stay as they are.",
         "favourites": "Genes that you marked with the star. They are kept for all sections and projects, in your own folder.",
         "gene set": "Genes that belong together, read from a text file (one gene a line) or a .gmt file, as the hallmark sets come.",
+        "hidden cluster": "A cluster whose box is not ticked is not painted. It trains and is scored all the same.",
         "shared limits": "Measured and predicted use the same colour limits, so that equal colours mean equal values.",
         "side by side": "Measured and predicted in two linked views; moving one moves the other.",
         "denser map": "Predicted at many points, between the spots too: no measurement, and no single cells. It sees only as fine as its tile.",

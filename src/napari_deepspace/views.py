@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from napari_deepspace.cluster_colours import cluster_colour, hex_rgba, rgba
 from napari_deepspace.colour_scale import CLEAR, DIFFERENCE, ColourScale, colours, limits_of, table
 from napari_deepspace.layers import HOLLOW, Maps
 from napari_deepspace.preprocess.filters import STEPS, SpotFilter
@@ -33,12 +34,6 @@ REASON_COLOURS = {
     "sealed": "#9b59d0",
 }
 """Of spots that a step of the filter removes; told apart on pink and purple tissue."""
-CLUSTER_COLOURS = (
-    "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",
-    "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94", "#f7b6d2", "#c7c7c7", "#dbdb8d", "#9edae5",
-)  # fmt: skip
-"""Of clusters, in their order; scanpy's usual twenty."""
-
 
 DEFAULT = ColourScale()
 
@@ -124,7 +119,7 @@ def make_view(
         if whole
         else f"predicted, out-of-fold{by_model}" + ("; rings: imputed" if imputed.any() else ""),
         "difference": "predicted, out-of-fold, minus measured",
-        "interval": "width of the 90 % band around what is predicted, out-of-fold" + ("; rings: imputed" if imputed.any() else ""),
+        "interval": "width of the 90 % band, out-of-fold" + ("; rings: imputed" if imputed.any() else ""),
     }.get(show) or WAYS[show]
     caption = origin + (", still training" if live else "")
     unit = relative if own_scale else unit
@@ -162,24 +157,13 @@ def removed_view(view: View, verdict: SpotFilter) -> View:
     )
 
 
-def cluster_view(view: View, labels: pd.Series, keep: np.ndarray) -> View:
-    """Spots in the colour of their cluster; spots without one, or removed, are rings."""
-    colour = np.array([hex_rgba(cluster_colour(number)) for number in range(len(labels.cat.categories))] + [CLEAR], dtype=np.float32)
-    face = np.where(keep[:, None], colour[labels.cat.codes.to_numpy()], CLEAR).astype(np.float32)
+def cluster_view(view: View, labels: pd.Series, keep: np.ndarray, colours_: dict[str, str] | None = None, hidden: Collection[str] = ()) -> View:
+    """Spots in the colour of their cluster; spots without one, or removed, are rings. Those of a cluster of ``hidden`` are nothing."""
+    names, codes = [str(name) for name in labels.cat.categories], labels.cat.codes.to_numpy()
+    face = np.where(keep[:, None], rgba(colours_ or _usual(names), hidden)[codes], CLEAR).astype(np.float32)
     border = np.where(face[:, 3:] == 0, HOLLOW, CLEAR).astype(np.float32)
-    return replace(view, face=face, border=border, doubt="", title="Clusters", caption=f"{len(labels.cat.categories)} ({labels.name})")
-
-
-def class_lut(n: int) -> np.ndarray:
-    """A colour table (256, 4) in which class i of ``n`` has the colour of the i-th cluster, for values i and limits -0.5 to n - 0.5."""
-    number = np.arange(256) * n // 256
-    return np.stack([hex_rgba(cluster_colour(int(one))) for one in number])
-
-
-def class_legend(names: Sequence[str], found: np.ndarray) -> str:
-    """Rich text: each class in its colour, with how many of ``found`` (n,), indices or NaN and -1 where there is none, it has."""
-    counts = np.bincount(found[np.isfinite(found) & (found >= 0)].astype(int), minlength=len(names))
-    return " &nbsp; ".join(f'<span style="color:{cluster_colour(i)}">&#9632;</span>&nbsp;{name}&nbsp;({counts[i]:,})' for i, name in enumerate(names))
+    border[np.isin(codes, [i for i, name in enumerate(names) if name in hidden])] = CLEAR
+    return replace(view, face=face, border=border, doubt="", title="Clusters", caption=f"{len(names)} ({labels.name}){_hidden_words(names, hidden)}")
 
 
 def likeliest(probabilities: np.ndarray) -> np.ndarray:
@@ -188,25 +172,34 @@ def likeliest(probabilities: np.ndarray) -> np.ndarray:
     return np.where(known, np.where(known[:, None], probabilities, 0).argmax(axis=1), np.nan).astype(np.float32)
 
 
-def class_view(view: View, names: Sequence[str], found: np.ndarray, keep: np.ndarray, model: str) -> View:
-    """Spots in the colour of the likeliest class, indices or NaN (n,); spots that the filter removed are coloured rings, for they are imputed."""
-    colour = np.array([hex_rgba(cluster_colour(number)) for number in range(len(names))] + [CLEAR], dtype=np.float32)
-    face = colour[np.where(np.isfinite(found), found, len(names)).astype(int)]
-    border = np.where(face[:, 3:] == 0, HOLLOW, CLEAR).astype(np.float32)
+def class_view(
+    view: View,
+    names: Sequence[str],
+    found: np.ndarray,
+    keep: np.ndarray,
+    model: str,
+    colours_: dict[str, str] | None = None,
+    hidden: Collection[str] = (),
+) -> View:
+    """Spots in the colour of the likeliest class, indices or NaN (n,); spots that the filter removed are coloured rings, for they are imputed.
+
+    Those of a class of ``hidden`` are nothing.
+    """
+    face = rgba(colours_ or _usual(names), hidden)[np.where(np.isfinite(found), found, len(names)).astype(int)]
+    border = np.where(np.isfinite(found)[:, None], CLEAR, HOLLOW).astype(np.float32)
     imputed = ~keep & np.isfinite(found)
     border[imputed], face[imputed] = face[imputed], CLEAR
-    caption = f"the likeliest of {len(names)}, predicted ({model})" + ("; rings: imputed" if imputed.any() else "")
+    caption = f"the likeliest of {len(names)}, predicted ({model})" + ("; rings: imputed" if imputed.any() else "") + _hidden_words(names, hidden)
     return replace(view, face=face, border=border, doubt="", title="Clusters", caption=caption)
 
 
-def cluster_colour(number: int) -> str:
-    """The colour of the cluster at this place among the names, ``#rrggbb``."""
-    return CLUSTER_COLOURS[number % len(CLUSTER_COLOURS)]
+def _usual(names: Sequence[str]) -> dict[str, str]:
+    return {name: cluster_colour(number) for number, name in enumerate(names)}
 
 
-def hex_rgba(colour: str) -> np.ndarray:
-    """``#rrggbb`` as opaque float32 (4,)."""
-    return np.array([*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1], dtype=np.float32)
+def _hidden_words(names: Sequence[str], hidden: Collection[str]) -> str:
+    gone = [name for name in names if name in hidden]
+    return f"; hidden: {', '.join(gone)}" if 0 < len(gone) <= 3 else f"; {len(gone)} hidden" if gone else ""
 
 
 def spot_notes(maps: Maps | None, reasons: np.ndarray) -> np.ndarray:

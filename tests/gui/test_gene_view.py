@@ -144,3 +144,34 @@ def test_the_next_of_33000_genes_comes_at_once(opened):
         QApplication.processEvents()
         times.append(time.perf_counter() - start)
     assert min(times) < 0.25
+
+
+def test_one_legend_colours_and_hides_clusters(opened, qtbot, tmp_path):
+    """The legends of Look and Quality are one: a hidden cluster leaves the slide, another colour is kept as scanpy does, and both come back."""
+    panel, session = opened.look_panel, opened.session
+    assert not panel.legend.isVisible()
+    opened.quality_panel.show_on_slide.buttons["clusters"].click()
+    QApplication.processEvents()
+    names, kept = list(session.clusters.cat.categories), session.kept().keep
+    assert list(panel.legend.rows) == list(opened.quality_panel.clusters.legend.rows) == names
+    swatch, box = panel.legend.rows["2"]
+    assert box.text() == f"2 ({(session.clusters == '2').sum()})"
+    panel.legend.ask = lambda name, colour: "#123456"
+    swatch.click()
+    two = (session.clusters == "2").to_numpy() & kept
+    np.testing.assert_allclose(faces(opened)[two], np.tile([0x12 / 255, 0x34 / 255, 0x56 / 255, 1], (two.sum(), 1)), atol=1e-6)
+    assert session.section.adata.uns["graphclust_colors"][names.index("2")] == "#123456"
+    assert opened.quality_panel.clusters.legend.rows["2"][0].colour == "#123456"
+    box.click()
+    assert (faces(opened)[two, 3] == 0).all()
+    assert (spots(opened).border_color[two, 3] == 0).all()
+    assert not opened.quality_panel.clusters.legend.rows["2"][1].isChecked()
+    assert "hidden: 2" in opened._viewer.canvas.overlays.text.text
+    opened.save_project(tmp_path / "study")
+    box.click()
+    assert (faces(opened)[two, 3] == 1).all()
+    opened.open_project(tmp_path / "study")
+    qtbot.waitUntil(lambda: not session.busy, timeout=60_000)
+    assert session.hidden_clusters == {"2"}
+    session.clusters = session.clusters.rename("leiden").copy()
+    assert not session.hidden_clusters, "2 is another cluster now"

@@ -20,6 +20,7 @@ from napari_deepspace._napari.jobs import Child, start_job
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.training import Say
 from napari_deepspace._napari.widgets import one_shot
+from napari_deepspace.cluster_colours import class_lut, counts_of
 from napari_deepspace.colour_scale import colours, spread, table
 from napari_deepspace.denser import DenserMap, band_around, open_denser, section_of, unlike
 from napari_deepspace.denser_layers import (
@@ -41,7 +42,6 @@ from napari_deepspace.denser_layers import (
 )
 from napari_deepspace.runs import safe_name
 from napari_deepspace.settings import SectionSettings
-from napari_deepspace.views import class_legend, class_lut
 
 ROLES = (BETWEEN, DENSER, TILE, UNLIKE)
 
@@ -76,7 +76,16 @@ class Denser(QObject):
         panel.outline.toggled.connect(self._outline_toggled)
         panel.unlike.toggled.connect(self._mark_unlike)
         events = session.events
-        for signal in (events.gene, events.denser_show, events.limits, events.show_anyway, events.shared_limits, events.scale):
+        for signal in (
+            events.gene,
+            events.denser_show,
+            events.limits,
+            events.show_anyway,
+            events.shared_limits,
+            events.scale,
+            events.hidden_clusters,
+            events.recoloured,
+        ):
             signal.connect(self._later)
         for signal in (events.maps, events.loaded):
             signal.connect(self._run_changed)
@@ -174,7 +183,7 @@ class Denser(QObject):
             return
         painted, limits = denser_colours(dmap, found, show, view, session.scale.percentiles)
         lut = view.lut if view.lut is not None and show == "predicted" else table(session.scale.map)
-        lut = class_lut(len(dmap.outputs)) if show == "class" else lut
+        lut = class_lut(session.cluster_colours(dmap.outputs), session.hidden_clusters) if show == "class" else lut
         log = session.scale.log and show != "class"
         self._found, self._relative = painted, view.relative
         role = DENSER if dmap.at == "grid" else BETWEEN
@@ -197,7 +206,7 @@ class Denser(QObject):
         self._mark_unlike(self._panel.unlike.isChecked())
         unit = f"SD of {view.unit}" if show == "disagreement" else view.unit
         if show == "class":
-            self._panel.show_legend(class_legend(dmap.outputs, found))
+            self._panel.show_legend(dmap.outputs, counts_of(found, len(dmap.outputs)))
         else:
             self._panel.show_bar(denser_caption(dmap, show).partition(";")[0], unit, limits, lut, view.relative and show == "predicted", log)
         self._zoomed()

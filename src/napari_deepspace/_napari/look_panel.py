@@ -10,12 +10,14 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QPushButton, QSlider
 
 from napari_deepspace._napari.actions import KEYS
 from napari_deepspace._napari.gene_chooser import GeneChooser
+from napari_deepspace._napari.legend import Legend
 from napari_deepspace._napari.scale_view import ScaleView
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, ColourBar, GeneSearch, Segmented, Wrapped, label, row
+from napari_deepspace.cluster_colours import counts_of
 from napari_deepspace.glossary import term
 from napari_deepspace.verdicts import SHOWN_WAYS, WAYS
-from napari_deepspace.views import CYCLE, View, class_legend, likeliest
+from napari_deepspace.views import CYCLE, View, likeliest
 
 SHOWS = {"measured": "Measured", "predicted": "Predicted", "difference": "Difference", "interval": "Interval"}
 SHOWS |= {way: WAYS[way].capitalize() for way in SHOWN_WAYS}
@@ -51,7 +53,7 @@ class LookPanel(Collapsible):
         self.beside.setToolTip(term("side by side"))
         self.classes = QCheckBox("The likeliest cluster of each spot")
         self.classes.setToolTip(term("likeliest cluster"))
-        self.legend = label("", "likeliest cluster", wrap=True)
+        self.legend = Legend(session)
         self.verdict = label("", "verdict", wrap=True)
         self.anyway = QCheckBox("Show anyway")
         self.anyway.setToolTip(term("show anyway"))
@@ -199,9 +201,7 @@ class LookPanel(Collapsible):
         self.classes.blockSignals(True)
         self.classes.setChecked(s.paint == "classes")
         self.classes.blockSignals(False)
-        self.legend.setVisible(clusters and s.paint == "classes")
-        if clusters and s.maps is not None:
-            self.legend.setText(class_legend(s.maps.genes, likeliest(s.maps.predicted)))
+        self._show_legend()
         self.spot_size.setValue(s.spot_percent)
         self.size_text.setText(f"{s.spot_percent} %")
         self.slide.setValue(s.slide_percent)
@@ -218,6 +218,15 @@ class LookPanel(Collapsible):
             self.bar.setVisible(False)
         if not self.hover.text():
             self.show_hover("")
+
+    def _show_legend(self) -> None:
+        """The clusters that are painted, at the spots or the likeliest."""
+        s = self._session
+        if s.paint == "clusters" and s.clusters is not None:
+            self.legend.show_clusters(s.clusters.cat.categories, counts_of(s.clusters.cat.codes.to_numpy(), len(s.clusters.cat.categories)))
+        elif s.paint == "classes" and s.maps is not None and s.maps.kind == "clusters":
+            self.legend.show_clusters(s.maps.genes, counts_of(likeliest(s.maps.predicted), len(s.maps.genes)))
+        self.legend.setVisible(s.paint in ("clusters", "classes") and s.section is not None and bool(self.legend.rows))
 
     def _score_line(self) -> str:
         maps, gene = self._session.maps, self._session.gene

@@ -6,6 +6,7 @@ Panels read and set fields; whoever cares listens to ``session.events.<field>``.
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,6 +17,7 @@ from psygnal import SignalGroupDescriptor
 from scipy import sparse
 
 from napari_deepspace.analyse.bands import NO_BAND, band_of_one
+from napari_deepspace.cluster_colours import cluster_colours, recolour
 from napari_deepspace.colour_scale import ColourScale
 from napari_deepspace.denser import DenserMap
 from napari_deepspace.denser_layers import DenserShow
@@ -27,6 +29,7 @@ from napari_deepspace.preprocess.filters import SpotFilter, filter_spots, spot_t
 from napari_deepspace.preprocess.normalise import Normaliser, fit_normaliser
 from napari_deepspace.preprocess.prepare import judge, mark_outlines
 from napari_deepspace.preprocess.white_tiles import TileColours
+from napari_deepspace.results import CLUSTER
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS, FilterSettings, TileSettings
 from napari_deepspace.views import Show, View, class_view, cluster_view, likeliest, make_view, removed_view
@@ -89,6 +92,8 @@ class Session:
     spot_percent: int = 100
     slide_percent: int = 100  #: opacity of the slide
     side_by_side: bool = False
+    hidden_clusters: frozenset[str] = frozenset()  #: names of clusters that are not painted
+    recoloured: int = 0  #: counts changes of the clusters' colours, which ``uns`` of the section holds
     reach: Any = None  #: how far each gene can be predicted, as of :class:`napari_deepspace._napari.reach.Reach`; None: not computed yet
     denser: DenserMap | None = None  #: the denser map that is looked at
     denser_show: DenserShow = "predicted"
@@ -104,6 +109,7 @@ class Session:
         return self.loaded.section if self.loaded else None
 
     def __post_init__(self) -> None:
+        self.events.clusters.connect(self._show_all_clusters)
         self._verdict: tuple[tuple[Any, ...], SpotFilter] | None = None
         self._fitted: tuple[tuple[Any, ...], Normaliser] | None = None
 
@@ -127,6 +133,29 @@ class Session:
     def own_clusters(self) -> pd.Series | None:
         """The clusters, where they did not come with the section's own folder."""
         return self.clusters if self.clusters is not None and self.clusters.name in (COMPUTED, GIVEN[0]) else None
+
+    def cluster_colours(self, names: Sequence[str]) -> dict[str, str]:
+        """``#rrggbb`` of each of these clusters, at the spots or predicted: one name has one colour."""
+        if self.section is None:
+            return {}
+        column, known = self._colours_of(names)
+        found = cluster_colours(self.section.adata, column, known)
+        return {name: found[name] for name in names}
+
+    def recolour(self, name: str, colour: str, names: Sequence[str]) -> None:
+        """Another colour (``#rrggbb``) for one of the clusters ``names``, kept in ``uns`` of the section as scanpy does."""
+        if self.section is not None:
+            recolour(self.section.adata, *self._colours_of(names), name, colour)
+            self.recoloured += 1
+
+    def _show_all_clusters(self, *_: Any) -> None:
+        """Other clusters: a name means another one now."""
+        self.hidden_clusters = frozenset()
+
+    def _colours_of(self, names: Sequence[str]) -> tuple[str, list[str]]:
+        """Column and categories that these clusters are known by: those at the spots where they are the same, else those that are predicted."""
+        own = [str(name) for name in self.clusters.cat.categories] if self.clusters is not None else []
+        return (str(self.clusters.name), own) if self.clusters is not None and set(names) <= set(own) else (CLUSTER, list(names))
 
     def target_sum(self) -> float:
         """The depth that values refer to: the model's, or the median total of the spots that stay."""
@@ -231,10 +260,12 @@ class Session:
             return removed_view(view, kept)
         if self.paint == "classes" and self.maps is not None and self.maps.kind == "clusters":
             found = np.where(kept.predictable, likeliest(self.maps.predicted), np.nan)
-            return class_view(view, self.maps.genes, found, kept.keep, self.maps.model)
+            colours, hidden = self.cluster_colours(self.maps.genes), self.hidden_clusters
+            return class_view(view, self.maps.genes, found, kept.keep, self.maps.model, colours, hidden)
         if self.paint == "clusters" and self.clusters is not None:
             counted = self.loaded.section.adata.n_vars > 0
-            return cluster_view(view, self.clusters, kept.keep if counted else np.ones(len(measured), dtype=bool))
+            colours = self.cluster_colours([str(name) for name in self.clusters.cat.categories])
+            return cluster_view(view, self.clusters, kept.keep if counted else np.ones(len(measured), dtype=bool), colours, self.hidden_clusters)
         return view
 
 
