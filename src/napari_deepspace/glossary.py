@@ -131,6 +131,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "colour map": "Which colours stand for low and high values. All but the paper's change in even steps and make up no borders.",
         "percentiles": "Where the colours begin and end: so many per cent of the values lie below each; a few extreme spots then dim nothing.",
         "logarithmic colours": "Low values are told apart better; the values and the numbers at the colour bar stay as they are.",
+        "offered genes": "Which genes the list offers: all, those the model predicts (best first), your favourites, or a set.",
         "favourites": "Genes that you marked with the star. They are kept for all sections and projects, in your own folder.",
         "gene set": "Genes that belong together, read from a text file (one gene a line) or a .gmt file, as the hallmark sets come.",
         "hidden cluster": "A cluster whose box is not ticked is not painted. It trains and is scored all the same.",

@@ -10,6 +10,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from window_tools import spots
 
+from napari_deepspace._napari.actions import KEYS
+from napari_deepspace._napari.preferences import preferred_keys
 from napari_deepspace.analyse.bands import about_bands, find_bands
 from napari_deepspace.colour_scale import ColourScale, colours, table
 from napari_deepspace.gene_sets import read_own_genes
@@ -175,3 +177,29 @@ def test_one_legend_colours_and_hides_clusters(opened, qtbot, tmp_path):
     assert session.hidden_clusters == {"2"}
     session.clusters = session.clusters.rename("leiden").copy()
     assert not session.hidden_clusters, "2 is another cluster now"
+
+
+def test_preferences_give_keys_and_first_looks(viewer, qtbot):
+    """Preferences hold the keys, the colour map and the size of spots that a dock begins with; what is no key is told once, the usual stays."""
+    from napari.settings import get_plugin_settings
+
+    settings = get_plugin_settings("napari-deepspace")
+    settings.keys.show_next_map = "Control-Alt-M"
+    settings.keys.next_gene = "Shift-Nonsense"
+    settings.keys.previous_gene = ""
+    settings.look.colour_map = "magma"
+    settings.look.spot_size = 80
+    _, dock = viewer.window.add_plugin_dock_widget("napari-deepspace", "DeepSpaCE")
+    assert {str(key) for key in viewer.keymap} == {"Ctrl+Alt+M", "Shift+Right"}
+    told = [words for words in dock.messages if "Shift-Nonsense" in words]
+    assert len(told) == 1
+    assert "Shift-Right stays" in told[0]
+    assert "Control-Alt-M" in dock.look_panel.toggle.buttons["measured"].toolTip()
+    assert (dock.session.scale.map, dock.session.spot_percent) == ("magma", 80)
+    assert dock.look_panel.scale.map.currentData() == "magma"
+    dock.shut()
+    assert not viewer.keymap
+    settings.keys.show_next_map = settings.keys.next_gene = "Shift-Right"
+    found, told = preferred_keys(KEYS)
+    assert found == {"show_next_map": "Shift-Right"}, "a key is one action's"
+    assert "show_next_map has it" in told[0]

@@ -29,6 +29,7 @@ from napari_deepspace._napari.loading import Opened, open_section
 from napari_deepspace._napari.look_panel import LookPanel
 from napari_deepspace._napari.outline_layers import OutlineLayers
 from napari_deepspace._napari.painting import Painter, bind_viewer
+from napari_deepspace._napari.preferences import preferred_look
 from napari_deepspace._napari.project_view import Projects, apply_view, run_of
 from napari_deepspace._napari.quality_panel import QualityPanel
 from napari_deepspace._napari.reach import Reaches
@@ -61,7 +62,7 @@ class DeepSpaceDock(QWidget):
         super().__init__()
         self.setObjectName("DeepSpaCE")
         self.setAcceptDrops(True)
-        self.session = Session()
+        self.session = Session(**preferred_look())
         self.canvas = Canvas(viewer)
         self.section_panel = SectionPanel(self.session)
         self.quality_panel = QualityPanel(self.session)

@@ -32,7 +32,6 @@ class GeneChooser(QWidget):
         self._predicted: list[str] = []
         self.own = OwnGenes()
         self.box = QComboBox()
-        self.box.setToolTip("Which genes the list below offers; the keys for the next and the previous gene go through the same.")
         self.box.setMinimumContentsLength(12)
         self.box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.star = QToolButton()

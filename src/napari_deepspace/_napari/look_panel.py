@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QPushButton, QSlider
 
-from napari_deepspace._napari.actions import KEYS
+from napari_deepspace._napari.actions import keys
 from napari_deepspace._napari.gene_chooser import GeneChooser
 from napari_deepspace._napari.legend import Legend
 from napari_deepspace._napari.scale_view import ScaleView
@@ -21,9 +21,7 @@ from napari_deepspace.views import CYCLE, View, likeliest
 
 SHOWS = {"measured": "Measured", "predicted": "Predicted", "difference": "Difference", "interval": "Interval"}
 SHOWS |= {way: WAYS[way].capitalize() for way in SHOWN_WAYS}
-TIPS = {
-    name: term(WAYS.get(name, name)) + (f" {KEYS['show_next_map']} on the slide goes through the maps." if name in CYCLE else "") for name in SHOWS
-}
+TIPS = {name: term(WAYS.get(name, name)) for name in SHOWS}
 
 
 class LookPanel(Collapsible):
@@ -35,7 +33,11 @@ class LookPanel(Collapsible):
         self.chooser = GeneChooser()
         self.message = self.chooser.message
         self.search = GeneSearch("Search a gene to look at…", height=104)
-        self.toggle = Segmented(SHOWS, TIPS, per_row=3)
+        bound = keys()
+        through = f" {bound['show_next_map']} on the slide goes through the maps." if "show_next_map" in bound else ""
+        self.toggle = Segmented(SHOWS, {name: tip + (through if name in CYCLE else "") for name, tip in TIPS.items()}, per_row=3)
+        pair = [bound[name] for name in ("previous_gene", "next_gene") if name in bound]
+        self.chooser.box.setToolTip(term("offered genes") + (f" {' and '.join(pair)} on the slide go through them." if pair else ""))
         self.bar = ColourBar()
         self.shared = QCheckBox("Same limits for measured and predicted")
         self.shared.setToolTip(term("shared limits"))
