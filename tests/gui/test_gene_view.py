@@ -13,8 +13,10 @@ from window_tools import spots
 from napari_deepspace._napari.actions import KEYS
 from napari_deepspace._napari.preferences import preferred_keys
 from napari_deepspace.analyse.bands import about_bands, find_bands
+from napari_deepspace.cluster_colours import cluster_colour
 from napari_deepspace.colour_scale import ColourScale, colours, table
 from napari_deepspace.gene_sets import read_own_genes
+from napari_deepspace.layers import Maps
 
 
 def faces(dock):
@@ -152,6 +154,7 @@ def test_one_legend_colours_and_hides_clusters(opened, qtbot, tmp_path):
     """The legends of Look and Quality are one: a hidden cluster leaves the slide, another colour is kept as scanpy does, and both come back."""
     panel, session = opened.look_panel, opened.session
     assert not panel.legend.isVisible()
+    qtbot.waitUntil(lambda: session.colours is not None, timeout=60_000)
     opened.quality_panel.show_on_slide.buttons["clusters"].click()
     QApplication.processEvents()
     names, kept = list(session.clusters.cat.categories), session.kept().keep
@@ -172,6 +175,16 @@ def test_one_legend_colours_and_hides_clusters(opened, qtbot, tmp_path):
     opened.save_project(tmp_path / "study")
     box.click()
     assert (faces(opened)[two, 3] == 1).all()
+    probabilities = np.eye(3, dtype=np.float32)[np.arange(len(kept)) % 3]
+    session.maps = Maps(session.section.library_id, ("1", "2", "other"), probabilities, *[np.full(len(kept), "out-of-fold")] * 2, kind="clusters")
+    panel.classes.click()
+    QApplication.processEvents()
+    assert {name: swatch.colour for name, (swatch, _) in panel.legend.rows.items()}["2"] == cluster_colour(1), "other clusters, other colours"
+    panel.legend.rows["2"][1].click()
+    second = np.arange(len(kept)) % 3 == 1
+    assert (faces(opened)[second, 3] == 0).all()
+    assert (faces(opened)[~second & kept, 3] == 1).all()
+    session.maps = None
     opened.open_project(tmp_path / "study")
     qtbot.waitUntil(lambda: not session.busy, timeout=60_000)
     assert session.hidden_clusters == {"2"}

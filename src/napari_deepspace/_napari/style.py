@@ -57,7 +57,7 @@ def style_sheet(p: Palette) -> str:
     QPushButton#main {{ background: {p.accent}; color: {"#10131a" if p.dark else "#ffffff"}; font-weight: bold; padding: 5px 12px; }}
     QPushButton#main:disabled {{ background: {p.line}; color: {p.dim}; }}
     QAbstractSpinBox#threshold {{ min-width: 92px; max-width: 92px; }}
-    QToolButton#more {{ padding: 3px 6px; }}
+    QToolButton#more {{ padding: 3px 6px; background: {p.raised}; border-radius: 2px; }}
     QToolButton#more::menu-indicator {{ image: none; }}
     QToolButton#star {{ font-size: 16px; padding: 1px 4px; }}
     QToolButton#star:checked {{ color: {p.warning}; background: transparent; }}
