@@ -12,12 +12,13 @@ SOURCE = Path(__file__).parents[1] / "src" / "napari_deepspace"
 GUI = ("napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "superqt", "vispy", "pyqtgraph")
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "events", "settings", "presets", "runs", "run_queue", "awake", "verdicts"),
+    ("errors", "events", "settings", "presets", "runs", "run_queue", "awake", "verdicts", "colour_scale", "cluster_colours"),
     ("slide_formats", "slide_cache", "slide"),
     ("outlines", "section", "seal"),
     (
         "gene_names",
         "gene_scores",
+        "gene_sets",
         "glossary",
         "project_format",
         "project",

@@ -46,6 +46,21 @@ def test_widget_reader_and_sample_are_offered(manifest):
     assert offered.widgets[0].display_name == manifest.display_name == "DeepSpaCE"
 
 
+def test_each_key_can_be_changed_in_the_preferences(manifest):
+    """The keys of the dock's actions, the colour maps and the size of spots are settings of napari, with the values that the dock has by itself."""
+    from napari_deepspace._napari.actions import KEYS
+    from napari_deepspace._napari.session import Session
+    from napari_deepspace.colour_scale import COLOUR_MAPS
+
+    offered = {chapter: one.properties for chapter, one in manifest.contributions.configurations.items()}
+    assert {name: one.default for name, one in offered["keys"].items()} == KEYS
+    commands = {command.id for command in manifest.contributions.commands or []}
+    assert {f"napari-deepspace.{name}" for name in KEYS} <= commands
+    assert offered["look"]["colour_map"].enum == list(COLOUR_MAPS)
+    assert offered["look"]["colour_map"].default == Session().scale.map
+    assert offered["look"]["spot_size"].default == Session().spot_percent
+
+
 def _load(python_name: str) -> object:
     from importlib import import_module
 

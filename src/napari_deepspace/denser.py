@@ -18,7 +18,7 @@ from anndata import AnnData
 
 from napari_deepspace import results
 from napari_deepspace.analyse.bands import ARRAYS as BAND_ARRAYS
-from napari_deepspace.analyse.bands import bands_from, limits
+from napari_deepspace.analyse.bands import band_of_one
 from napari_deepspace.analyse.copies import blended, copied
 from napari_deepspace.errors import DataError, ModelError
 from napari_deepspace.points import At
@@ -206,12 +206,8 @@ def band(dmap: DenserMap, output: str) -> tuple[np.ndarray, np.ndarray] | None:
 
 def band_around(dmap: DenserMap, output: str, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """The same around values ``predicted`` (n,) that are known already."""
-    bands, column = _bands(dmap.folder, dmap.fingerprint), dmap.outputs.index(output)
-    if bands is None:
-        return None
-    one = bands_from({name: bands[name][[column]] for name in BAND_ARRAYS}, dmap.about["band"])
-    low, high = limits(np.asarray(predicted, dtype=np.float32)[:, None], one)
-    return low[:, 0], high[:, 0]
+    bands = _bands(dmap.folder, dmap.fingerprint)
+    return None if bands is None else band_of_one({**dmap.about["band"], **bands}, dmap.outputs.index(output), predicted)
 
 
 @lru_cache(maxsize=1)

@@ -7,10 +7,11 @@ from typing import Literal
 
 import numpy as np
 
+from napari_deepspace.colour_scale import ColourScale, limits_of
 from napari_deepspace.denser import BETWEEN_SIZE, DenserMap, band, disagreement, probabilities, to_image, unlike, values
 from napari_deepspace.layers import CLEAR, UNITS, LayerTuple, metadata
 from napari_deepspace.section import Section
-from napari_deepspace.views import View, likeliest, limits_of, within_slide
+from napari_deepspace.views import View, likeliest, within_slide
 
 BETWEEN, DENSER, TILE, UNLIKE = "points between spots", "denser map (predicted)", "tile outline", "tiles unlike the training tiles"
 DenserShow = Literal["predicted", "class", "interval", "disagreement"]
@@ -28,12 +29,14 @@ def denser_values(dmap: DenserMap, output: str, show: DenserShow) -> np.ndarray:
     return values(dmap, output) if show == "predicted" else disagreement(dmap, output)
 
 
-def denser_colours(dmap: DenserMap, found: np.ndarray, show: DenserShow, view: View) -> tuple[np.ndarray, tuple[float, float]]:
+def denser_colours(
+    dmap: DenserMap, found: np.ndarray, show: DenserShow, view: View, percentiles: tuple[float, float] = ColourScale.percentiles
+) -> tuple[np.ndarray, tuple[float, float]]:
     """``found`` (n,) as it is painted, and its limits: the model's values as the spots are in ``view``, the predicted one; others by their own."""
     if show == "class":
         return found, (-0.5, len(dmap.outputs) - 0.5)
     if show != "predicted":
-        return found, limits_of(found)
+        return found, limits_of(found, percentiles=percentiles)
     return (within_slide(found) if view.relative else found), view.limits
 
 

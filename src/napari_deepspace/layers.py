@@ -15,6 +15,7 @@ import pandas as pd
 import shapely
 from anndata import AnnData
 
+from napari_deepspace.colour_scale import CLEAR
 from napari_deepspace.gene_scores import GeneScore, Scores
 from napari_deepspace.outlines import COLOURS, Outline
 from napari_deepspace.results import BASELINES, HOLE, MEASURED, PREDICTED, SOURCE, SPLIT, UNS, holes_of, outputs_of, target_of, values_of
@@ -30,7 +31,6 @@ HONEST = ("out-of-fold", "imputed")
 """Sources that may stand beside a measured value: the model never saw these spots."""
 
 HOLLOW = np.array([0.55, 0.55, 0.55, 0.9], dtype=np.float32)
-CLEAR = np.zeros(4, dtype=np.float32)
 RING = 0.16  #: width of a hollow spot's border, as a share of its diameter
 
 
@@ -54,6 +54,7 @@ class Maps:
     measured: np.ndarray | None = None
     ways: dict[str, np.ndarray] = field(default_factory=dict)  #: by name, of :data:`SHOWN_WAYS`
     scores: Scores | None = None
+    band: Mapping[str, Any] = field(default_factory=dict)  #: the calibrated band, as in ``uns["deepspace"]["band"]`` of a result
     relative: str = ""  #: why levels mean nothing beyond this slide; "" where they do
     holes: np.ndarray | None = None  #: object (n_spots,), what the test of the hole that a spot lies in says; "" elsewhere
     live: bool = False  #: a training still works on it
@@ -161,6 +162,7 @@ def maps_of_result(result: AnnData, section: Section) -> Maps:
         kind=target_of(result).kind if "target" in about else "genes",
         measured=None if measured is None else np.where(found[:, None], measured[at], np.nan).astype(np.float32),
         ways={way: np.where(honest, table[at], np.nan).astype(np.float32) for way, table in simple.items() if table is not None},
+        band=about.get("band", {}),
         relative=relative_words(about, section.patient),
         holes=np.array([notes.get(int(number), "") if here else "" for number, here in zip(hole, found, strict=True)], dtype=object),
     )

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from napari_deepspace.colour_scale import ColourScale
 from napari_deepspace.errors import DataError
 from napari_deepspace.settings import FilterSettings
 
 PROJECT, BACKUP = "project.json", "project.json.bak"
-FORMAT = (1, 1)
+FORMAT = (1, 2)
 """Major and minor number of the format: new optional fields raise the minor, anything that changes a meaning raises the major."""
 
 VERSION = f"{FORMAT[0]}.{FORMAT[1]}"
@@ -43,11 +44,13 @@ class View(_Model):
     library_id: str | None = None
     run: str | None = None
     gene: str | None = None
-    shown: Literal["measured", "predicted", "difference"] = "measured"
+    shown: Literal["measured", "predicted", "difference", "interval"] = "measured"
     filter: FilterSettings = FilterSettings()
     normalisation: Literal["log", "sctransform", "pearson", "stnet"] = "log"
     contrast_limits: tuple[FiniteFloat, FiniteFloat] | None = None
-    colormap: str | None = None
+    scale: ColourScale = ColourScale()
+    hidden_clusters: tuple[str, ...] = ()  #: names of clusters that are not painted
+    colormap: str | None = None  #: of format 1.1, which never set it
     centre_yx_um: tuple[FiniteFloat, FiniteFloat] | None = None
     zoom: FiniteFloat | None = Field(None, gt=0)
 

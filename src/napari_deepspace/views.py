@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from napari_deepspace.layers import CLEAR, HOLLOW, Maps
+from napari_deepspace.cluster_colours import cluster_colour, hex_rgba, rgba
+from napari_deepspace.colour_scale import CLEAR, DIFFERENCE, ColourScale, colours, limits_of, table
+from napari_deepspace.layers import HOLLOW, Maps
 from napari_deepspace.preprocess.filters import STEPS, SpotFilter
 from napari_deepspace.settings import NORMALISATIONS
 from napari_deepspace.verdicts import WAYS
 
-Show = Literal["measured", "predicted", "difference", "mean RGB", "interpolation"]
-"""What is painted of a gene; the last two are the predictions of simple ways."""
+Show = Literal["measured", "predicted", "difference", "interval", "mean RGB", "interpolation"]
+"""What is painted of a gene: "interval" is the width of the calibrated band, the last two are the predictions of simple ways."""
 CYCLE: tuple[Show, ...] = ("measured", "predicted", "mean RGB", "interpolation")
 """What the key goes through."""
 
@@ -32,11 +34,8 @@ REASON_COLOURS = {
     "sealed": "#9b59d0",
 }
 """Of spots that a step of the filter removes; told apart on pink and purple tissue."""
-CLUSTER_COLOURS = (
-    "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",
-    "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94", "#f7b6d2", "#c7c7c7", "#dbdb8d", "#9edae5",
-)  # fmt: skip
-"""Of clusters, in their order; scanpy's usual twenty."""
+
+DEFAULT = ColourScale()
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ class View:
     lut: np.ndarray | None = None  #: the colour table of ``face``, (k, 4)
     doubt: str = ""  #: the model's verdict, where it is not the first and its map is painted
     relative: bool = False  #: the values say high and low on this slide, and nothing else
+    log: bool = False  #: the colours are spread by logarithm, see :class:`ColourScale`
 
 
 def next_shown(shown: Show, possible: Sequence[Show]) -> Show:
@@ -65,30 +65,13 @@ def next_shown(shown: Show, possible: Sequence[Show]) -> Show:
     return next((one for one in (*CYCLE[start:], *CYCLE[:start]) if one in possible), shown)
 
 
-def limits_of(*values: np.ndarray) -> tuple[float, float]:
-    """The 1st and the 99th percentile of all finite ``values``; (0, 1) when there is none."""
-    finite = np.concatenate([v[np.isfinite(v)] for v in values]) if values else np.zeros(0)
-    if not finite.size:
-        return 0.0, 1.0
-    low, high = (float(x) for x in np.percentile(finite, [1, 99]))
-    return (low, high) if high > low else (low, low + 1.0)
-
-
-def colours(values: np.ndarray, limits: tuple[float, float], lut: np.ndarray) -> np.ndarray:
-    """RGBA float32 (n, 4) of ``values``; NaN is transparent. ``lut`` is (k, 4)."""
-    low, high = limits
-    share = np.clip((values - low) / (high - low), 0, 1)
-    index = np.where(np.isfinite(share), share * (len(lut) - 1), 0).round().astype(int)
-    return np.where(np.isfinite(values)[:, None], lut[index], CLEAR).astype(np.float32)
-
-
 def make_view(
     gene: str,
     show: Show,
     measured: np.ndarray,
     predicted: np.ndarray,
     keep: np.ndarray,
-    luts: dict[str, np.ndarray],
+    scale: ColourScale = DEFAULT,
     *,
     shared: bool = True,
     limits: tuple[float, float] | None = None,
@@ -96,6 +79,7 @@ def make_view(
     live: bool = False,
     unit: str = NORMALISATIONS["log"],
     ways: dict[str, np.ndarray] | None = None,
+    interval: np.ndarray | None = None,
     doubt: str = "",
     grey: bool = False,
     relative: str = "",
@@ -104,7 +88,8 @@ def make_view(
     the measurement is a coloured ring, so that it cannot pass for a measured spot.
 
     ``shared``: measured and predicted use the same limits, taken from both; a difference is always symmetric about 0. ``limits``, where
-    given, are taken instead. ``ways`` are what the simple ways predict, painted with the limits of measured and predicted.
+    given, are taken instead. ``ways`` are what the simple ways predict, painted with the limits of measured and predicted. ``interval`` is the width
+    of the calibrated band around each prediction, on a scale of its own.
 
     ``doubt`` is a verdict other than the first: it stands beside the caption, and ``grey`` greys the model's map. ``relative`` says why levels
     mean nothing beyond this slide: the model and the simple ways then each go from 0 to 1 within it.
@@ -113,15 +98,16 @@ def make_view(
     ways, own_scale = ways or {}, bool(relative) and show != "measured"
     if relative:
         predicted, ways = within_slide(predicted), {way: within_slide(one) for way, one in ways.items()}
-    values = {"measured": measured, "predicted": predicted, "difference": predicted - measured, **ways}.get(show)
+    values = {"measured": measured, "predicted": predicted, "difference": predicted - measured, "interval": interval, **ways}.get(show)
     if values is None:
         values = np.full(len(measured), np.nan, dtype=np.float32)
-    automatic = (0.0, 1.0) if own_scale else _automatic_limits(show, values, measured, predicted, (shared or show in WAYS) and not relative)
-    limits = limits or automatic
-    lut = luts["difference" if show == "difference" else "value"]
+    together = (shared or show in WAYS) and not relative and show != "interval"
+    limits = limits or ((0.0, 1.0) if own_scale else _automatic_limits(show, values, measured, predicted, together, scale.percentiles))
+    log = scale.log and show != "difference"
+    lut = table(DIFFERENCE if show == "difference" else scale.map)
     doubt = doubt if show in ("predicted", "difference") else ""
     lut = greyed(lut) if grey and doubt else lut
-    face = colours(values, limits, lut)
+    face = colours(values, limits, lut, log)
     border = np.where((face[:, 3] == 0)[:, None], HOLLOW, CLEAR).astype(np.float32)
     imputed = ~keep & np.isfinite(values)
     border[imputed], face[imputed] = face[imputed], CLEAR
@@ -133,10 +119,11 @@ def make_view(
         if whole
         else f"predicted, out-of-fold{by_model}" + ("; rings: imputed" if imputed.any() else ""),
         "difference": "predicted, out-of-fold, minus measured",
+        "interval": "width of the 90 % band, out-of-fold" + ("; rings: imputed" if imputed.any() else ""),
     }.get(show) or WAYS[show]
     caption = origin + (", still training" if live else "")
     unit = relative if own_scale else unit
-    return View(gene, show, values, measured, predicted, limits, face, border, caption, unit, lut=lut, doubt=doubt, relative=own_scale)
+    return View(gene, show, values, measured, predicted, limits, face, border, caption, unit, lut=lut, doubt=doubt, relative=own_scale, log=log)
 
 
 def within_slide(values: np.ndarray) -> np.ndarray:
@@ -151,11 +138,13 @@ def greyed(lut: np.ndarray) -> np.ndarray:
     return np.hstack([0.15 * lut[:, :3] + 0.85 * grey, 0.55 * lut[:, 3:]])
 
 
-def _automatic_limits(show: Show, values: np.ndarray, measured: np.ndarray, predicted: np.ndarray, shared: bool) -> tuple[float, float]:
+def _automatic_limits(
+    show: Show, values: np.ndarray, measured: np.ndarray, predicted: np.ndarray, shared: bool, percentiles: tuple[float, float]
+) -> tuple[float, float]:
     if show == "difference":
-        top = max(abs(limit) for limit in limits_of(values)) if np.isfinite(values).any() else 1.0
+        top = max(abs(limit) for limit in limits_of(values, percentiles=percentiles)) if np.isfinite(values).any() else 1.0
         return -top, top
-    return limits_of(measured, predicted) if shared and np.isfinite(predicted).any() else limits_of(values)
+    return limits_of(*((measured, predicted) if shared and np.isfinite(predicted).any() else (values,)), percentiles=percentiles)
 
 
 def removed_view(view: View, verdict: SpotFilter) -> View:
@@ -168,24 +157,13 @@ def removed_view(view: View, verdict: SpotFilter) -> View:
     )
 
 
-def cluster_view(view: View, labels: pd.Series, keep: np.ndarray) -> View:
-    """Spots in the colour of their cluster; spots without one, or removed, are rings."""
-    colour = np.array([hex_rgba(cluster_colour(number)) for number in range(len(labels.cat.categories))] + [CLEAR], dtype=np.float32)
-    face = np.where(keep[:, None], colour[labels.cat.codes.to_numpy()], CLEAR).astype(np.float32)
+def cluster_view(view: View, labels: pd.Series, keep: np.ndarray, colours_: dict[str, str] | None = None, hidden: Collection[str] = ()) -> View:
+    """Spots in the colour of their cluster; spots without one, or removed, are rings. Those of a cluster of ``hidden`` are nothing."""
+    names, codes = [str(name) for name in labels.cat.categories], labels.cat.codes.to_numpy()
+    face = np.where(keep[:, None], rgba(colours_ or _usual(names), hidden)[codes], CLEAR).astype(np.float32)
     border = np.where(face[:, 3:] == 0, HOLLOW, CLEAR).astype(np.float32)
-    return replace(view, face=face, border=border, doubt="", title="Clusters", caption=f"{len(labels.cat.categories)} ({labels.name})")
-
-
-def class_lut(n: int) -> np.ndarray:
-    """A colour table (256, 4) in which class i of ``n`` has the colour of the i-th cluster, for values i and limits -0.5 to n - 0.5."""
-    number = np.arange(256) * n // 256
-    return np.stack([hex_rgba(cluster_colour(int(one))) for one in number])
-
-
-def class_legend(names: Sequence[str], found: np.ndarray) -> str:
-    """Rich text: each class in its colour, with how many of ``found`` (n,), indices or NaN and -1 where there is none, it has."""
-    counts = np.bincount(found[np.isfinite(found) & (found >= 0)].astype(int), minlength=len(names))
-    return " &nbsp; ".join(f'<span style="color:{cluster_colour(i)}">&#9632;</span>&nbsp;{name}&nbsp;({counts[i]:,})' for i, name in enumerate(names))
+    border[np.isin(codes, [i for i, name in enumerate(names) if name in hidden])] = CLEAR
+    return replace(view, face=face, border=border, doubt="", title="Clusters", caption=f"{len(names)} ({labels.name}){_hidden_words(names, hidden)}")
 
 
 def likeliest(probabilities: np.ndarray) -> np.ndarray:
@@ -194,25 +172,34 @@ def likeliest(probabilities: np.ndarray) -> np.ndarray:
     return np.where(known, np.where(known[:, None], probabilities, 0).argmax(axis=1), np.nan).astype(np.float32)
 
 
-def class_view(view: View, names: Sequence[str], found: np.ndarray, keep: np.ndarray, model: str) -> View:
-    """Spots in the colour of the likeliest class, indices or NaN (n,); spots that the filter removed are coloured rings, for they are imputed."""
-    colour = np.array([hex_rgba(cluster_colour(number)) for number in range(len(names))] + [CLEAR], dtype=np.float32)
-    face = colour[np.where(np.isfinite(found), found, len(names)).astype(int)]
-    border = np.where(face[:, 3:] == 0, HOLLOW, CLEAR).astype(np.float32)
+def class_view(
+    view: View,
+    names: Sequence[str],
+    found: np.ndarray,
+    keep: np.ndarray,
+    model: str,
+    colours_: dict[str, str] | None = None,
+    hidden: Collection[str] = (),
+) -> View:
+    """Spots in the colour of the likeliest class, indices or NaN (n,); spots that the filter removed are coloured rings, for they are imputed.
+
+    Those of a class of ``hidden`` are nothing.
+    """
+    face = rgba(colours_ or _usual(names), hidden)[np.where(np.isfinite(found), found, len(names)).astype(int)]
+    border = np.where(np.isfinite(found)[:, None], CLEAR, HOLLOW).astype(np.float32)
     imputed = ~keep & np.isfinite(found)
     border[imputed], face[imputed] = face[imputed], CLEAR
-    caption = f"the likeliest of {len(names)}, predicted ({model})" + ("; rings: imputed" if imputed.any() else "")
+    caption = f"the likeliest of {len(names)}, predicted ({model})" + ("; rings: imputed" if imputed.any() else "") + _hidden_words(names, hidden)
     return replace(view, face=face, border=border, doubt="", title="Clusters", caption=caption)
 
 
-def cluster_colour(number: int) -> str:
-    """The colour of the cluster at this place among the names, ``#rrggbb``."""
-    return CLUSTER_COLOURS[number % len(CLUSTER_COLOURS)]
+def _usual(names: Sequence[str]) -> dict[str, str]:
+    return {name: cluster_colour(number) for number, name in enumerate(names)}
 
 
-def hex_rgba(colour: str) -> np.ndarray:
-    """``#rrggbb`` as opaque float32 (4,)."""
-    return np.array([*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1], dtype=np.float32)
+def _hidden_words(names: Sequence[str], hidden: Collection[str]) -> str:
+    gone = [name for name in names if name in hidden]
+    return f"; hidden: {', '.join(gone)}" if 0 < len(gone) <= 3 else f"; {len(gone)} hidden" if gone else ""
 
 
 def spot_notes(maps: Maps | None, reasons: np.ndarray) -> np.ndarray:
@@ -235,8 +222,8 @@ def hover_text(barcode: str, view: View | None, index: int, note: str) -> str:
     parts = [barcode]
     if view is not None:
         shown = {"measured": view.measured, "predicted": view.predicted}
-        if view.show in WAYS:
-            shown[WAYS[view.show]] = view.values
+        if view.show in WAYS or view.show == "interval":
+            shown[WAYS.get(view.show, "width of the 90 % band")] = view.values
         for word, values in shown.items():
             within = " of 1 within this slide" if view.relative and word != "measured" else ""
             parts.append(f"{word} {values[index]:.2f}{within}" if np.isfinite(values[index]) else f"{word} –")

@@ -74,9 +74,8 @@ def test_a_section_without_counts_is_imputed_whole(run_dir, c3, data_dir, tmp_pa
     assert results.values_of(result, results.MEASURED) is None
     assert np.isfinite(result.obsm[results.BASELINES["neighbouring section"]]).any()
     assert "0 spots measured" in said
-    lut = np.linspace([0, 0, 0, 1], [1, 1, 1, 1], 8)
     nothing = np.full(len(rings), np.nan, dtype=np.float32)
-    view = make_view("gene", "predicted", nothing, predicted[:, 0], np.zeros(len(rings), dtype=bool), {"value": lut, "difference": lut})
+    view = make_view("gene", "predicted", nothing, predicted[:, 0], np.zeros(len(rings), dtype=bool))
     assert (view.face[:, 3] == 0).all() and (view.border[rings][:, 3] == 1).all()
     assert "rings, nothing was measured here" in view.caption
 

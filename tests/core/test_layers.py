@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from shapely.geometry import MultiPolygon, box
 
+from napari_deepspace.colour_scale import colours, limits_of, table
 from napari_deepspace.layers import HOLLOW, METADATA, outlines_layer, relative_words, section_layers
 from napari_deepspace.outlines import EXCLUDE, Outline
 from napari_deepspace.preprocess.filters import filter_spots
@@ -14,24 +15,21 @@ from napari_deepspace.views import (
     REASON_COLOURS,
     cluster_colour,
     cluster_view,
-    colours,
     hex_rgba,
     hover_text,
-    limits_of,
     make_view,
     next_shown,
     removed_view,
     spot_notes,
 )
 
-LUTS = {"value": np.linspace([0, 0, 0, 1], [1, 1, 1, 1], 256), "difference": np.linspace([0, 0, 1, 1], [1, 0, 0, 1], 256)}
 KEEP = np.array([True, True, True, False])
 MEASURED = np.array([0.0, 1.0, 2.0, 3.0], dtype=np.float32)
 PREDICTED = np.array([0.5, 1.0, np.nan, 2.0], dtype=np.float32)
 
 
 def view(show, **options):
-    return make_view("ERBB2", show, MEASURED, PREDICTED, KEEP, LUTS, **options)
+    return make_view("ERBB2", show, MEASURED, PREDICTED, KEEP, **options)
 
 
 def test_layers_carry_scale_units_and_identity(small):
@@ -53,7 +51,7 @@ def test_removed_and_unpredicted_spots_are_hollow():
     predicted = view("predicted")
     assert (predicted.face[:, 3] > 0).tolist() == [True, True, False, False]
     np.testing.assert_array_equal(predicted.border[2], HOLLOW)
-    np.testing.assert_array_equal(predicted.border[3], colours(PREDICTED, predicted.limits, LUTS["value"])[3])
+    np.testing.assert_array_equal(predicted.border[3], colours(PREDICTED, predicted.limits, table("viridis"))[3])
     assert "rings: imputed" in predicted.caption
     assert "imputed" not in view("measured").caption
 
@@ -72,7 +70,7 @@ def test_limits_of_nothing_are_harmless():
     assert limits_of(np.array([np.nan])) == (0.0, 1.0)
     low, high = limits_of(np.ones(3))
     assert low < high
-    assert colours(np.array([np.nan, 1.0]), (low, high), LUTS["value"])[0, 3] == 0
+    assert colours(np.array([np.nan, 1.0]), (low, high), table("viridis"))[0, 3] == 0
 
 
 def test_removed_spots_wear_the_colour_of_the_first_reason():

@@ -9,8 +9,8 @@ pytest.importorskip("qtpy.QtWidgets")
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, npe2pm, monkeypatch, tmp_path):
-    """A napari window of a small laptop's size that knows this plugin, with runs kept in a temporary folder."""
+def viewer(make_napari_viewer, npe2pm, plugin_settings, monkeypatch, tmp_path):
+    """A napari window of a small laptop's size that knows this plugin, with runs and preferences kept in a temporary folder."""
     from npe2 import PluginManifest
 
     monkeypatch.setenv("NAPARI_DEEPSPACE_RUNS", str(tmp_path / "runs"))

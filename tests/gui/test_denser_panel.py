@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from window_tools import spots
 
 from napari_deepspace import fit
 from napari_deepspace._napari.loading import maps_of_run
+from napari_deepspace.cluster_colours import class_lut
+from napari_deepspace.colour_scale import ColourScale, spread, table
 from napari_deepspace.denser import values
 from napari_deepspace.denser_layers import BETWEEN, DENSER, TILE, TOO_NEAR, too_near
 from napari_deepspace.settings import RunSettings, SectionSettings
@@ -73,6 +77,19 @@ def test_a_denser_map_is_made_and_painted(trained, qtbot):
     qtbot.waitUntil(lambda: np.nanmax(np.abs(image.data[tuple(grid.cell.T)] - values(grid, "ESR1"))) < 1e-5, timeout=60_000)
     qtbot.waitUntil(lambda: "denser map (predicted)" in dock._viewer.canvas.overlays.text.text, timeout=10_000)
     assert "no single cells" in panel.words.text()
+    dock.session.scale = ColourScale("magma", log=True)
+    wanted = spread(table("magma"), tuple(image.contrast_limits), log=True)
+    qtbot.waitUntil(lambda: len(image.colormap.colors) == len(wanted) and np.allclose(image.colormap.colors, wanted, atol=1e-5), timeout=60_000)
+    assert "by logarithm" in panel.colours.unit.text()
+    dock.session.denser = dataclasses.replace(grid, kind="clusters")  # as if its two outputs were clusters
+    dock.session.denser_show = "class"
+    qtbot.waitUntil(lambda: list(panel.legend.rows) == list(grid.outputs), timeout=60_000)
+    dock.session.recolour("ESR1", "#123456", grid.outputs)
+    panel.legend.rows["SPARC"][1].click()
+    classes = class_lut({"SPARC": "#1f77b4", "ESR1": "#123456"}, {"SPARC"})
+    qtbot.waitUntil(lambda: np.allclose(image.colormap.colors, classes, atol=1e-5), timeout=60_000)
+    assert dock.session.section.adata.uns["deepspace_cluster_colors"][1] == "#123456"
+    assert sum(int(box.text().split("(")[1].rstrip(")").replace(",", "")) for _, box in panel.legend.rows.values()) == grid.on_tissue.sum()
     assert [folder for _, folder in dock.denser.made()]
     centre = grid.centres_yx[grid.on_tissue][7] * dock.session.section.mpp
     dock.denser.hover(tuple(centre))

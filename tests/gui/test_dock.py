@@ -43,7 +43,7 @@ def test_from_an_empty_window_to_the_first_map_in_five_clicks(viewer, qtbot):
     qtbot.waitUntil(lambda: dock.session.maps is not None and not dock.session.maps.live and dock.session.running is None, timeout=300_000)
     qtbot.waitUntil(lambda: painted(dock), timeout=5000)
     assert clicks <= 5
-    view = dock.session.view(dock._luts)
+    view = dock.session.view()
     assert view.show == "predicted"
     np.testing.assert_allclose(spots(dock).face_color, view.face, atol=1e-6)
     np.testing.assert_array_equal(view.predicted, dock.session.maps.of(dock.session.gene))
@@ -158,7 +158,7 @@ def test_hovering_a_spot_names_it(opened, viewer):
     section = opened.session.section
     kept = np.flatnonzero(opened.session.kept().keep)
     index = int(kept[len(kept) // 2])
-    view = opened.session.view(opened._luts)
+    view = opened.session.view()
     position = tuple(section.centres_yx[index] * section.mpp)
     opened.painter.hover(position)
     barcode = section.adata.obs_names[index]
@@ -296,7 +296,7 @@ def test_two_maps_stand_side_by_side(opened, viewer, qtbot, small_run):
     opened.session.gene = "SPARC"
     click(opened.look_panel.beside)
     qtbot.waitUntil(lambda: opened.canvas.layer("spots, right") is not None, timeout=5000)
-    left, right = (opened.session.view(opened._luts, show) for show in ("measured", "predicted"))
+    left, right = (opened.session.view(show) for show in ("measured", "predicted"))
     assert left.limits == right.limits
     np.testing.assert_allclose(spots(opened).face_color, left.face, atol=1e-6)
     np.testing.assert_allclose(opened.canvas.layer("spots, right").face_color, right.face, atol=1e-6)

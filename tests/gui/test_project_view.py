@@ -26,7 +26,7 @@ def test_a_project_gives_the_same_window_again(opened, viewer, qtbot, tmp_path, 
     opened.session.outlines = (Outline(box(900, 900, 1200, 1200), EXCLUDE, "fold"),)
     viewer.scene.camera.zoom = 0.5
     qtbot.waitUntil(lambda: opened.session.colours is not None, timeout=60_000)
-    before, reasons = opened.session.view(opened._luts), opened.session.kept().reasons
+    before, reasons = opened.session.view(), opened.session.kept().reasons
     assert "cluster 9" in set(reasons)
     opened.save_project(tmp_path / "study")
     assert "Saved" in opened.status.text()
@@ -42,7 +42,7 @@ def test_a_project_gives_the_same_window_again(opened, viewer, qtbot, tmp_path, 
     qtbot.waitUntil(lambda: opened.session.colours is not None, timeout=60_000)
     qtbot.waitUntil(lambda: painted(opened), timeout=5000)
     opened.paint()
-    after = opened.session.view(opened._luts)
+    after = opened.session.view()
     assert library_id == opened.session.section.library_id
     assert (after.gene, after.show, after.limits) == ("SPARC", "difference", (-0.5, 0.5))
     assert opened.session.filter.min_umi == 1500

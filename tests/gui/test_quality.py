@@ -186,7 +186,7 @@ def test_a_spot_excluded_since_the_run_shows_no_prediction(checked, small_run):
     session.outlines = (Outline(box(x - 400, y - 400, x + 400, y + 400), EXCLUDE),)
     excluded = session.kept().removed["excluded"]
     assert (faces(checked)[excluded, 3] == 0).all()
-    assert np.isnan(session.view(checked._luts).predicted[excluded]).all()
+    assert np.isnan(session.view().predicted[excluded]).all()
 
 
 def test_outlines_from_qupath(checked, tmp_path):
@@ -312,12 +312,12 @@ def test_measured_maps_follow_the_normalisation(checked, qtbot):
         if kind == "sctransform":
             qtbot.waitUntil(lambda: session.sctransform is not None, timeout=60_000)
         scale = result_of(fit_normaliser(section.adata.X[np.flatnonzero(keep)], kind))
-        view = session.view(checked._luts)
+        view = session.view()
         np.testing.assert_allclose(view.measured[keep], scale.values(counts, session.loaded.totals, column)[keep, 0], rtol=1e-5)
         checked.paint()
         assert checked.look_panel.bar.unit.text() == view.unit
         assert checked.run_settings().normalisation == kind
-    assert len({session.view(checked._luts).unit}) == 1
+    assert len({session.view().unit}) == 1
 
 
 def test_stop_ends_the_look_for_regions(checked, qtbot):

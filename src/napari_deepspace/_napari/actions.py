@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import napari.viewer
 from napari.utils.notifications import show_info
 
+from napari_deepspace._napari.preferences import key_name, preferred_keys
+
 if TYPE_CHECKING:
     from napari_deepspace._napari.dock import DeepSpaceDock
 
@@ -23,15 +25,34 @@ def show_next_map(viewer: napari.viewer.Viewer) -> None:
     _ask(viewer, lambda dock: dock.painter.cycle())
 
 
-KEYS: dict[str, str] = {"show_next_map": "Shift-C"}
-"""Key of each action that has one, by the function's name."""
+def next_gene(viewer: napari.viewer.Viewer) -> None:
+    """The next gene of the list in the Look step."""
+    _ask(viewer, lambda dock: dock.look_panel.step_gene(1))
+
+
+def previous_gene(viewer: napari.viewer.Viewer) -> None:
+    """The gene before in the list in the Look step."""
+    _ask(viewer, lambda dock: dock.look_panel.step_gene(-1))
+
+
+KEYS: dict[str, str] = {"show_next_map": "Shift-C", "next_gene": "Shift-Right", "previous_gene": "Shift-Left"}
+"""The usual key of each action that has one, by the function's name; ``napari.yaml`` offers each for another in Preferences."""
+
+
+def keys() -> dict[str, str]:
+    """Key of each action that has one, as the user prefers."""
+    return preferred_keys(KEYS)[0]
 
 
 def bind_keys(dock: DeepSpaceDock, viewer: Any) -> Callable[[], None]:
     """Make the actions reach ``dock`` by key and by palette; what is returned undoes it. A key that somebody else has bound is left to them."""
     here = weakref.ref(dock)
     _open.append(here)
-    bound = {key: globals()[name] for name, key in KEYS.items() if key not in {str(taken) for taken in viewer.keymap}}
+    wanted, told = preferred_keys(KEYS)
+    for words in told:
+        dock.say(words, "warning")
+    taken = {str(key) for key in viewer.keymap}
+    bound = {key: globals()[name] for name, key in wanted.items() if key_name(key) not in taken}
     for key, action in bound.items():
         viewer.bind_key(key, action)
 

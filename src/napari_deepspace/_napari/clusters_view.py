@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QDialog, QGridLayout, QHeaderView, QLineEdit, QPushButton, QTableView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QDialog, QHeaderView, QLineEdit, QPushButton, QTableView, QVBoxLayout, QWidget
 
+from napari_deepspace._napari.legend import Legend
 from napari_deepspace._napari.session import Session
-from napari_deepspace._napari.steps import Step, Swatch
+from napari_deepspace._napari.steps import Step
 from napari_deepspace._napari.tables import Table
 from napari_deepspace._napari.widgets import Collapsible, label, row
+from napari_deepspace.cluster_colours import counts_of
 from napari_deepspace.glossary import term
-from napari_deepspace.views import cluster_colour
 
 TITLES = {
     "cluster": "cluster",
@@ -61,11 +62,9 @@ class ClustersView(Collapsible):
         self.compute.setToolTip("From the spots that stay: principal components, neighbours, Leiden.")
         self.genes.setToolTip(term("differential genes"))
         self.source = label("", "cluster", wrap=True, dim=True)
-        self.legend = QGridLayout()
-        self.legend.setHorizontalSpacing(6)
-        self.legend.setVerticalSpacing(2)
+        self.legend = Legend(session)
         self.content.addWidget(self.source)
-        self.content.addLayout(self.legend)
+        self.content.addWidget(self.legend)
         self.content.addWidget(self.step)
         self.content.addLayout(row(self.compute, self.genes, 1))
         self.compute.clicked.connect(self.compute_wanted.emit)
@@ -84,22 +83,14 @@ class ClustersView(Collapsible):
     def _fill(self, *_: Any) -> None:
         """Other clusters: a new legend and new names to choose from."""
         labels = self._session.clusters
-        while self.legend.count():
-            item = self.legend.takeAt(0)
-            widget = item.widget() if item is not None else None
-            if widget is not None:
-                widget.hide()
-                widget.deleteLater()
         self.leave_out.clear()
         self.leave_out.addItem("none", None)
         if labels is not None:
-            sizes = labels.value_counts()
-            for number, name in enumerate(labels.cat.categories):
-                line, column = divmod(number, 3)
-                self.legend.addWidget(Swatch(cluster_colour(number)), line, 2 * column)
-                self.legend.addWidget(label(f"{name}  ({sizes[name]:,})"), line, 2 * column + 1)
-                self.leave_out.addItem(str(name), str(name))
-            self.legend.setColumnStretch(5, 1)
+            names = [str(name) for name in labels.cat.categories]
+            self.legend.show_clusters(names, counts_of(labels.cat.codes.to_numpy(), len(names)))
+            for name in names:
+                self.leave_out.addItem(name, name)
+        self.legend.setVisible(labels is not None)
         self._refresh()
 
     def _refresh(self, *_: Any) -> None:

@@ -13,7 +13,6 @@ from napari.utils.colormaps import Colormap
 from qtpy.QtCore import QObject
 from scipy.spatial import cKDTree
 
-from napari_deepspace._napari import style
 from napari_deepspace._napari.canvas import SPOTS, Canvas, lock
 from napari_deepspace._napari.denser_making import DenserMaking, maps_folder
 from napari_deepspace._napari.denser_panel import DenserPanel
@@ -21,6 +20,8 @@ from napari_deepspace._napari.jobs import Child, start_job
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.training import Say
 from napari_deepspace._napari.widgets import one_shot
+from napari_deepspace.cluster_colours import class_lut, counts_of
+from napari_deepspace.colour_scale import colours, spread, table
 from napari_deepspace.denser import DenserMap, band_around, open_denser, section_of, unlike
 from napari_deepspace.denser_layers import (
     BETWEEN,
@@ -41,7 +42,6 @@ from napari_deepspace.denser_layers import (
 )
 from napari_deepspace.runs import safe_name
 from napari_deepspace.settings import SectionSettings
-from napari_deepspace.views import class_legend, class_lut, colours
 
 ROLES = (BETWEEN, DENSER, TILE, UNLIKE)
 
@@ -69,7 +69,6 @@ class Denser(QObject):
         self._found: np.ndarray | None = None  #: what is shown, (n,)
         self._relative = False  #: values say high and low on this slide only, so that no band goes with them
         self._tree: cKDTree | None = None
-        self._luts = style.luts()
         self._soon = one_shot(self, 0)
         self._soon.timeout.connect(self._compute)
         panel.chosen.connect(self.choose)
@@ -77,7 +76,16 @@ class Denser(QObject):
         panel.outline.toggled.connect(self._outline_toggled)
         panel.unlike.toggled.connect(self._mark_unlike)
         events = session.events
-        for signal in (events.gene, events.denser_show, events.limits, events.show_anyway, events.shared_limits):
+        for signal in (
+            events.gene,
+            events.denser_show,
+            events.limits,
+            events.show_anyway,
+            events.shared_limits,
+            events.scale,
+            events.hidden_clusters,
+            events.recoloured,
+        ):
             signal.connect(self._later)
         for signal in (events.maps, events.loaded):
             signal.connect(self._run_changed)
@@ -170,12 +178,13 @@ class Denser(QObject):
         session, section = self._session, self._session.section
         if reader is not self._reader or session.denser is not dmap or section is None:
             return
-        view = session.view(self._luts, "predicted")
+        view = session.view("predicted")
         if view is None:
             return
-        painted, limits = denser_colours(dmap, found, show, view)
-        lut = view.lut if view.lut is not None and show == "predicted" else self._luts["value"]
-        lut = class_lut(len(dmap.outputs)) if show == "class" else lut
+        painted, limits = denser_colours(dmap, found, show, view, session.scale.percentiles)
+        lut = view.lut if view.lut is not None and show == "predicted" else table(session.scale.map)
+        lut = class_lut(session.cluster_colours(dmap.outputs), session.hidden_clusters) if show == "class" else lut
+        log = session.scale.log and show != "class"
         self._found, self._relative = painted, view.relative
         role = DENSER if dmap.at == "grid" else BETWEEN
         layer = self._canvas.layer(role)
@@ -184,10 +193,10 @@ class Denser(QObject):
             if layer is None:
                 layer = self._add(Layer.create(data, kwargs, kind))
             layer.data = data
-            layer.colormap = Colormap(lut, name=f"{gene} {show}")
+            layer.colormap = Colormap(spread(lut, limits, log), name=f"{gene} {show}")
             layer.contrast_limits_range = layer.contrast_limits = limits
         else:
-            face = colours(painted, limits, lut)
+            face = colours(painted, limits, lut, log)
             if layer is None:
                 layer = self._add(Layer.create(*between_layer(dmap, section, face)))
                 lock(layer)
@@ -197,9 +206,9 @@ class Denser(QObject):
         self._mark_unlike(self._panel.unlike.isChecked())
         unit = f"SD of {view.unit}" if show == "disagreement" else view.unit
         if show == "class":
-            self._panel.show_legend(class_legend(dmap.outputs, found))
+            self._panel.show_legend(dmap.outputs, counts_of(found, len(dmap.outputs)))
         else:
-            self._panel.show_bar(denser_caption(dmap, show).partition(";")[0], unit, limits, lut, view.relative and show == "predicted")
+            self._panel.show_bar(denser_caption(dmap, show).partition(";")[0], unit, limits, lut, view.relative and show == "predicted", log)
         self._zoomed()
 
     def _add(self, layer: Layer) -> Any:

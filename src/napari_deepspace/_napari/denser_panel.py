@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QProgressBar, QPushButton, QSlider
 
+from napari_deepspace._napari.legend import Legend
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, ColourBar, Segmented, label, row
 from napari_deepspace.denser import DenserMap, unlike
@@ -52,7 +54,7 @@ class DenserPanel(Collapsible):
         self.made.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.made.setMinimumContentsLength(18)
         self.show_what = Segmented(SHOWS, {key: term("likeliest cluster" if key == "class" else text) for key, text in SHOWS.items()})
-        self.colours, self.legend = ColourBar(), label("", "likeliest cluster", wrap=True)
+        self.colours, self.legend = ColourBar(), Legend(session)
         self.opacity = QSlider(Qt.Orientation.Horizontal)
         self.opacity.setRange(0, 100)
         self.opacity.setValue(85)
@@ -117,17 +119,17 @@ class DenserPanel(Collapsible):
             self.bar.setRange(0, 1000)
             self.bar.setValue(round(1000 * share))
 
-    def show_legend(self, legend: str) -> None:
-        """The colours of classes, in place of the colour bar."""
+    def show_legend(self, names: Sequence[str], counts: np.ndarray) -> None:
+        """The colours of classes, in place of the colour bar; ``counts`` are points."""
         self.colours.hide()
-        self.legend.setText(legend)
+        self.legend.show_clusters(names, counts)
         self.legend.show()
 
-    def show_bar(self, caption: str, unit: str, limits: tuple[float, float], lut: np.ndarray, relative: bool) -> None:
+    def show_bar(self, caption: str, unit: str, limits: tuple[float, float], lut: np.ndarray, relative: bool, log: bool) -> None:
         """The colour bar of the map that is shown."""
         self.legend.hide()
         self.colours.show()
-        self.colours.set(f"<b>{self._session.gene}</b> – {caption}", unit, limits, lut, relative)
+        self.colours.set(f"<b>{self._session.gene}</b> – {caption}", unit, limits, lut, relative, log)
         self.colours.updateGeometry()
 
     def refresh(self, *_: Any) -> None:

@@ -29,6 +29,7 @@ from napari_deepspace._napari.loading import Opened, open_section
 from napari_deepspace._napari.look_panel import LookPanel
 from napari_deepspace._napari.outline_layers import OutlineLayers
 from napari_deepspace._napari.painting import Painter, bind_viewer
+from napari_deepspace._napari.preferences import preferred_look
 from napari_deepspace._napari.project_view import Projects, apply_view, run_of
 from napari_deepspace._napari.quality_panel import QualityPanel
 from napari_deepspace._napari.reach import Reaches
@@ -61,7 +62,7 @@ class DeepSpaceDock(QWidget):
         super().__init__()
         self.setObjectName("DeepSpaCE")
         self.setAcceptDrops(True)
-        self.session = Session()
+        self.session = Session(**preferred_look())
         self.canvas = Canvas(viewer)
         self.section_panel = SectionPanel(self.session)
         self.quality_panel = QualityPanel(self.session)
@@ -87,7 +88,6 @@ class DeepSpaceDock(QWidget):
         self.messages: list[str] = []
         self._fresh = False  #: a section was just opened
         self._viewer = viewer
-        self._luts = self.painter.luts
         self._paint_soon = one_shot(self, 0)
         self._wanted: QWidget = self
         self._scroll_soon = one_shot(self, 60)
@@ -237,7 +237,8 @@ class DeepSpaceDock(QWidget):
         self.train_panel.stop_requested.connect(self.stop_training)
         self.train_panel.search_requested.connect(self.searches.open)
         self.train_panel.students_requested.connect(self.students.open)
-        self.train_panel.message.connect(lambda text: self.say(text, "warning"))
+        for panel in (self.train_panel, self.look_panel):
+            panel.message.connect(lambda text: self.say(text, "warning"))
         q = self.quality_panel
         q.outlines.drawing.connect(self.outline_layers.draw)
         q.outlines.imported.connect(self.import_outlines)

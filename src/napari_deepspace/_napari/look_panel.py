@@ -8,18 +8,20 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QPushButton, QSlider
 
-from napari_deepspace._napari.actions import KEYS
+from napari_deepspace._napari.actions import keys
+from napari_deepspace._napari.gene_chooser import GeneChooser
+from napari_deepspace._napari.legend import Legend
+from napari_deepspace._napari.scale_view import ScaleView
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, ColourBar, GeneSearch, Segmented, Wrapped, label, row
+from napari_deepspace.cluster_colours import counts_of
 from napari_deepspace.glossary import term
 from napari_deepspace.verdicts import SHOWN_WAYS, WAYS
-from napari_deepspace.views import CYCLE, View, class_legend, likeliest
+from napari_deepspace.views import CYCLE, View, likeliest
 
-SHOWS = {"measured": "Measured", "predicted": "Predicted", "difference": "Difference"}
+SHOWS = {"measured": "Measured", "predicted": "Predicted", "difference": "Difference", "interval": "Interval"}
 SHOWS |= {way: WAYS[way].capitalize() for way in SHOWN_WAYS}
-TIPS = {
-    name: term(WAYS.get(name, name)) + (f" {KEYS['show_next_map']} on the slide goes through the maps." if name in CYCLE else "") for name in SHOWS
-}
+TIPS = {name: term(WAYS.get(name, name)) for name in SHOWS}
 
 
 class LookPanel(Collapsible):
@@ -28,14 +30,20 @@ class LookPanel(Collapsible):
     def __init__(self, session: Session):
         super().__init__("4  Look")
         self._session = session
+        self.chooser = GeneChooser()
+        self.message = self.chooser.message
         self.search = GeneSearch("Search a gene to look at…", height=104)
-        self.toggle = Segmented(SHOWS, TIPS, per_row=3)
+        bound = keys()
+        through = f" {bound['show_next_map']} on the slide goes through the maps." if "show_next_map" in bound else ""
+        self.toggle = Segmented(SHOWS, {name: tip + (through if name in CYCLE else "") for name, tip in TIPS.items()}, per_row=3)
+        pair = [bound[name] for name in ("previous_gene", "next_gene") if name in bound]
+        self.chooser.box.setToolTip(term("offered genes") + (f" {' and '.join(pair)} on the slide go through them." if pair else ""))
         self.bar = ColourBar()
         self.shared = QCheckBox("Same limits for measured and predicted")
         self.shared.setToolTip(term("shared limits"))
         self.low, self.high = _limit_box(), _limit_box()
         self.automatic = QPushButton("Auto")
-        self.automatic.setToolTip("Colour limits from the 1st to the 99th percentile of the values.")
+        self.scale = ScaleView(session)
         self.spot_size = QSlider(Qt.Orientation.Horizontal)
         self.spot_size.setRange(40, 200)
         self.size_text = label()
@@ -47,7 +55,7 @@ class LookPanel(Collapsible):
         self.beside.setToolTip(term("side by side"))
         self.classes = QCheckBox("The likeliest cluster of each spot")
         self.classes.setToolTip(term("likeliest cluster"))
-        self.legend = label("", "likeliest cluster", wrap=True)
+        self.legend = Legend(session)
         self.verdict = label("", "verdict", wrap=True)
         self.anyway = QCheckBox("Show anyway")
         self.anyway.setToolTip(term("show anyway"))
@@ -61,6 +69,7 @@ class LookPanel(Collapsible):
         self._refresh()
 
     def _build(self) -> None:
+        self.content.addWidget(self.chooser)
         self.content.addWidget(self.search)
         self.content.addWidget(self.toggle)
         self.content.addWidget(self.classes)
@@ -71,6 +80,7 @@ class LookPanel(Collapsible):
         self.content.addWidget(self.score)
         self.content.addLayout(row(label("Limits", "colour limits"), self.low, label("–"), self.high, self.automatic, 1))
         self.content.addWidget(self.shared)
+        self.content.addWidget(self.scale)
         self.content.addWidget(self.hover)
         self.content.addLayout(row(label("Spot size", "spot size"), self.spot_size, self.size_text))
         self.content.addLayout(row(label("Slide", "slide"), self.slide, self.slide_text))
@@ -80,6 +90,7 @@ class LookPanel(Collapsible):
     def _connect(self) -> None:
         s = self._session
         self.search.picked.connect(self._picked)
+        self.chooser.changed.connect(self._offer)
         self.toggle.changed.connect(self._toggled)
         self.shared.toggled.connect(lambda on: setattr(s, "shared_limits", on))
         self.spot_size.valueChanged.connect(lambda value: setattr(s, "spot_percent", value))
@@ -100,6 +111,7 @@ class LookPanel(Collapsible):
         section, maps = self._session.section, self._session.maps
         if section is None:
             self.search.set_names([])
+            self.chooser.set_names(self.search.model.all, ())
             return
         offered = (section, maps.genes if maps else (), dict(maps.r) if maps else {})
         if offered[0] is self._offered[0] and offered[1:] == self._offered[1:]:
@@ -111,6 +123,19 @@ class LookPanel(Collapsible):
         names = list(dict.fromkeys([*predicted, *by_name]))
         self.search.set_names(names, [by_name.get(name, name) for name in names])
         self.search.set_remark(self._remark)
+        self.chooser.set_names(self.search.model.all, predicted)
+        self._offer()
+
+    def _offer(self) -> None:
+        """Other genes in the list; the one that is looked at stays."""
+        self.search.set_within(self.chooser.genes())
+        self.search.show_current(self._session.gene)
+
+    def step_gene(self, step: int) -> None:
+        """The gene that many places further in the list as it is shown, or back."""
+        gene = self.search.neighbour(self._session.gene, step)
+        if gene is not None:
+            self._picked(gene)
 
     def _remark(self, gene: str) -> str:
         reach, maps = self._session.reach, self._session.maps
@@ -129,7 +154,7 @@ class LookPanel(Collapsible):
         self._limits = view.limits
         unit = view.unit if right is None or right.unit == view.unit else f"left: {view.unit}; right: {right.unit}"
         if view.lut is not None:
-            self.bar.set(f"<b>{view.gene}</b> – {caption}{synthetic}", unit, view.limits, view.lut, view.relative)
+            self.bar.set(f"<b>{view.gene}</b> – {caption}{synthetic}", unit, view.limits, view.lut, view.relative, view.log)
         for box, value in ((self.low, view.limits[0]), (self.high, view.limits[1])):
             box.blockSignals(True)
             box.setValue(value)
@@ -165,7 +190,10 @@ class LookPanel(Collapsible):
         possible = s.showable()
         for key, button in self.toggle.buttons.items():
             button.setEnabled(key in possible)
+        why_not = s.no_interval() if predicted else ""
+        self.toggle.buttons["interval"].setToolTip(" ".join(words for words in (TIPS["interval"], why_not) if words))
         self.toggle.set_value(s.show)
+        self.automatic.setToolTip("Colour limits from percentile {:g} to {:g} of the values.".format(*s.scale.percentiles))
         self.beside.setEnabled(counts and predicted)
         for widget, value in ((self.shared, s.shared_limits), (self.beside, s.side_by_side), (self.anyway, s.show_anyway)):
             if widget.isChecked() != value:
@@ -175,14 +203,13 @@ class LookPanel(Collapsible):
         self.classes.blockSignals(True)
         self.classes.setChecked(s.paint == "classes")
         self.classes.blockSignals(False)
-        self.legend.setVisible(clusters and s.paint == "classes")
-        if clusters and s.maps is not None:
-            self.legend.setText(class_legend(s.maps.genes, likeliest(s.maps.predicted)))
+        self._show_legend()
         self.spot_size.setValue(s.spot_percent)
         self.size_text.setText(f"{s.spot_percent} %")
         self.slide.setValue(s.slide_percent)
         self.slide_text.setText(f"{s.slide_percent} %")
         self.search.show_current(s.gene)
+        self.chooser.show_gene(s.gene)
         score = s.maps.score_of(s.gene) if predicted and s.maps is not None else None
         self.verdict.setText(f"<b>{s.gene}: {score.verdict}</b>" if score is not None and score.verdict else "")
         self.score.setText(self._score_line())
@@ -193,6 +220,15 @@ class LookPanel(Collapsible):
             self.bar.setVisible(False)
         if not self.hover.text():
             self.show_hover("")
+
+    def _show_legend(self) -> None:
+        """The clusters that are painted, at the spots or the likeliest."""
+        s = self._session
+        if s.paint == "clusters" and s.clusters is not None:
+            self.legend.show_clusters(s.clusters.cat.categories, counts_of(s.clusters.cat.codes.to_numpy(), len(s.clusters.cat.categories)))
+        elif s.paint == "classes" and s.maps is not None and s.maps.kind == "clusters":
+            self.legend.show_clusters(s.maps.genes, counts_of(likeliest(s.maps.predicted), len(s.maps.genes)))
+        self.legend.setVisible(s.paint in ("clusters", "classes") and s.section is not None and bool(self.legend.rows))
 
     def _score_line(self) -> str:
         maps, gene = self._session.maps, self._session.gene

@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from napari_deepspace._napari import style
 from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.denser import Denser
 from napari_deepspace._napari.look_panel import LookPanel
@@ -19,7 +18,6 @@ class Painter:
 
     def __init__(self, session: Session, canvas: Canvas, look_panel: LookPanel):
         self._session, self._canvas, self._look = session, canvas, look_panel
-        self.luts = style.luts()
         self._painted: View | None = None  #: what the spots show now
         self._notes: Any = ()
 
@@ -27,8 +25,8 @@ class Painter:
         """Paint what the session says, now."""
         session = self._session
         beside = session.side_by_side and session.paint == "gene" and session.maps is not None and session.gene in session.maps.genes
-        view = session.view(self.luts, "measured" if beside else None)
-        right = session.view(self.luts, "predicted") if beside else None
+        view = session.view("measured" if beside else None)
+        right = session.view("predicted") if beside else None
         self._look.show_view(view, right)
         self._canvas.set_side_by_side(beside)
         kept = session.kept()

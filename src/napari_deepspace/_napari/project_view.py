@@ -126,6 +126,8 @@ def stored(folder: Path, session: Session, viewer: Any) -> Project:
         filter=session.filter,
         normalisation=session.normalisation,
         contrast_limits=session.limits,
+        scale=session.scale,
+        hidden_clusters=tuple(sorted(session.hidden_clusters)),
         centre_yx_um=(centre[0], centre[1]),
         zoom=float(camera.zoom),
     )
@@ -148,6 +150,8 @@ def apply_view(view: View, session: Session, viewer: Any) -> None:
         session.gene = str(view.gene)
     predicted = session.maps is not None and session.gene in session.maps.genes
     session.show = view.shown if view.shown == "measured" or predicted else "measured"
+    session.scale = view.scale
+    session.hidden_clusters = frozenset(view.hidden_clusters)
     session.limits = view.contrast_limits
     camera = viewer.scene.camera
     if view.centre_yx_um is not None:

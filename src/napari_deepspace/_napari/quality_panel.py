@@ -143,7 +143,7 @@ class QualityPanel(Collapsible):
         counted = kept is not None and section is not None and section.adata.n_vars > 0
         for key, possible in {"gene": counted, "removed": counted, "clusters": s.clusters is not None}.items():
             self.show_on_slide.buttons[key].setEnabled(possible)
-        self.show_on_slide.set_value(s.paint)
+        self.show_on_slide.set_value("clusters" if s.paint == "classes" else s.paint)  # those that are predicted are clusters too
         for step in self.steps:
             step.setVisible(counted)
         for widget in (self.outlines, self.regions, self.clusters):

@@ -6,6 +6,7 @@ Panels read and set fields; whoever cares listens to ``session.events.<field>``.
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,6 +16,9 @@ import pandas as pd
 from psygnal import SignalGroupDescriptor
 from scipy import sparse
 
+from napari_deepspace.analyse.bands import NO_BAND, band_of_one
+from napari_deepspace.cluster_colours import cluster_colours, recolour
+from napari_deepspace.colour_scale import ColourScale
 from napari_deepspace.denser import DenserMap
 from napari_deepspace.denser_layers import DenserShow
 from napari_deepspace.events import result_of
@@ -25,6 +29,7 @@ from napari_deepspace.preprocess.filters import SpotFilter, filter_spots, spot_t
 from napari_deepspace.preprocess.normalise import Normaliser, fit_normaliser
 from napari_deepspace.preprocess.prepare import judge, mark_outlines
 from napari_deepspace.preprocess.white_tiles import TileColours
+from napari_deepspace.results import CLUSTER
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS, FilterSettings, TileSettings
 from napari_deepspace.views import Show, View, class_view, cluster_view, likeliest, make_view, removed_view
@@ -83,9 +88,12 @@ class Session:
     show: Show = "measured"
     shared_limits: bool = True
     limits: tuple[float, float] | None = None  #: colour limits the user set; None: from the values
+    scale: ColourScale = field(default_factory=ColourScale)
     spot_percent: int = 100
     slide_percent: int = 100  #: opacity of the slide
     side_by_side: bool = False
+    hidden_clusters: frozenset[str] = frozenset()  #: names of clusters that are not painted
+    recoloured: int = 0  #: counts changes of the clusters' colours, which ``uns`` of the section holds
     reach: Any = None  #: how far each gene can be predicted, as of :class:`napari_deepspace._napari.reach.Reach`; None: not computed yet
     denser: DenserMap | None = None  #: the denser map that is looked at
     denser_show: DenserShow = "predicted"
@@ -101,8 +109,9 @@ class Session:
         return self.loaded.section if self.loaded else None
 
     def __post_init__(self) -> None:
+        self.events.clusters.connect(self._show_all_clusters)
         self._verdict: tuple[tuple[Any, ...], SpotFilter] | None = None
-        self._scale: tuple[tuple[Any, ...], Normaliser] | None = None
+        self._fitted: tuple[tuple[Any, ...], Normaliser] | None = None
 
     def kept(self) -> SpotFilter | None:
         """The filter's verdict on the section's spots; white tiles count from when they have been looked at."""
@@ -125,6 +134,29 @@ class Session:
         """The clusters, where they did not come with the section's own folder."""
         return self.clusters if self.clusters is not None and self.clusters.name in (COMPUTED, GIVEN[0]) else None
 
+    def cluster_colours(self, names: Sequence[str]) -> dict[str, str]:
+        """``#rrggbb`` of each of these clusters, at the spots or predicted: one name has one colour."""
+        if self.section is None:
+            return {}
+        column, known = self._colours_of(names)
+        found = cluster_colours(self.section.adata, column, known)
+        return {name: found[name] for name in names}
+
+    def recolour(self, name: str, colour: str, names: Sequence[str]) -> None:
+        """Another colour (``#rrggbb``) for one of the clusters ``names``, kept in ``uns`` of the section as scanpy does."""
+        if self.section is not None:
+            recolour(self.section.adata, *self._colours_of(names), name, colour)
+            self.recoloured += 1
+
+    def _show_all_clusters(self, *_: Any) -> None:
+        """Other clusters: a name means another one now."""
+        self.hidden_clusters = frozenset()
+
+    def _colours_of(self, names: Sequence[str]) -> tuple[str, list[str]]:
+        """Column and categories that these clusters are known by: those at the spots where they are the same, else those that are predicted."""
+        own = [str(name) for name in self.clusters.cat.categories] if self.clusters is not None else []
+        return (str(self.clusters.name), own) if self.clusters is not None and set(names) <= set(own) else (CLUSTER, list(names))
+
     def target_sum(self) -> float:
         """The depth that values refer to: the model's, or the median total of the spots that stay."""
         if self.maps is not None and self.maps.target_sum:
@@ -145,10 +177,10 @@ class Session:
         if not kept.keep.any():
             return None
         key = (self.loaded, kept, kind, self.maps)
-        if self._scale is None or not _same(self._scale[0], key):
+        if self._fitted is None or not _same(self._fitted[0], key):
             counts = self.loaded.section.adata.X[np.flatnonzero(kept.keep)]
-            self._scale = key, result_of(fit_normaliser(counts, kind, target_sum=self.target_sum()))
-        return self._scale[1]
+            self._fitted = key, result_of(fit_normaliser(counts, kind, target_sum=self.target_sum()))
+        return self._fitted[1]
 
     def measured(self) -> tuple[np.ndarray, str]:
         """Measured values of the gene, float32 (n_spots,), NaN where there are none, and their unit: the model's for a gene it predicts."""
@@ -170,35 +202,56 @@ class Session:
         predicted = self.maps is not None and self.gene in self.maps.genes
         difference = counts and predicted and self.maps is not None and not self.maps.relative
         shows: dict[Show, bool] = {"measured": counts, "predicted": predicted, "difference": difference}
+        shows["interval"] = predicted and not self.no_interval()
         return (*(show for show, possible in shows.items() if possible), *(self.ways(kept) if kept is not None else ()))
+
+    def no_interval(self) -> str:
+        """Why there is no calibrated band around the predictions, in one sentence; "" where there is one."""
+        if self.maps is None or self.maps.live:
+            return "A finished run is needed: the band comes from how far its predictions were off at spots it was not trained on."
+        if self.maps.relative:
+            return "On another patient the level itself means nothing, nor does its band."
+        return "" if "coverage" in self.maps.band else f"{self.maps.band.get('words', NO_BAND).capitalize()}."
+
+    def interval(self) -> np.ndarray | None:
+        """Width of the calibrated band around each prediction of the gene, float32 (n_spots,), NaN without a prediction; None without a band."""
+        predicted = self.maps.of(self.gene) if self.maps is not None and not self.no_interval() else None
+        if self.maps is None or predicted is None:
+            return None
+        ends = band_of_one(self.maps.band, self.maps.genes.index(self.gene), predicted)
+        return None if ends is None else ends[1] - ends[0]
 
     def ways(self, kept: SpotFilter) -> dict[str, np.ndarray]:
         """What the simple ways predict of the gene, float32 (n_spots,) by name, where the model's prediction may be shown too."""
         found = self.maps.ways_of(self.gene) if self.maps is not None else {}
         return {way: np.where(kept.predictable, values, np.nan).astype(np.float32) for way, values in found.items()}
 
-    def view(self, luts: dict[str, np.ndarray], show: Show | None = None) -> View | None:
+    def view(self, show: Show | None = None) -> View | None:
         """What is painted now; ``show`` overrides the toggle. None without a section or a gene."""
         kept = self.kept()
         if self.loaded is None or kept is None or not (self.gene or self.paint == "clusters"):
             return None
         measured, unit = self.measured()
         predicted = self.maps.of(self.gene) if self.maps else None
+        interval = self.interval() if (show or self.show) == "interval" else None
         if predicted is not None:
             predicted = np.where(kept.predictable, predicted, np.nan).astype(np.float32)  # excluded since the run, or on glass
+        if interval is not None:
+            interval = np.where(kept.predictable, interval, np.nan).astype(np.float32)
         view = make_view(
             self.gene,
             show or self.show,
             measured,
             np.full(len(measured), np.nan, dtype=np.float32) if predicted is None else predicted,
             kept.keep,
-            luts,
+            self.scale,
             shared=self.shared_limits or self.side_by_side,
             limits=self.limits,
             model=self.maps.model if self.maps else "",
             live=bool(self.maps and self.maps.live),
             unit=unit,
             ways=self.ways(kept),
+            interval=interval,
             doubt=self.maps.score_of(self.gene).doubt if self.maps else "",
             grey=not self.show_anyway,
             relative=self.maps.relative if self.maps and predicted is not None else "",
@@ -207,10 +260,12 @@ class Session:
             return removed_view(view, kept)
         if self.paint == "classes" and self.maps is not None and self.maps.kind == "clusters":
             found = np.where(kept.predictable, likeliest(self.maps.predicted), np.nan)
-            return class_view(view, self.maps.genes, found, kept.keep, self.maps.model)
+            colours, hidden = self.cluster_colours(self.maps.genes), self.hidden_clusters
+            return class_view(view, self.maps.genes, found, kept.keep, self.maps.model, colours, hidden)
         if self.paint == "clusters" and self.clusters is not None:
             counted = self.loaded.section.adata.n_vars > 0
-            return cluster_view(view, self.clusters, kept.keep if counted else np.ones(len(measured), dtype=bool))
+            colours = self.cluster_colours([str(name) for name in self.clusters.cat.categories])
+            return cluster_view(view, self.clusters, kept.keep if counted else np.ones(len(measured), dtype=bool), colours, self.hidden_clusters)
         return view
 
 

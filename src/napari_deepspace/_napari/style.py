@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari.utils.colormaps import Colormap, ensure_colormap
 from napari.utils.theme import get_theme
-from numpy import linspace, ndarray
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,10 @@ def style_sheet(p: Palette) -> str:
     QPushButton#main {{ background: {p.accent}; color: {"#10131a" if p.dark else "#ffffff"}; font-weight: bold; padding: 5px 12px; }}
     QPushButton#main:disabled {{ background: {p.line}; color: {p.dim}; }}
     QAbstractSpinBox#threshold {{ min-width: 92px; max-width: 92px; }}
+    QToolButton#more {{ padding: 3px 6px; background: {p.raised}; border-radius: 2px; }}
+    QToolButton#more::menu-indicator {{ image: none; }}
+    QToolButton#star {{ font-size: 16px; padding: 1px 4px; }}
+    QToolButton#star:checked {{ color: {p.warning}; background: transparent; }}
     QPushButton#segment {{ padding: 4px 2px; border-radius: 2px; }}
     QPushButton#segment:checked {{ background: {p.accent}; color: {"#10131a" if p.dark else "#ffffff"}; }}
     QPushButton#segment:disabled {{ color: {p.dim}; background: {p.raised}; }}
@@ -68,10 +70,3 @@ def style_sheet(p: Palette) -> str:
     QListWidget#chips::item {{ background: {p.line}; color: {p.text}; border-radius: 7px; padding: 1px 6px; margin: 0px; }}
     QListWidget#chips::item:hover {{ background: {p.accent}; color: {"#10131a" if p.dark else "#ffffff"}; }}
     """
-
-
-def luts() -> dict[str, ndarray]:
-    """Colour tables, float (256, 4): "value" for expression, "difference" for predicted minus measured."""
-    steps = linspace(0, 1, 256)
-    difference = Colormap([[0.13, 0.40, 0.67, 1], [0.57, 0.77, 0.87, 1], [0.97, 0.97, 0.97, 1], [0.96, 0.65, 0.51, 1], [0.70, 0.09, 0.17, 1]])
-    return {"value": ensure_colormap("viridis").map(steps), "difference": difference.map(steps)}

@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_deepspace.colour_scale import ticks
 from napari_deepspace.gene_names import GeneNames
 from napari_deepspace.glossary import term
 
@@ -176,6 +177,7 @@ class _Names(QAbstractListModel):
         super().__init__()
         self.all = GeneNames(())
         self.remark: Callable[[str], str] = lambda name: ""
+        self.within: list[str] | None = None  #: the only names that are offered, in this order; None: all
         self.rows: list[str] = []
         self.reasons: dict[str, str] = {}
 
@@ -191,7 +193,9 @@ class _Names(QAbstractListModel):
     def filter(self, text: str) -> None:
         hits = self.all.find(text) if text.strip() else []
         self.beginResetModel()
-        self.rows = [match.name for match in hits] if text.strip() else self.all.names
+        offered = self.all.names if self.within is None else self.within
+        some = None if self.within is None else set(self.within)
+        self.rows = [match.name for match in hits if some is None or match.name in some] if text.strip() else offered
         self.reasons = {match.name: match.reason for match in hits if match.reason}
         self.endResetModel()
 
@@ -235,6 +239,18 @@ class GeneSearch(QWidget):
         """Offer ``names`` in this order; ``gene_ids`` are their Ensembl ids."""
         self.model.all = GeneNames(names, gene_ids)
         self.model.filter(self.field.text())
+
+    def set_within(self, names: list[str] | None) -> None:
+        """Offer only ``names``, in this order; None: all of them."""
+        self.model.within = names
+        self.model.filter(self.field.text())
+
+    def neighbour(self, name: str, step: int) -> str | None:
+        """The name that many places after ``name`` in the list as it is shown, from its end on to its beginning; None where nothing is shown."""
+        rows = self.model.rows
+        if not rows:
+            return None
+        return rows[(rows.index(name) + step) % len(rows)] if name in rows else rows[0 if step > 0 else -1]
 
     def set_remark(self, remark: Callable[[str], str]) -> None:
         """What stands behind a name, asked only for the rows in view."""
@@ -336,12 +352,11 @@ class ColourBar(QWidget):
         layout.addLayout(row(self.low, 1, self.middle, 1, self.high))
         layout.addWidget(self.unit)
 
-    def set(self, title: str, unit: str, limits: tuple[float, float], lut: np.ndarray, relative: bool = False) -> None:
-        """``relative``: the ends are named low and high, since their values mean nothing."""
+    def set(self, title: str, unit: str, limits: tuple[float, float], lut: np.ndarray, relative: bool = False, log: bool = False) -> None:
+        """``relative``: the ends are named low and high, since their values mean nothing; ``log``: the colours are spread by logarithm."""
         self.title.setText(title)
-        self.unit.setText(unit)
-        low, high = limits
-        ends = ("low", "", "high") if relative else tuple(f"{value:.2f}" for value in (low, (low + high) / 2, high))
+        self.unit.setText(f"{unit}; colours by logarithm" if log else unit)
+        ends = ("low", "", "high") if relative else tuple(f"{value:.2f}" for value in ticks(limits, log))
         for widget, words in zip((self.low, self.middle, self.high), ends, strict=True):
             widget.setText(words)
         self.bar.set(lut)

@@ -104,11 +104,18 @@ def band_of(result: AnnData, output: str) -> tuple[np.ndarray, np.ndarray] | Non
     names = outputs_of(result)
     if output not in names:
         raise KeyError(f"The result does not predict {output}.")
-    bands, values = bands_in(result.uns[UNS]), values_of(result, PREDICTED)
-    if bands is None or values is None:
+    values, column = values_of(result, PREDICTED), names.index(output)
+    return None if values is None else band_of_one(result.uns[UNS].get("band", {}), column, values[:, column])
+
+
+def band_of_one(band: Mapping[str, Any], column: int, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Lower and upper end of the band of the output at ``column`` around ``predicted`` (n,), each float32 (n,).
+
+    ``band`` is ``uns["deepspace"]["band"]`` of a result; None where it says that there is no band.
+    """
+    if any(name not in band for name in (*ARRAYS, *NUMBERS)):
         return None
-    at = [names.index(output)]
-    low, high = _around(values[:, at], tuple(getattr(bands, name)[at] for name in ARRAYS[:4]), bands.nonnegative)
+    low, high = limits(np.asarray(predicted, dtype=np.float32)[:, None], bands_from({name: band[name][[column]] for name in ARRAYS}, band))
     return low[:, 0], high[:, 0]
 
 
