@@ -57,6 +57,7 @@ class View:
     lut: np.ndarray | None = None  #: the colour table of ``face``, (k, 4)
     doubt: str = ""  #: the model's verdict, where it is not the first and its map is painted
     relative: bool = False  #: the values say high and low on this slide, and nothing else
+    rings: np.ndarray | None = None  #: bool (n_spots,), spots that the user selected; None: none are
 
 
 def next_shown(shown: Show, possible: Sequence[Show]) -> Show:
