@@ -94,7 +94,7 @@ def selection_words(found: Comparison | None, selected: np.ndarray | None) -> st
         spots += f", {n:,} of them with both values"
     if not n:
         return spots
-    means = f"measured mean {found.measured[here].mean():.2f}, predicted mean {found.predicted[here].mean():.2f}"
+    means = f"{found.gene} measured mean {found.measured[here].mean():.2f}, predicted mean {found.predicted[here].mean():.2f}"
     means += " (relative within this slide)" if found.relative else ""
     r = float(pearson(found.measured[here][:, None], found.predicted[here][:, None])[0]) if n >= _FEW else math.nan
     within = f"r within {r:.2f} ({n:,} spots)" if math.isfinite(r) else "r within undefined"
@@ -177,7 +177,7 @@ def marked(view: View, selected: np.ndarray | None) -> View:
 def swiped(left: View, right: View, is_left: np.ndarray) -> View:
     """Two maps of one gene in one: ``left`` where ``is_left`` (bool, n_spots), ``right`` elsewhere. What is said of the model stands beside it."""
     at = is_left[:, None]
-    caption = f"left of the line {left.caption}, right of it {right.caption}"
+    caption = f"left {left.caption}, right {right.caption}"
     return replace(
         right,
         values=np.where(is_left, left.values, right.values),
@@ -210,7 +210,7 @@ def line_layer(section: Section, x: float) -> LayerTuple:
     """The line of the swipe at ``x`` (full-resolution px), a little longer than the spots reach."""
     y = section.centres_yx[:, 0]
     top, height = y.min() - 3 * section.spot_diameter_px, np.ptp(y) + 6 * section.spot_diameter_px
-    return _strokes(section, np.array([[[top, x], [height, 0.0]]]), LINE, "swipe line", 0.35)
+    return _strokes(section, np.array([[[top, x], [height, 0.0]]]), LINE, "swipe line", 0.2)
 
 
 def brush_layer(section: Section, path: np.ndarray) -> LayerTuple:

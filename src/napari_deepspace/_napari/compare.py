@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,6 +33,9 @@ class Compare(QObject):
         events.loaded.connect(self.clear)
         for signal in (events.loaded, events.show, events.paint, events.side_by_side):
             signal.connect(self._other_map)
+        values = (events.gene, events.maps, events.loaded, events.filter, events.outlines, events.colours, events.clusters, events.normalisation)
+        for signal in (*values, events.selected, events.swipe):
+            signal.connect(self._changed)
 
     def open(self) -> None:
         """Show the window, the same one each time."""
@@ -79,9 +83,16 @@ class Compare(QObject):
             self.dialog.restyle(p)
 
     def shut(self) -> None:
-        """The dock was closed."""
+        """The dock was closed: its window goes with it."""
         if self.dialog is not None:
-            self.dialog.close()
+            with contextlib.suppress(RuntimeError):  # at the very end Qt has taken it away already
+                self.dialog.close()
+                self.dialog.deleteLater()
+            self.dialog = None
+
+    def _changed(self, *_: Any) -> None:
+        if self.dialog is not None:
+            self.dialog.later()
 
     def _other_map(self, *_: Any) -> None:
         """Whoever asks for one map, or two side by side, wants no line."""

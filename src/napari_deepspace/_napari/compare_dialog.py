@@ -36,7 +36,7 @@ class CompareDialog(QDialog):
         self.tabs = QTabWidget()
         self.tabs.addTab(self.scatter, "Scatter")
         self.tabs.addTab(self.matrix, "Confusion matrix")
-        self.selection = Wrapped(lines=2)
+        self.selection = Wrapped(lines=3)  # always, so that the scatter keeps its size while a rectangle is drawn
         self.selection.setToolTip(term("selected spots"))
         self.clear = QPushButton("Clear")
         self.clear.setToolTip("No spot is selected any more (Escape).")
@@ -61,10 +61,7 @@ class CompareDialog(QDialog):
         self._connect()
 
     def _connect(self) -> None:
-        s, events = self._session, self._session.events
-        values = (events.gene, events.maps, events.loaded, events.filter, events.outlines, events.colours, events.clusters, events.normalisation)
-        for signal in (*values, events.selected, events.swipe):
-            signal.connect(self._later)
+        s = self._session
         self.scatter.brushed.connect(self._brushed)
         self.matrix.picked.connect(self._picked)
         self.clear.clicked.connect(lambda: setattr(s, "selected", None))
@@ -76,7 +73,8 @@ class CompareDialog(QDialog):
         self.scatter.restyle(p)
         self.matrix.restyle(p)
 
-    def _later(self, *_: Any) -> None:
+    def later(self) -> None:
+        """The session has changed: show it once the change is complete."""
         if self.isVisible():
             self._soon.start()
 

@@ -411,10 +411,12 @@ class DeepSpaceDock(QWidget):
         scores, section = self.gene_panel.scores(), self.session.section
         if scores is None or section is None:
             return
-        self.table_dialog = GeneTableDialog(scores, f"{section.library_id}: scores of every gene", self)
-        self.table_dialog.picked.connect(self._show_gene)
-        self.table_dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.table_dialog.show()
+        self.table_dialog = dialog = GeneTableDialog(scores, f"{section.library_id}: scores of every gene", self, self.session.gene)
+        dialog.picked.connect(self._show_gene)
+        self.session.events.gene.connect(dialog.show_gene)
+        dialog.finished.connect(lambda _: self.session.events.gene.disconnect(dialog.show_gene, missing_ok=True))
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.show()
 
     def _show_gene(self, gene: str) -> None:
         self.session.paint = "gene"
