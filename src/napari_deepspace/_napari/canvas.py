@@ -61,7 +61,8 @@ class Canvas:
                     layer.border_color = one.border
             width = RING if one.rings is None else np.where(one.rings, THICK, RING)
             if not np.array_equal(layer.border_width, np.broadcast_to(width, len(one.face))):
-                layer.border_width = width
+                with layer.events.border_width.blocker():  # the colours' upload takes it along
+                    layer.border_width = width
             with layer.events.face_color.blocker():  # one upload instead of two
                 layer.face_color = one.face
             layer.refresh(thumbnail=True, data_displayed=False, highlight=False, extent=False)  # which the blocked event would have done

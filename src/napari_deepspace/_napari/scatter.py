@@ -16,11 +16,12 @@ from napari_deepspace.views import hex_rgba
 
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 10, 46  #: room for the axes, px
 RADIUS, RIM = 2.5, 1.6  #: of a dot and of the rim of a selected one, px
+LIVE = 10_000  #: spots; painting more of them on the slide takes longer than the mouse moves
 EMPTY = "No prediction of this gene at spots that were not trained on."
 
 
 class Scatter(QWidget):
-    """Shows a :class:`Comparison`; ``brushed`` carries the spots in the rectangle, bool (n,), while it is drawn."""
+    """Shows a :class:`Comparison`; ``brushed`` carries the spots in the rectangle, bool (n,): while it is drawn, or of many spots once it is."""
 
     brushed = Signal(object)
 
@@ -84,6 +85,10 @@ class Scatter(QWidget):
         if self._cloud is None:
             self._cloud = self._draw_cloud(self.found)
         painter.drawImage(QPointF(0, 0), self._cloud)
+        if not self.found.relative:  # equal values
+            first, last = self.at(*self.limits())
+            painter.setPen(QPen(QColor(p.text), 1.2, Qt.PenStyle.DashLine))
+            painter.drawLine(QPointF(*first), QPointF(*last))
         if self._corners is not None:
             painter.setPen(QPen(QColor(p.text), 1, Qt.PenStyle.DashLine))
             painter.drawRect(QRectF(*self._corners).normalized())
@@ -111,10 +116,6 @@ class Scatter(QWidget):
             painter.drawText(QRectF(area.left() - 46, y - line, 40, 2 * line), right, f"{value:g}")
         painter.setPen(QColor(p.dim))
         painter.drawRect(area)
-        if not found.relative:
-            ends = self.at(x_limits, y_limits)
-            painter.setPen(QPen(QColor(p.text), 1.2, Qt.PenStyle.DashLine))
-            painter.drawLine(QPointF(*ends[0]), QPointF(*ends[1]))
         painter.setPen(QColor(p.text))
         below = QRectF(0, area.bottom() + 6 + line, self.width(), line + 4)
         painter.drawText(below, int(Qt.AlignmentFlag.AlignHCenter), f"{found.gene} measured, {found.unit}")
@@ -154,21 +155,22 @@ class Scatter(QWidget):
     def mouseMoveEvent(self, event: Any) -> None:
         if self._corners is not None:
             self._corners = (self._corners[0], event.position())
-            self._brush()
+            self._brush(done=False)
 
     def mouseReleaseEvent(self, event: Any) -> None:
         if self._corners is not None:
             self._corners = (self._corners[0], event.position())
-            self._brush()
+            self._brush(done=True)
             self._corners = None
-            self.update()
 
-    def _brush(self) -> None:
+    def _brush(self, done: bool) -> None:
         if self.found is None or self._corners is None:
             return
         first, last = ((point.x(), point.y()) for point in self._corners)
-        self.brushed.emit(in_rectangle(self.at(self.found.measured, self.found.predicted), first, last))
-        self.update()
+        inside = in_rectangle(self.at(self.found.measured, self.found.predicted), first, last)
+        self.show_points(self.found, inside if inside.any() else None)
+        if done or len(inside) <= LIVE:
+            self.brushed.emit(inside)
 
 
 def dots(xy: np.ndarray, size: tuple[int, int], radius: float) -> np.ndarray:
