@@ -95,9 +95,9 @@ def selection_words(found: Comparison | None, selected: np.ndarray | None) -> st
     if not n:
         return spots
     means = f"{found.gene} measured mean {found.measured[here].mean():.2f}, predicted mean {found.predicted[here].mean():.2f}"
-    means += " (relative within this slide)" if found.relative else ""
+    means += " (relative)" if found.relative else ""
     r = float(pearson(found.measured[here][:, None], found.predicted[here][:, None])[0]) if n >= _FEW else math.nan
-    within = f"r within {r:.2f} ({n:,} spots)" if math.isfinite(r) else "r within undefined"
+    within = f"r within {r:.2f} (n = {n:,})" if math.isfinite(r) else "r within undefined"
     return f"{spots}: {means}, {within} – {BY_HAND}"
 
 

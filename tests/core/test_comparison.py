@@ -85,7 +85,7 @@ def test_what_is_said_of_selected_spots():
     """Number, both means, r within, and that they were chosen by hand; of too few there is no r."""
     found = compare(MAPS, "A", MEASURED, KEEP)
     r = np.corrcoef(found.measured, found.predicted)[0, 1]
-    expected = f"5 spots selected, 4 of them with both values: A measured mean 2.25, predicted mean 1.88, r within {r:.2f} (4 spots) – {BY_HAND}"
+    expected = f"5 spots selected, 4 of them with both values: A measured mean 2.25, predicted mean 1.88, r within {r:.2f} (n = 4) – {BY_HAND}"
     assert selection_words(found, np.array([0, 1, 3, 4, 5])) == expected
     assert "1 spot selected: A measured mean 1.00, predicted mean 1.00, r within undefined" in selection_words(found, np.array([1]))
     assert selection_words(found, np.array([4])) == "1 spot selected, 0 of them with both values"

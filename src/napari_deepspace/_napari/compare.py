@@ -43,6 +43,11 @@ class Compare(QObject):
             self.dialog = CompareDialog(self._session, self._parent)
             self.dialog.restyle(self._palette)
             self.dialog.flip.clicked.connect(self.flip)
+            window = self._parent.window()
+            if window is not None:  # to the left of the slide, which shall stay in view
+                screen, napari = window.screen(), window.frameGeometry()
+                left = screen.availableGeometry().left() if screen is not None else 0
+                self.dialog.move(max(napari.left() - self.dialog.width(), left), napari.top())
         self.dialog.show()
         self.dialog.raise_()
 

@@ -29,7 +29,7 @@ class CompareDialog(QDialog):
         super().__init__(parent)
         self._session = session
         self.setWindowTitle(TITLE)
-        self.resize(560, 680)
+        self.resize(440, 680)
         self.heading = label("", "r", wrap=True)
         self.heading.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.scatter, self.matrix = Scatter(), ConfusionTable()
