@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "run_comparison",
     ),
     ("analyse", "denser"),
-    ("denser_layers",),
+    ("comparison", "denser_layers"),
     ("learn",),
     (
         "blocking",

@@ -124,7 +124,11 @@ class Scores:
     def table(self) -> pd.DataFrame:
         """One row a gene; columns are named as in the glossary, in plain words."""
         ways = [way for way in WAYS if any(way in one.ways for one in self.genes.values())]
-        return pd.DataFrame([_row(one, ways, self.score) for one in self.ordered()])
+        frame = pd.DataFrame([_row(one, ways, self.score) for one in self.ordered()])
+        if len(frame):  # verdicts sort from better to what cannot be judged, not by the alphabet
+            words = sorted(frame["verdict"].dropna().unique(), key=lambda words: (KINDS.index(kind_of(words)), words))
+            frame["verdict"] = pd.Categorical(frame["verdict"], words, ordered=True)
+        return frame
 
 
 def short_summary(counts: Mapping[str, int], n: int, score: str = "r") -> str:
@@ -208,7 +212,7 @@ def _gene(gene: str, one: Mapping[str, Any], score: str, ways: list[str]) -> Gen
 def _row(one: GeneScore, ways: list[str], score: str) -> dict[str, Any]:
     return {
         "gene": one.name,
-        "verdict": one.verdict or "–",
+        "verdict": one.verdict or None,
         score: one.r,
         "from": one.interval[0],
         "to": one.interval[1],
@@ -220,6 +224,7 @@ def _row(one: GeneScore, ways: list[str], score: str) -> dict[str, Any]:
         "RMSE": one.rmse,
         "Moran's I measured": one.moran[0],
         "Moran's I predicted": one.moran[1],
+        "Moran's I difference": one.moran[1] - one.moran[0],
         "detected": one.detected,
         "spots": one.n,
     }

@@ -57,6 +57,7 @@ class View:
     doubt: str = ""  #: the model's verdict, where it is not the first and its map is painted
     relative: bool = False  #: the values say high and low on this slide, and nothing else
     log: bool = False  #: the colours are spread by logarithm, see :class:`ColourScale`
+    rings: np.ndarray | None = None  #: bool (n_spots,), spots that the user selected; None: none are
 
 
 def next_shown(shown: Show, possible: Sequence[Show]) -> Show:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from napari_deepspace.gene_scores import BEST, read_scores
-from napari_deepspace.verdicts import BETTER, CANNOT, no_better, worse
+from napari_deepspace.gene_scores import BEST, KINDS, read_scores
+from napari_deepspace.verdicts import BETTER, CANNOT, kind_of, no_better, worse
 
 
 def gene(r, verdict, **more):
@@ -100,3 +100,12 @@ def test_the_table_has_all_numbers():
     assert table.loc[0, "r / best"] == pytest.approx(0.55 / 0.7)
     assert math.isnan(table.loc[3, BEST])
     assert np.isfinite(table["colour alone"]).all()
+
+
+def test_the_table_sorts_by_verdict_and_by_the_agreement_of_smoothness():
+    """Verdicts sort from better to what cannot be judged, not by the alphabet; Moran's I predicted less measured has a column of its own."""
+    table = read_scores(RUN).table()
+    np.testing.assert_allclose(table["Moran's I difference"], table["Moran's I predicted"] - table["Moran's I measured"])
+    kinds = [kind_of(verdict) for verdict in table.sort_values("verdict")["verdict"]]
+    assert kinds == sorted(kinds, key=KINDS.index)
+    assert len(set(kinds)) == 4

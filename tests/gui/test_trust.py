@@ -143,16 +143,40 @@ def test_another_patients_levels_are_relative(judged):
 
 
 def test_all_numbers_are_one_click_away_and_sortable(judged, qtbot):
-    """The button opens a table that sorts by any column; a double click shows the gene."""
+    """The button opens a table that sorts by any column, unknown numbers last; a click and the arrow keys show the gene, which stays marked."""
+    session = judged.session
+    session.maps = dataclasses.replace(session.maps, scores=_without_r(session.maps.scores, "FN1"))
     judged.gene_panel.numbers.click()
-    dialog = judged.table_dialog
-    model = dialog.model
-    column = list(model.rows.columns).index("r")
-    dialog.table.sortByColumn(column, Qt.SortOrder.AscendingOrder)
-    assert list(model.rows["r"]) == sorted(model.rows["r"])
-    dialog.table.doubleClicked.emit(model.index(0, 0))
-    assert judged.session.gene == model.rows["gene"].iat[0]
+    dialog, columns = judged.table_dialog, list(judged.table_dialog.model.rows.columns)
+    model, table = dialog.model, dialog.table
+    assert {"verdict", "r", "r / best", "Moran's I difference"} <= set(columns)
+    for order in (Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder):
+        for name in ("r", "r / best", "Moran's I difference"):
+            table.sortByColumn(columns.index(name), order)
+            known = model.rows[name].dropna()
+            assert list(known) == sorted(known, reverse=order == Qt.SortOrder.DescendingOrder)
+            assert model.rows[name].notna().to_list() == sorted(model.rows[name].notna(), reverse=True)
+    table.sortByColumn(columns.index("r"), Qt.SortOrder.DescendingOrder)
+    genes = list(model.rows["gene"])
+    assert genes[-1] == "FN1"
+    QApplication.processEvents()
+    QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=table.visualRect(model.index(0, 2)).center())
+    assert session.gene == genes[0]
+    QTest.keyClick(table, Qt.Key.Key_Down)
+    assert session.gene == genes[1]
+    table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+    assert session.gene == genes[1] == model.rows["gene"].iat[table.currentIndex().row()]
+    session.gene = genes[0]
+    assert genes[0] == model.rows["gene"].iat[table.currentIndex().row()]
     dialog.close()
+    QApplication.processEvents()
+    session.gene = genes[1]  # the closed table is asked nothing any more
+
+
+def _without_r(scores, gene):
+    """``scores`` with r of one gene unknown."""
+    one = dataclasses.replace(scores.of(gene), r=float("nan"), share=float("nan"), moran=(float("nan"), float("nan")))
+    return dataclasses.replace(scores, genes=scores.genes | {gene: one})
 
 
 def test_18000_genes_are_listed_at_once(judged, qtbot):

@@ -35,7 +35,34 @@ def previous_gene(viewer: napari.viewer.Viewer) -> None:
     _ask(viewer, lambda dock: dock.look_panel.step_gene(-1))
 
 
-KEYS: dict[str, str] = {"show_next_map": "Shift-C", "next_gene": "Shift-Right", "previous_gene": "Shift-Left"}
+def compare(viewer: napari.viewer.Viewer) -> None:
+    """The window of measured against predicted."""
+    _ask(viewer, lambda dock: dock.compare.open())
+
+
+def flip(viewer: napari.viewer.Viewer) -> None:
+    """Measured for predicted and back, with the same limits."""
+    _ask(viewer, lambda dock: dock.compare.flip())
+
+
+def swipe(viewer: napari.viewer.Viewer) -> None:
+    """A line with measured to its left and predicted to its right, or none."""
+    _ask(viewer, lambda dock: dock.compare.toggle_swipe())
+
+
+def clear_selection(viewer: napari.viewer.Viewer) -> None:
+    """No spot is selected."""
+    _ask(viewer, lambda dock: dock.compare.clear())
+
+
+KEYS: dict[str, str] = {
+    "show_next_map": "Shift-C",
+    "next_gene": "Shift-Right",
+    "previous_gene": "Shift-Left",
+    "flip": "Shift-V",
+    "swipe": "Shift-W",
+    "clear_selection": "Escape",
+}
 """The usual key of each action that has one, by the function's name; ``napari.yaml`` offers each for another in Preferences."""
 
 

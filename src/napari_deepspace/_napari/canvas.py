@@ -9,11 +9,12 @@ import pandas as pd
 from napari.layers import Layer, Points
 from scipy.spatial import cKDTree
 
-from napari_deepspace.layers import METADATA, LayerTuple, slide_layer, spots_layer
+from napari_deepspace.layers import METADATA, RING, LayerTuple, slide_layer, spots_layer
 from napari_deepspace.section import Section
 from napari_deepspace.views import View
 
 SLIDE, SPOTS, SLIDE_2, SPOTS_2 = "slide", "spots", "slide, right", "spots, right"
+THICK = 0.22  #: width of the ring of a selected spot, as a share of its diameter
 
 
 class Canvas:
@@ -58,6 +59,10 @@ class Canvas:
             if not np.array_equal(layer.border_color, one.border):
                 with layer.events.border_color.blocker():
                     layer.border_color = one.border
+            width = RING if one.rings is None else np.where(one.rings, THICK, RING)
+            if not np.array_equal(layer.border_width, np.broadcast_to(width, len(one.face))):
+                with layer.events.border_width.blocker():  # the colours' upload takes it along
+                    layer.border_width = width
             with layer.events.face_color.blocker():  # one upload instead of two
                 layer.face_color = one.face
             layer.refresh(thumbnail=True, data_displayed=False, highlight=False, extent=False)  # which the blocked event would have done
@@ -79,6 +84,18 @@ class Canvas:
             layer = self.layer(role)
             if layer is not None:
                 layer.opacity = percent / 100
+
+    def set_drawn(self, role: str, tuple_: LayerTuple | None) -> None:
+        """Show what was drawn with the mouse as the layer of that role; None takes it away."""
+        layer = self.layer(role)
+        if tuple_ is None:
+            if layer is not None:
+                self.viewer.layers.remove(layer)
+        elif layer is None:
+            self._add(Layer.create(*tuple_))
+            self.activate()
+        elif not np.array_equal(layer.data, tuple_[0]):
+            layer.data = tuple_[0]
 
     def set_side_by_side(self, on: bool) -> None:
         """Two cells with linked cameras: slide and spots twice. The second slide shares the first one's pixels."""

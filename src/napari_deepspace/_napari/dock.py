@@ -19,6 +19,7 @@ from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.checks import Checks
 from napari_deepspace._napari.closing import Closing
 from napari_deepspace._napari.clusters_view import GenesDialog
+from napari_deepspace._napari.compare import Compare, bind_mouse
 from napari_deepspace._napari.denser import Denser
 from napari_deepspace._napari.denser_panel import DenserPanel
 from napari_deepspace._napari.estimates import Estimates
@@ -84,6 +85,7 @@ class DeepSpaceDock(QWidget):
         self.seals = Seals(self.session, self.train_panel, self.reopen, self.say, self.fail)
         self.runs = Runs(self.session, self.train_panel, self.training, self._open, self.say, self.fail)
         self.runs.unseal = self.seals.open
+        self.compare = Compare(self.session, self.canvas, self, self.say)
         self.opened: SectionSettings | None = None  #: how the open section was read
         self.messages: list[str] = []
         self._fresh = False  #: a section was just opened
@@ -247,6 +249,7 @@ class DeepSpaceDock(QWidget):
         q.regions.shown.connect(self.outline_layers.go_to)
         self.checks.genes_found.connect(self._show_genes)
         self.gene_panel.table_wanted.connect(self._show_table)
+        self.look_panel.against.clicked.connect(self.compare.open)
         events.maps.connect(self._maps_changed)
         for signal in (events.gene, events.show):
             signal.connect(self._forget_limits)
@@ -260,7 +263,8 @@ class DeepSpaceDock(QWidget):
             self._closing.not_after_all.connect(jobs.follow_running)
         self._closing.about_to.connect(self._end_denser)
         self._viewer.events.theme.connect(self._restyle)
-        self._release = (bind_viewer(self._viewer, self.painter, self.denser), bind_keys(self, self._viewer))
+        watch, mouse = bind_viewer(self._viewer, self.painter, self.denser), bind_mouse(self._viewer, self.compare)
+        self._release = (watch, mouse, bind_keys(self, self._viewer))
         self.destroyed.connect(partial(_gone, self._owners(), self._release))
 
     def of_viewer(self, viewer: Any) -> bool:
@@ -268,7 +272,8 @@ class DeepSpaceDock(QWidget):
         return getattr(viewer, "__wrapped__", viewer) is getattr(self._viewer, "__wrapped__", self._viewer)
 
     def _owners(self) -> tuple[Any, ...]:
-        return (self.training, self.searches, self.students, self.estimates, self.checks, self.runs, self.seals, self.reaches, self.denser)
+        jobs = (self.training, self.searches, self.students, self.estimates, self.checks)
+        return (*jobs, self.runs, self.seals, self.reaches, self.denser, self.compare)
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
@@ -303,6 +308,7 @@ class DeepSpaceDock(QWidget):
         self.students.restyle(palette)
         self.quality_panel.restyle(palette)
         self.gene_panel.restyle(palette)
+        self.compare.restyle(palette)
 
     def _open(
         self,
@@ -406,10 +412,12 @@ class DeepSpaceDock(QWidget):
         scores, section = self.gene_panel.scores(), self.session.section
         if scores is None or section is None:
             return
-        self.table_dialog = GeneTableDialog(scores, f"{section.library_id}: scores of every gene", self)
-        self.table_dialog.picked.connect(self._show_gene)
-        self.table_dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.table_dialog.show()
+        self.table_dialog = dialog = GeneTableDialog(scores, f"{section.library_id}: scores of every gene", self, self.session.gene)
+        dialog.picked.connect(self._show_gene)
+        self.session.events.gene.connect(dialog.show_gene)
+        dialog.finished.connect(lambda _: self.session.events.gene.disconnect(dialog.show_gene, missing_ok=True))
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.show()
 
     def _show_gene(self, gene: str) -> None:
         self.session.paint = "gene"

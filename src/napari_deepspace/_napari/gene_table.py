@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QDialog, QLineEdit, QTableView, QVBoxLayout, QWidget
 
 from napari_deepspace._napari.tables import Table
@@ -15,16 +15,21 @@ from napari_deepspace.gene_names import GeneNames
 from napari_deepspace.gene_scores import Scores
 from napari_deepspace.glossary import TERMS
 
-TIPS = {"from": "Lower end of the 95 % interval.", "to": "Upper end of the 95 % interval."}
+TIPS = {
+    "from": "Lower end of the 95 % interval.",
+    "to": "Upper end of the 95 % interval.",
+    "Moran's I difference": "Predicted less measured: 0 is agreement, above 0 the map is smoother than what was measured.",
+}
 
 
 class GeneTableDialog(QDialog):
-    """The table in a window of its own; a double click shows the gene on the slide."""
+    """The table in a window of its own; a click, or the arrow keys, show the gene on the slide. ``gene`` is the one that is shown already."""
 
     picked = Signal(str)
 
-    def __init__(self, scores: Scores, title: str, parent: QWidget | None = None):
+    def __init__(self, scores: Scores, title: str, parent: QWidget | None = None, gene: str = ""):
         super().__init__(parent)
+        self._gene = gene
         self.setWindowTitle(title)
         self.resize(1180, 560)
         self.model = Table(scores.table(), _words, lambda column: TIPS.get(column) or TERMS.get(column.casefold()))
@@ -38,6 +43,7 @@ class GeneTableDialog(QDialog):
             header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.table.setSortingEnabled(True)
         self.table.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QTableView.SelectionMode.SingleSelection)
         widths = self.fontMetrics().horizontalAdvance
         for number in range(self.model.columnCount()):
             longest = max([str(self.model.headerData(number, Qt.Orientation.Horizontal)) + "  ▾", *self._shown(number)], key=len)
@@ -48,7 +54,29 @@ class GeneTableDialog(QDialog):
         for widget in (self.search, self.table, note):
             layout.addWidget(widget)
         self.search.textChanged.connect(self._filter)
-        self.table.doubleClicked.connect(lambda index: self.picked.emit(str(self.model.rows["gene"].iat[index.row()])))
+        self.model.modelReset.connect(self._mark)
+        selection = self.table.selectionModel()
+        if selection is not None:
+            selection.currentRowChanged.connect(self._pick)
+        self._mark()
+
+    def show_gene(self, gene: str) -> None:
+        """Mark the row of ``gene``, which was chosen elsewhere."""
+        self._gene = gene
+        self._mark()
+
+    def _mark(self) -> None:
+        """The gene that is shown stays marked when the rows are sorted or searched."""
+        row = (self.model.rows["gene"] == self._gene).to_numpy()
+        now = self.table.currentIndex()
+        if row.any() and now.row() != row.argmax():
+            self.table.setCurrentIndex(self.model.index(int(row.argmax()), max(now.column(), 0)))
+
+    def _pick(self, index: QModelIndex) -> None:
+        gene = str(self.model.rows["gene"].iat[index.row()]) if index.isValid() else self._gene
+        if gene != self._gene:
+            self._gene = gene
+            self.picked.emit(gene)
 
     def _filter(self, text: str) -> None:
         """Only genes whose name ``text`` may mean."""
@@ -60,8 +88,8 @@ class GeneTableDialog(QDialog):
 
 
 def _words(value: Any, column: str) -> str:
-    if isinstance(value, (float, np.floating)):
-        if not math.isfinite(value):
+    if value is None or isinstance(value, (float, np.floating)):
+        if value is None or not math.isfinite(value):
             return "–"
         return f"{value:.0%}" if column == "detected" or column.endswith("/ best") else f"{value:.2f}"
     return f"{value:,}" if isinstance(value, (int, np.integer)) else str(value)

@@ -53,6 +53,8 @@ class LookPanel(Collapsible):
         self.beside = QPushButton("Measured and predicted side by side")
         self.beside.setCheckable(True)
         self.beside.setToolTip(term("side by side"))
+        self.against = QPushButton("Measured against predicted…")
+        self.against.setToolTip(term("measured against predicted"))
         self.classes = QCheckBox("The likeliest cluster of each spot")
         self.classes.setToolTip(term("likeliest cluster"))
         self.legend = Legend(session)
@@ -85,6 +87,7 @@ class LookPanel(Collapsible):
         self.content.addLayout(row(label("Spot size", "spot size"), self.spot_size, self.size_text))
         self.content.addLayout(row(label("Slide", "slide"), self.slide, self.slide_text))
         self.content.addWidget(self.beside)
+        self.content.addWidget(self.against)
         self.hover.setAlignment(Qt.AlignmentFlag.AlignTop)
 
     def _connect(self) -> None:
@@ -171,7 +174,7 @@ class LookPanel(Collapsible):
     def _toggled(self, key: str) -> None:
         """One map again, and this one."""
         self._session.paint = "gene"
-        self._session.side_by_side = False
+        self._session.side_by_side, self._session.swipe = False, None
         self._session.show = key  # type: ignore[assignment]
 
     def _limits_edited(self) -> None:
@@ -194,7 +197,8 @@ class LookPanel(Collapsible):
         self.toggle.buttons["interval"].setToolTip(" ".join(words for words in (TIPS["interval"], why_not) if words))
         self.toggle.set_value(s.show)
         self.automatic.setToolTip("Colour limits from percentile {:g} to {:g} of the values.".format(*s.scale.percentiles))
-        self.beside.setEnabled(counts and predicted)
+        for button in (self.beside, self.against):
+            button.setEnabled(counts and predicted)
         for widget, value in ((self.shared, s.shared_limits), (self.beside, s.side_by_side), (self.anyway, s.show_anyway)):
             if widget.isChecked() != value:
                 widget.setChecked(value)

@@ -10,6 +10,7 @@ from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.denser import Denser
 from napari_deepspace._napari.look_panel import LookPanel
 from napari_deepspace._napari.session import Session
+from napari_deepspace.comparison import LINE, line_layer, line_x, marked, swiped
 from napari_deepspace.views import View, hover_text, next_shown, spot_notes
 
 
@@ -24,16 +25,22 @@ class Painter:
     def paint(self) -> None:
         """Paint what the session says, now."""
         session = self._session
-        beside = session.side_by_side and session.paint == "gene" and session.maps is not None and session.gene in session.maps.genes
-        view = session.view("measured" if beside else None)
-        right = session.view("predicted") if beside else None
+        both = session.paint == "gene" and session.maps is not None and session.gene in session.maps.genes
+        beside, swipe = session.side_by_side and both, session.swipe if both and not session.side_by_side else None
+        view = session.view("measured" if beside or swipe is not None else None)
+        right = session.view("predicted") if beside or swipe is not None else None
+        line = None
+        if swipe is not None and view is not None and right is not None and session.section is not None:
+            x = line_x(session.section, swipe)
+            view, right, line = swiped(view, right, session.section.centres_yx[:, 1] < x), None, line_layer(session.section, x)
         self._look.show_view(view, right)
         self._canvas.set_side_by_side(beside)
+        self._canvas.set_drawn(LINE, line)
         kept = session.kept()
         self._painted = right or view
         if view is not None and kept is not None:
             self._notes = spot_notes(session.maps, kept.reasons)
-            self._canvas.paint(view, self._notes, right)
+            self._canvas.paint(marked(view, session.selected), self._notes, right and marked(right, session.selected))
         self._canvas.set_spot_size(session.spot_percent)
         self._canvas.set_slide_opacity(session.slide_percent)
 
@@ -48,7 +55,7 @@ class Painter:
     def cycle(self) -> None:
         """Show the next of measured, model, colour alone and neighbours alone, of those that there are."""
         session = self._session
-        session.paint, session.side_by_side = "gene", False
+        session.paint, session.side_by_side, session.swipe = "gene", False, None
         session.show = next_shown(session.show, session.showable())
 
 

@@ -19,6 +19,7 @@ from scipy import sparse
 from napari_deepspace.analyse.bands import NO_BAND, band_of_one
 from napari_deepspace.cluster_colours import cluster_colours, recolour
 from napari_deepspace.colour_scale import ColourScale
+from napari_deepspace.comparison import Comparison, compare
 from napari_deepspace.denser import DenserMap
 from napari_deepspace.denser_layers import DenserShow
 from napari_deepspace.events import result_of
@@ -69,7 +70,7 @@ class Session:
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor(
         equality_operators=dict.fromkeys(
-            ("loaded", "maps", "denser", "reach", "colours", "clusters", "sctransform", "outlines", "proposals"), operator.is_
+            ("loaded", "maps", "denser", "reach", "colours", "clusters", "sctransform", "outlines", "proposals", "selected"), operator.is_
         )
     )
 
@@ -94,6 +95,8 @@ class Session:
     side_by_side: bool = False
     hidden_clusters: frozenset[str] = frozenset()  #: names of clusters that are not painted
     recoloured: int = 0  #: counts changes of the clusters' colours, which ``uns`` of the section holds
+    swipe: float | None = None  #: where the line stands that has measured to its left and predicted to its right, 0 to 1 of the spots; None: no line
+    selected: np.ndarray | None = None  #: spots chosen by hand, int (n,), ascending; None: none are
     reach: Any = None  #: how far each gene can be predicted, as of :class:`napari_deepspace._napari.reach.Reach`; None: not computed yet
     denser: DenserMap | None = None  #: the denser map that is looked at
     denser_show: DenserShow = "predicted"
@@ -226,6 +229,14 @@ class Session:
         found = self.maps.ways_of(self.gene) if self.maps is not None else {}
         return {way: np.where(kept.predictable, values, np.nan).astype(np.float32) for way, values in found.items()}
 
+    def comparison(self) -> Comparison | None:
+        """Measured and predicted values of the gene at spots not trained on; None where it is not predicted."""
+        kept = self.kept()
+        if self.maps is None or kept is None or self.gene not in self.maps.genes:
+            return None
+        measured, unit = self.measured()
+        return compare(self.maps, self.gene, measured, kept.keep, unit)
+
     def view(self, show: Show | None = None) -> View | None:
         """What is painted now; ``show`` overrides the toggle. None without a section or a gene."""
         kept = self.kept()
@@ -245,7 +256,7 @@ class Session:
             np.full(len(measured), np.nan, dtype=np.float32) if predicted is None else predicted,
             kept.keep,
             self.scale,
-            shared=self.shared_limits or self.side_by_side,
+            shared=self.shared_limits or self.side_by_side or self.swipe is not None,
             limits=self.limits,
             model=self.maps.model if self.maps else "",
             live=bool(self.maps and self.maps.live),

@@ -58,8 +58,11 @@ class Wrapped(QLabel):
             self._fit()
 
     def _fit(self) -> None:
+        before = self.minimumHeight()
+        self.setMinimumHeight(0)  # Qt counts it in, so that the label would never become lower
         height = max(self.heightForWidth(self.width()), self._lines * self.fontMetrics().lineSpacing(), 0)
-        if height != self.minimumHeight():
+        self.setMinimumHeight(before)
+        if height != before:
             self.setFixedHeight(height)
 
 
