@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Generator
 from functools import partial
@@ -19,7 +18,8 @@ from napari_deepspace._napari.training import Say
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.events import Event, Noted, Predicted, Progress
 from napari_deepspace.outlines import write_outlines
-from napari_deepspace.runs import DENSER, EVENTS, LOG, safe_name
+from napari_deepspace.points import store_name
+from napari_deepspace.runs import DENSER, EVENTS, LOG
 from napari_deepspace.settings import SectionSettings
 
 
@@ -85,12 +85,7 @@ class DenserMaking(LongJob):
         folder, section = maps_folder(self._session), self._session.section
         if folder is None or section is None:
             return None
-        where = self._panel.where.value()
-        parts = [safe_name(section.library_id), where, *([f"{self._panel.spacing.value():g}um"] if where == "grid" else [])]
-        acting = sorted(outline.geometry.wkt for outline in self._session.outlines if outline.excludes)
-        if acting:  # other outlines, another map
-            parts.append(f"outlines-{hashlib.blake2b(' '.join(acting).encode(), digest_size=2).hexdigest()}")
-        return folder / f"{'-'.join(parts)}.zarr"
+        return folder / store_name(section.library_id, self._panel.where.value(), self._panel.spacing.value(), self._session.outlines)
 
     def _section(self, opened: SectionSettings) -> list[str]:
         """The arguments that read the open section again, with what is drawn on it."""
