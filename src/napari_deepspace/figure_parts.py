@@ -111,7 +111,7 @@ def text_mm(text: str, points: float, weight: str = "normal") -> float:
 def broken(text: str, width_mm: float, points: float, weight: str = "normal") -> list[str]:
     """``text`` in lines that are no wider than ``width_mm``; a word that is wider is broken too."""
     lines: list[str] = []
-    for word in text.split():
+    for word in text.split(" "):
         both = f"{lines[-1]} {word}" if lines else word
         if lines and text_mm(both, points, weight) <= width_mm:
             lines[-1] = both
@@ -123,6 +123,14 @@ def broken(text: str, width_mm: float, points: float, weight: str = "normal") ->
             rest = rest[fits:]
         lines.append(rest)
     return lines
+
+
+def along(words: str, length_mm: float) -> tuple[str, dict[str, float]]:
+    """``words`` for a label that is ``length_mm`` long: in smaller letters where that makes it one line, else broken; and its size."""
+    points = TEXT_PT
+    while points > 5 and text_mm(words, points) > length_mm:
+        points -= 0.5
+    return "\n".join(broken(words, length_mm, points)), {"fontsize": points}
 
 
 def colour_table(name: str, difference: bool = False) -> np.ndarray:
@@ -244,10 +252,8 @@ def colour_bar(page: Page, box: Box, limits: tuple[float, float], lut: np.ndarra
     ax = page.axes(Box(box.left, box.bottom, 3.0, box.height))
     bar = page.figure.colorbar(ScalarMappable(Normalize(*limits), ListedColormap(lut)), cax=ax)
     bar.outline.set_linewidth(0.5)
-    points = TEXT_PT
-    while points > 5 and text_mm(words, points) > box.height:
-        points -= 0.5
-    bar.set_label("\n".join(broken(words, box.height, points)), fontsize=points)
+    label, size = along(words, box.height)
+    bar.set_label(label, fontsize=size["fontsize"])
     if ends is not None:
         bar.set_ticks(list(limits), labels=list(ends))
     ax.tick_params(labelsize=SMALL_PT, width=0.5, length=2)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from napari_deepspace.errors import SettingsError
-from napari_deepspace.figure_material import Material, footer_of, size_of, titled
+from napari_deepspace.figure_material import Material, confusion, footer_of, not_trained_on, size_of, titled
 from napari_deepspace.figure_parts import (
     BAR_MM,
     GAP,
@@ -17,7 +17,7 @@ from napari_deepspace.figure_parts import (
     SMALL_PT,
     TEXT_PT,
     Box,
-    broken,
+    along,
     colour_bar,
     colour_table,
     line_mm,
@@ -26,25 +26,9 @@ from napari_deepspace.figure_parts import (
 )
 from napari_deepspace.figure_settings import FigureSettings
 from napari_deepspace.gene_scores import BEST, GeneScore, Scores, in_interval
-from napari_deepspace.layers import HONEST, Maps
+from napari_deepspace.layers import Maps
 from napari_deepspace.verdicts import SHOWN_WAYS, WAYS
-from napari_deepspace.views import colours, likeliest
-
-
-def not_trained_on(maps: Maps, *values: np.ndarray) -> np.ndarray:
-    """Spots that a score is computed from, bool (n_spots,): kept back or of another section, and all ``values`` (n_spots,) are known there."""
-    known = np.isin(maps.source, HONEST) & np.isin(maps.split, ("test", "none"))
-    for one in values:
-        known &= np.isfinite(one)
-    return np.asarray(known)
-
-
-def confusion(maps: Maps) -> np.ndarray:
-    """How often a spot of each measured cluster (row) was likeliest in each predicted one (column), int (k, k), at spots not trained on."""
-    assert maps.measured is not None
-    measured, predicted = likeliest(maps.measured), likeliest(maps.predicted)
-    at, k = not_trained_on(maps, measured, predicted), len(maps.genes)
-    return np.bincount(measured[at].astype(int) * k + predicted[at].astype(int), minlength=k * k).reshape(k, k)
+from napari_deepspace.views import colours
 
 
 def draw_scatter(material: Material, settings: FigureSettings) -> Figure:
@@ -53,7 +37,7 @@ def draw_scatter(material: Material, settings: FigureSettings) -> Figure:
     at = not_trained_on(maps, view.measured, view.predicted)
     if not at.any():
         raise SettingsError(f"{gene}: there is no spot that was measured, predicted and not trained on. Nothing can be set against each other.")
-    title = titled(material, f"{gene}: measured against predicted at spots not trained on")
+    title = titled(material, f"{gene}: measured against predicted")
     page = make_page(size_of(settings), title, footer_of(material, settings, "predicted"))
     body, words = page.body, _score_lines(maps, gene, int(at.sum()))
     beside = max(text_mm(line, TEXT_PT) for line in words) + 2 * GAP
@@ -70,7 +54,8 @@ def draw_scatter(material: Material, settings: FigureSettings) -> Figure:
         ax.plot([low, high], [low, high], color="#808080", linewidth=0.8, linestyle="--", zorder=0)
         ax.set(xlim=(low, high), ylim=(low, high))
     for axis, what, unit in ((ax.xaxis, "measured", maps.unit if view.relative else view.unit), (ax.yaxis, "predicted", view.unit)):
-        axis.set_label_text("\n".join(broken(f"{what}, {unit}", side, TEXT_PT)), fontsize=TEXT_PT)
+        label, size = along(f"{what}, {unit}", side)
+        axis.set_label_text(label, size)
     ax.tick_params(labelsize=SMALL_PT)
     ax.spines[["top", "right"]].set_visible(False)
     page.text(body.left + left + side + GAP, body.bottom + body.height - 1, words, TEXT_PT)
@@ -85,7 +70,7 @@ def _score_lines(maps: Maps, gene: str, n: int) -> list[str]:
     score, best = maps.scores.score, [f"{BEST}: {one.ceiling:.2f}"] if math.isfinite(one.ceiling) else []
     ways = [f"{WAYS.get(way, way)}: {r:.2f}" for way, r in one.ways.items() if math.isfinite(r)]
     interval = [f"95 %: {one.interval[0]:.2f} to {one.interval[1]:.2f}"] if in_interval(one.interval) else []
-    return [f"{score} = {one.r:.2f}", *interval, f"n = {n:,} spots", "", *ways, *best]
+    return [f"{score} = {one.r:.2f}", *interval, f"n = {n:,} spots", "not trained on", "", *ways, *best]
 
 
 def draw_table(material: Material, settings: FigureSettings) -> Figure:
@@ -96,24 +81,30 @@ def draw_table(material: Material, settings: FigureSettings) -> Figure:
     rows, columns = genes[: settings.rows], _columns(scores)
     notes = [scores.summary(), f"Scored at {scores.where()}. {scores.panel}."]
     title = titled(material, f"{len(genes):,} outputs and how far to trust them")
-    page = make_page(size_of(settings), title, [*notes, *footer_of(material, settings, "table")])
+    width, height = size_of(settings)
+    if settings.size_mm is None:
+        height = min(height, 34 + (len(rows) + 3) * line_mm(TEXT_PT))
+    page = make_page((width, height), title, [*notes, *footer_of(material, settings, "table")])
     height, points = page.body.height, TEXT_PT
     fit = int(height / line_mm(points)) - 2
     while fit < len(rows) and points > 5.5:
         points -= 0.25
         fit = int(height / line_mm(points)) - 2
     cells = [[cell(one) for _, cell in columns] for one in rows[: fit if fit >= len(genes) else max(fit - 1, 1)]]
-    heads = [head for head, _ in columns]
     if not cells:
         raise SettingsError("The figure is too low for a table. Give more height.")
+    heads = [head for head, _ in columns]
 
     def widths(size: float) -> list[float]:
         columns = zip(heads, *cells, strict=True)
         return [max(text_mm(text, size, "normal" if row else "bold") for row, text in enumerate(column)) for column in columns]
 
     while sum(widths(points)) + 3.0 * len(heads) > page.body.width:
-        points -= 0.25
-        if points < 4.5:
+        if points > 5.5:
+            points -= 0.25
+        elif len(heads) > 4:  # output, verdict, score and interval stay; simple ways go first, the last before the others
+            heads, cells = heads[:-1], [line[:-1] for line in cells]
+        else:
             raise SettingsError(f"{settings.width_mm:g} mm are too narrow for the table. Give more width.")
     left, top = page.body.left, page.body.bottom + height
     for number, (head, width) in enumerate(zip(heads, widths(points), strict=True)):
@@ -152,11 +143,7 @@ def draw_confusion(material: Material, settings: FigureSettings) -> Figure:
     n = int(counts.sum())
     if not n:
         raise SettingsError("No spot has a measured cluster and was not trained on: there is no confusion to draw.")
-    right, commonest = counts.trace() / n, counts.sum(axis=1).max() / n
-    words = f"The likeliest cluster is right at {right:.0%} of {n:,} spots not trained on (always naming the commonest: {commonest:.0%})."
-    page = make_page(
-        size_of(settings), titled(material, "Measured cluster and likeliest predicted one"), [words, *footer_of(material, settings, "confusion")]
-    )
+    page = make_page(size_of(settings), titled(material, "Measured cluster and likeliest predicted one"), footer_of(material, settings, "class"))
     names, k, body = list(maps.genes), len(maps.genes), page.body
     longest = min(max(text_mm(name, SMALL_PT) for name in names), 35.0)
     left, below, bar = longest + 9, longest + 9, BAR_MM

@@ -29,7 +29,6 @@ from napari_deepspace.preprocess.prepare import prepare_section, tile_side_um, w
 from napari_deepspace.runs import SETTINGS, best_run
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS, FilterSettings, TileSettings, load_run_settings
-from napari_deepspace.verdicts import SHOWN_WAYS
 from napari_deepspace.views import REASON_COLOURS, Show, View, class_view, cluster_view, likeliest, make_view, removed_view
 
 if TYPE_CHECKING:
@@ -118,8 +117,8 @@ def spots_material(
     if settings.show == "class" and (maps is None or maps.kind != "clusters"):
         raise SettingsError("This run predicts no clusters: there is no likeliest one. Train one with target.kind: clusters.")
     measured, unit = _measured(section, settings, kept, maps)
-    shows: tuple[Show, ...] = ("measured", "predicted") if settings.kind != "map" else (settings.show,)  # type: ignore[assignment]
-    views = {str(show): _view(show, settings, kept, maps, measured, unit, clusters) for show in shows}
+    shows: tuple[str, ...] = {"map": (settings.show,), "side-by-side": ("measured", "predicted")}.get(settings.kind, ("predicted",))
+    views = {show: _view(show, settings, kept, maps, measured, unit, clusters) for show in shows}
     return Material(section, views, _entries(settings.show, kept, maps, clusters), maps, run)
 
 
@@ -135,14 +134,14 @@ def with_denser(material: Material, settings: FigureSettings, dmap: DenserMap) -
 
 
 def _view(
-    show: Show, settings: FigureSettings, kept: SpotFilter, maps: Maps | None, measured: np.ndarray, unit: str, clusters: pd.Series | None
+    show: str, settings: FigureSettings, kept: SpotFilter, maps: Maps | None, measured: np.ndarray, unit: str, clusters: pd.Series | None
 ) -> View:
     nothing = np.full(len(measured), np.nan, dtype=np.float32)
     predicted = maps.of(settings.gene) if maps is not None else None
     known = maps is not None and predicted is not None
     view = make_view(
         settings.gene,
-        show if show in (*get_args(Show), *SHOWN_WAYS) else "measured",
+        show if show in get_args(Show) else "measured",  # type: ignore[arg-type]
         measured,
         nothing if predicted is None else np.where(kept.predictable, predicted, np.nan).astype(np.float32),
         kept.keep,
@@ -163,7 +162,7 @@ def _view(
         return class_view(view, maps.genes, np.where(kept.predictable, likeliest(maps.predicted), np.nan), kept.keep, maps.model)
     if settings.show == "clusters" and clusters is not None:
         return cluster_view(view, clusters, kept.keep if len(kept.spots) and kept.spots["umi"].any() else np.ones(len(measured), dtype=bool))
-    if not np.isfinite(view.values).any():
+    if settings.kind != "denser" and not np.isfinite(view.values).any():
         raise SettingsError(f"{settings.gene}: there is nothing {show} to show. Choose something else (--show), or another gene.")
     return view
 
