@@ -31,11 +31,15 @@ app.command()(figure)
 
 
 @app.command("open")
-def open_window(project: Annotated[Path | None, typer.Argument(help="project folder, or a section to open")] = None) -> None:
-    """Open napari with the DeepSpaCE dock; `napari-deepspace [PROJECT]` does the same."""
+def open_window(
+    project: Annotated[Path | None, typer.Argument(help="project folder, or a section to open")] = None,
+    image: Image = None,
+    platform: PlatformName = "auto",
+) -> None:
+    """Open napari with the DeepSpaCE dock; `napari-deepspace [PROJECT]` does the same. Image and platform are those of a section."""
     from napari_deepspace._napari.app import open_app
 
-    open_app(project)
+    open_app(project, image=image, platform=platform)
 
 
 @app.command()

@@ -93,10 +93,8 @@ def draw_denser(material: Material, settings: FigureSettings) -> Figure:
     caption = denser_caption(dmap, show)  # type: ignore[arg-type]
     window = _window(material, settings, dmap.centres_yx[np.isfinite(found)])
     near = f" {TOO_NEAR[0].upper()}{TOO_NEAR[1:]}." if resolution_of(dmap) > NEAR_SHARE * (window[3] - window[1]) else ""
-    footer = [
-        f"{line}{near}" if line.startswith("Run ") else line
-        for line in footer_of(material, settings, "class denser" if show == "class" else "denser")
-    ]
+    footer = footer_of(material, settings, "class" if show == "class" else "predicted")
+    footer = [f"{line}{near}" if line.startswith("Run ") else line for line in footer]
     page = make_page(size_of(settings), titled(material, f"{settings.gene or 'Clusters'}: {caption}{doubt}"), footer)
     room = GAP + (legend_mm([name for name, _ in material.entries], page.body.height) if material.entries else BAR_MM)
     box = fitted(Box(page.body.left, page.body.bottom, page.body.width - room, page.body.height), window)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_deepspace.analyse.super_resolution_figure import Drawn
 from napari_deepspace.denser import DenserMap
 from napari_deepspace.figure_settings import FigureSettings
 from napari_deepspace.layers import HOLLOW, HONEST, Maps
 from napari_deepspace.section import Section
 from napari_deepspace.verdicts import SHOWN_WAYS
 from napari_deepspace.views import View, cluster_colour, likeliest
+
+if TYPE_CHECKING:
+    from napari_deepspace.analyse.super_resolution_figure import Drawn
 
 NO_SLIDE = "The H&E image is not there."
 

@@ -105,6 +105,8 @@ class FigureSettings:
     denser: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.denser is not None:
+            object.__setattr__(self, "denser", Path(self.denser))
         if self.kind not in get_args(Kind):
             raise SettingsError(f"There is no figure of kind {self.kind!r}. Choose {', '.join(KINDS)}.")
         possible = SHOWS.get(self.kind, ())

@@ -78,26 +78,48 @@ def draw(material: Material, settings: FigureSettings) -> Figure:
 
 def gather(section: Section, settings: FigureSettings, run_dir: Path | None = None) -> Generator[Event, None, Material]:
     """Read, and predict where it has to be, all that the figure shows; raises as :func:`write` does."""
+    measured = settings.kind == "map" and settings.show in ("measured", "clusters", "removed")
+    if run_dir is None and not measured:
+        raise SettingsError(
+            "Without a run a figure is a map of what was measured, of clusters or of removed spots. Give the folder of a finished run first."
+        )
     if run_dir is None:
-        if settings.kind != "map" or settings.show not in ("measured", "clusters", "removed"):
-            raise SettingsError(
-                "Without a run a figure is a map of what was measured, of clusters or of removed spots. Give the folder of a finished run first."
-            )
-        return spots_material(section, settings, (yield from _judged(section, settings, None)), None, "")
-    run_dir = best_run(run_dir)
+        return material_of(section, settings, (yield from _judged(section, settings, None)))
+    run_dir, dmap, kept = best_run(run_dir), None, None
     maps = yield from maps_at_spots(run_dir, section)
-    if settings.kind in ("table", "confusion"):
-        return Material(section, maps=maps, run=run_dir.name)
     if settings.kind in ("denser", "between"):
         dmap = yield from denser_map(run_dir, section, settings.denser)
-        if settings.gene or settings.kind == "between":
-            require_output(run_dir, dmap.outputs, settings.gene)
-        if settings.kind == "between":
-            return Material(section, maps=maps, run=run_dir.name, drawn=drawn_of(section, maps, settings.gene, dmap))
-    if settings.gene and (settings.kind != "map" or settings.show not in ("measured", "clusters", "removed")):
-        require_output(run_dir, maps.genes, settings.gene)
-    material = spots_material(section, settings, (yield from _judged(section, settings, run_dir)), maps, run_dir.name)
-    return with_denser(material, settings, dmap) if settings.kind == "denser" else material
+    if settings.gene and not measured:
+        require_output(run_dir, maps.genes if dmap is None else dmap.outputs, settings.gene)
+    if settings.kind not in ("table", "confusion", "between"):
+        kept = yield from _judged(section, settings, run_dir)
+    return material_of(section, settings, kept, maps, run_dir.name, dmap=dmap)
+
+
+def material_of(
+    section: Section,
+    settings: FigureSettings,
+    kept: SpotFilter | None,
+    maps: Maps | None = None,
+    run: str = "",
+    clusters: pd.Series | None = None,
+    dmap: DenserMap | None = None,
+) -> Material:
+    """What the figure is drawn from, where all is at hand; ``kept`` says which spots stay, and may be None where none are painted.
+
+    ``clusters`` left out are those that came with the section.
+
+    Raises
+    ------
+    SettingsError
+        There is nothing of the kind to show.
+    """
+    if settings.kind == "between" and maps is not None and dmap is not None:
+        return Material(section, maps=maps, run=run, drawn=drawn_of(section, maps, settings.gene, dmap))
+    if kept is None or settings.kind in ("table", "confusion"):
+        return Material(section, maps=maps, run=run)
+    material = spots_material(section, settings, kept, maps, run, clusters)
+    return material if dmap is None else with_denser(material, settings, dmap)
 
 
 def spots_material(
