@@ -83,7 +83,7 @@ def draw_table(material: Material, settings: FigureSettings) -> Figure:
     title = titled(material, f"{len(genes):,} outputs and how far to trust them")
     width, height = size_of(settings)
     if settings.size_mm is None:
-        height = min(height, 34 + (len(rows) + 3) * line_mm(TEXT_PT))
+        height = min(height, 48 + (len(rows) + 3) * line_mm(TEXT_PT))
     page = make_page((width, height), title, [*notes, *footer_of(material, settings, "table")])
     height, points = page.body.height, TEXT_PT
     fit = int(height / line_mm(points)) - 2
