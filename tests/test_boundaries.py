@@ -16,6 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("slide_formats", "slide_cache", "slide"),
     ("outlines", "section", "seal"),
     (
+        "figure_settings",
         "gene_names",
         "gene_scores",
         "gene_sets",
@@ -35,13 +36,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "scaling",
         "run_list",
         "run_comparison",
+        "run_maps",
     ),
+    ("figure_parts",),
     ("analyse", "denser"),
-    ("comparison", "denser_layers"),
+    ("comparison", "denser_layers", "figure_material"),
+    ("figure_maps", "figure_plots"),
     ("learn",),
     (
         "blocking",
         "figure_command",
+        "figures",
         "impute_command",
         "phantom",
         "predict_command",
@@ -51,7 +56,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "students",
         "train_command",
     ),
-    ("cli_print",),
+    ("cli_options", "cli_print"),
+    ("cli_figure",),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""

@@ -9,10 +9,13 @@ import napari_deepspace
 
 PUBLIC = [
     "DeepSpaceError",
+    "FigureSettings",
     "RunSettings",
+    "SearchSettings",
     "Section",
     "SectionSettings",
     "Slide",
+    "StudentsSettings",
     "TrainedModel",
     "__version__",
     "evaluate",
@@ -21,8 +24,12 @@ PUBLIC = [
     "make_phantom",
     "open_slide",
     "predict",
+    "predict_denser",
     "preprocess_section",
     "read_section",
+    "run_search",
+    "run_students",
+    "save_figure",
 ]
 
 

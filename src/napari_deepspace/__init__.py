@@ -10,10 +10,13 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "DeepSpaceError": "errors",
+    "FigureSettings": "figure_settings",
     "RunSettings": "settings",
+    "SearchSettings": "search_settings",
     "SectionSettings": "settings",
     "Section": "section",
     "Slide": "slide",
+    "StudentsSettings": "students_settings",
     "TrainedModel": "learn.model",
     "evaluate": "analyse.evaluate",
     "fit": "blocking",
@@ -21,8 +24,12 @@ _WHERE = {
     "make_phantom": "phantom",
     "open_slide": "slide",
     "predict": "blocking",
+    "predict_denser": "blocking",
     "preprocess_section": "blocking",
     "read_section": "read",
+    "run_search": "search",
+    "run_students": "students",
+    "save_figure": "blocking",
 }
 __all__ = [  # noqa: PLE0604
     "__version__",

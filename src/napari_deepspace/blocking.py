@@ -1,4 +1,4 @@
-"""``fit`` and ``predict`` for scripts and notebooks: they wait, show a progress bar, and return the result."""
+"""``fit``, ``predict`` and figures for scripts and notebooks: they wait, show a progress bar, and return the result."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from napari_deepspace.section import Section
 from napari_deepspace.settings import RunSettings, SectionSettings
 
 if TYPE_CHECKING:
+    from napari_deepspace.denser import DenserMap
+    from napari_deepspace.figure_settings import FigureSettings
     from napari_deepspace.learn.model import TrainedModel
 
 T = TypeVar("T")
@@ -58,6 +60,36 @@ def preprocess_section(section: Section, settings: RunSettings | None = None, pr
 
     settings = settings or RunSettings(sections=(SectionSettings(path=section.path or Path()),))
     return drain(preprocess_command.preprocessed(section, settings), progress)
+
+
+def save_figure(section: Section, settings: FigureSettings, out: Path | str, run_dir: Path | str | None = None, progress: bool = True) -> None:
+    """Draw a figure and write ``out`` (.png, .svg or .pdf); ``run_dir`` is the finished run whose predictions it shows. See ``docs/figures.md``.
+
+    Raises what :func:`napari_deepspace.figures.write` raises.
+    """
+    from napari_deepspace import figures
+
+    drain(figures.write(section, settings, Path(out), None if run_dir is None else Path(run_dir)), progress)
+
+
+def predict_denser(
+    run_dir: Path | str,
+    section: Section,
+    out: Path | str,
+    at: str = "grid",
+    spacing_um: float = 20.0,
+    rule: str = "tissue",
+    progress: bool = True,
+) -> DenserMap:
+    """Predict between the spots ("between-spots") or at a grid ("grid") of ``section`` with the run in ``run_dir``; writes ``out``, a .zarr folder.
+
+    ``spacing_um`` is the distance between the points of a grid. Raises what :func:`napari_deepspace.predict_command.run_prediction` raises.
+    """
+    from napari_deepspace.denser import open_denser
+    from napari_deepspace.predict_command import run_prediction
+
+    run_prediction(Path(run_dir), lambda: section, Path(out), at, spacing_um, rule, print_events=False)
+    return open_denser(Path(out))
 
 
 def drain(events: Generator[Event, None, T], progress: bool = True, log: EventLog | None = None) -> T:

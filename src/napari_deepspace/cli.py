@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_deepspace import __version__
+from napari_deepspace.cli_figure import figure
+from napari_deepspace.cli_options import Aligned, Block, Image, Json, LibraryId, Patient, PlatformName, Sealed
 from napari_deepspace.cli_print import print_holes, print_preprocessed, print_run, print_scores, print_values
 from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, SettingsError
 
@@ -25,22 +27,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Predict spatial gene expression from H&E slides (the method of DeepSpaCE). Without a command: open napari. Research use only.",
 )
-Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
-Image = Annotated[Path | None, typer.Option(help="full-resolution H&E; left out: looked for by its size")]
-PlatformName = Annotated[str, typer.Option(help="auto, visium (55 um spots) or st (100 um spots)")]
-Patient = Annotated[str | None, typer.Option(help="patient the section was cut from: says whether the score is one across patients")]
-Aligned = Annotated[Path | None, typer.Option(help="CSV with barcode, x, y: the spots in the frame (um) of the neighbouring sections")]
-LibraryId = Annotated[str | None, typer.Option(help="name of the section; left out: the folder's name")]
-Sealed = Annotated[Path | None, typer.Option(help="seal of the section (`napari-deepspace seal`): its spots are not predicted")]
-Block = Annotated[str | None, typer.Option(help="tissue block the section was cut from")]
+app.command()(figure)
 
 
 @app.command("open")
-def open_window(project: Annotated[Path | None, typer.Argument(help="project folder, or a section to open")] = None) -> None:
-    """Open napari with the DeepSpaCE dock; `napari-deepspace [PROJECT]` does the same."""
+def open_window(
+    project: Annotated[Path | None, typer.Argument(help="project folder, or a section to open")] = None,
+    image: Image = None,
+    platform: PlatformName = "auto",
+) -> None:
+    """Open napari with the DeepSpaCE dock; `napari-deepspace [PROJECT]` does the same. Image and platform are those of a section."""
     from napari_deepspace._napari.app import open_app
 
-    open_app(project)
+    open_app(project, image=image, platform=platform)
 
 
 @app.command()
@@ -396,41 +395,6 @@ def unseal(
     else:
         print_scores(scores)
         print(f"{sealed}: opened now, by {run_dir.resolve().name}. It cannot be opened again.")
-
-
-@app.command()
-def figure(
-    run_dir: Path,
-    section: Path,
-    gene: Annotated[str, typer.Option(help="gene, or another output of the run")],
-    out: Annotated[Path, typer.Option(help="figure, .png, .svg or .pdf")],
-    image: Image = None,
-    platform: PlatformName = "auto",
-    outlines: Annotated[Path | None, typer.Option(help="GeoJSON: outlines that are drawn; the smallest is enlarged")] = None,
-    denser: Annotated[Path | None, typer.Option(help="denser map (.zarr); left out: the run's points between spots")] = None,
-    region: Annotated[str | None, typer.Option(help="part that is enlarged: row,column,width in um")] = None,
-    library_id: LibraryId = None,
-    patient: Patient = None,
-    block: Block = None,
-    aligned: Aligned = None,
-    sealed: Sealed = None,
-) -> None:
-    """Draw a gene at the spots, between them and both, beside and over the H&E, with one part enlarged."""
-    from napari_deepspace.blocking import drain
-    from napari_deepspace.figure_command import figure as draw
-    from napari_deepspace.read import read_section
-
-    try:
-        numbers = tuple(float(number) for number in region.split(",")) if region else None
-    except ValueError:
-        numbers = ()
-    if numbers is not None and len(numbers) != 3:
-        raise SettingsError(f"--region {region}: three numbers are needed, row,column,width in um, for example 1500,2200,600.")
-    read = read_section(
-        section, image, platform=platform, library_id=library_id, patient=patient, block=block, outlines=outlines, aligned=aligned, sealed=sealed
-    )
-    drain(draw(run_dir, read, gene, out, denser, numbers), sys.stderr.isatty())
-    print(f"{out}: {gene} at the spots and between them. Predicted between spots, not measured. Research use only.")
 
 
 def _run_values(run: RunInfo) -> dict[str, Any]:

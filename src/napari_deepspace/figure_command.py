@@ -1,22 +1,25 @@
-"""What ``napari-deepspace figure`` does: the figure of super-resolution for one gene of a finished run."""
+"""Figure 3 of the paper for one gene of a finished run, and what it shares with other figures: the run's maps and its points between spots."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from anndata import AnnData
 
-from napari_deepspace.analyse.super_resolution_figure import Drawn, draw, footer, save
+from napari_deepspace.analyse.evaluate import evaluate
+from napari_deepspace.analyse.super_resolution_figure import Drawn, draw, footer
 from napari_deepspace.denser import HEADER, DenserMap, open_denser, values
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.events import Event
+from napari_deepspace.figure_parts import save
+from napari_deepspace.figure_settings import require_format
 from napari_deepspace.gene_scores import read_scores
-from napari_deepspace.layers import relative_words
-from napari_deepspace.results import MEASURED, PREDICTED, SPLIT, UNS, outputs_of, read_result, values_of
-from napari_deepspace.runs import DENSER, METRICS, PREDICTIONS, best_run, safe_name
+from napari_deepspace.layers import Maps, maps_of_result
+from napari_deepspace.points import store_name
+from napari_deepspace.run_maps import maps_of_run
+from napari_deepspace.runs import DENSER, best_run
 from napari_deepspace.section import Section
 from napari_deepspace.views import within_slide
 
@@ -36,65 +39,72 @@ def figure(
     ModelError, DataError
         The run, the map or the section cannot be used.
     """
+    require_format(out)
     run_dir = best_run(run_dir)
-    dmap = yield from _map(run_dir, section, denser)
-    if dmap.library_id != section.library_id:
-        raise SettingsError(f"{dmap.folder} is a map of {dmap.library_id}, not of {section.library_id}. Give one of this section, or --library-id.")
-    if output not in dmap.outputs:
-        some = ", ".join(dmap.outputs[:8])
-        raise SettingsError(
-            f"{run_dir.name} does not predict {output}. It predicts {some}{', …' if len(dmap.outputs) > 8 else ''}: name one of these."
-        )
-    result = yield from _at_spots(run_dir, section)
-    names, measured = outputs_of(result), values_of(result, MEASURED)
-    shown, words = (measured, "measured") if measured is not None else (values_of(result, PREDICTED), "predicted")
+    dmap = yield from denser_map(run_dir, section, denser)
+    require_output(run_dir, dmap.outputs, output)
+    maps = yield from maps_at_spots(run_dir, section)
+    save(draw(drawn_of(section, maps, output, dmap), region_um), out)
+
+
+def drawn_of(section: Section, maps: Maps, output: str, dmap: DenserMap) -> Drawn:
+    """All of figure 3 from what a run says at the spots and in ``dmap``."""
+    measured, relative = maps.measured_of(output), maps.relative
+    shown = maps.of(output) if measured is None else np.where(maps.split == "excluded", np.nan, measured)
     assert shown is not None
-    dropped = result.obs[SPLIT].to_numpy() == "excluded"
-    at_spots = np.where(dropped & (measured is not None), np.nan, shown[:, names.index(output)])
-    relative = relative_words(dmap.about, section.patient)
-    scores = read_scores(_scores(run_dir, section.library_id))
-    drawn = Drawn(
+    at_points, scores = values(dmap, output), maps.scores
+    verdict = maps.score_of(output).verdict
+    return Drawn(
         section=section,
         output=output,
         unit=relative or dmap.unit,
-        at_spots=within_slide(at_spots) if relative else at_spots,
-        spots=f"spots: {int(np.isfinite(at_spots).sum()):,}, {words}",
+        at_spots=within_slide(shown) if relative else shown,
+        spots=f"spots: {int(np.isfinite(shown).sum()):,}, {'predicted' if measured is None else 'measured'}",
         dmap=dmap,
-        at_points=within_slide(values(dmap, output)) if relative else values(dmap, output),
+        at_points=within_slide(at_points) if relative else at_points,
         outlines=[outline for outline in section.outlines if not outline.excludes],
-        footer=footer(dmap.about, scores.numbers(output), _verdict(output, scores.of(output).verdict), dmap.synthetic),
+        footer=footer(dmap.about, scores.numbers(output) if scores else "", f"{output}: {verdict}." if verdict else "", dmap.synthetic),
     )
-    save(draw(drawn, region_um), out)
 
 
-def _verdict(output: str, verdict: str) -> str:
-    return f"{output}: {verdict}." if verdict else ""
+def require_output(run_dir: Path, outputs: tuple[str, ...], output: str) -> None:
+    """Raise SettingsError unless ``output`` is one of ``outputs``."""
+    if output not in outputs:
+        some = f"{', '.join(outputs[:8])}{', …' if len(outputs) > 8 else ''}"
+        raise SettingsError(f"{run_dir.name} does not predict {output}. It predicts {some}: name one of these.")
 
 
-def _map(run_dir: Path, section: Section, denser: Path | None) -> Generator[Event, None, DenserMap]:
-    own = denser or run_dir / DENSER / f"{safe_name(section.library_id)}-between-spots.zarr"
+def denser_map(run_dir: Path, section: Section, denser: Path | None = None) -> Generator[Event, None, DenserMap]:
+    """The denser map ``denser``, or the run's points between spots with the outlines of ``section``, which are predicted where they are not there.
+
+    Raises
+    ------
+    SettingsError
+        It is a map of another section.
+    ModelError, DataError
+        It cannot be read, or not be predicted.
+    """
+    own = denser or run_dir / DENSER / store_name(section.library_id, "between-spots", 0.0, section.outlines)
     if denser is None and not (own / HEADER).is_file():
         from napari_deepspace.learn.denser_write import write_denser
         from napari_deepspace.learn.model import load_model
 
         own.parent.mkdir(exist_ok=True)
         yield from write_denser(load_model(run_dir), section, own, "between-spots", 0.0, "tissue", run_dir.name, False)
-    return open_denser(own)
+    dmap = open_denser(own)
+    if dmap.library_id != section.library_id:
+        raise SettingsError(f"{dmap.folder} is a map of {dmap.library_id}, not of {section.library_id}. Give one of this section, or --library-id.")
+    return dmap
 
 
-def _at_spots(run_dir: Path, section: Section) -> Generator[Event, None, AnnData]:
-    """The run's own result for the section, out of fold, or else a new prediction."""
-    for path in sorted((run_dir / PREDICTIONS).glob("*.h5ad")):
-        result = read_result(path)
-        if result.obs_names.equals(section.adata.obs_names) and result.uns[UNS]["library_id"] == section.library_id:
-            return result
+def maps_at_spots(run_dir: Path, section: Section) -> Generator[Event, None, Maps]:
+    """The run's own maps of the section, out of fold, or else a new prediction, scored where the section has counts."""
+    own = maps_of_run(run_dir, section)
+    if own is not None:
+        return own
     from napari_deepspace.learn.inference import predict
     from napari_deepspace.learn.model import load_model
 
-    return (yield from predict(load_model(run_dir), section, run=run_dir.name))
-
-
-def _scores(run_dir: Path, library_id: str) -> dict[str, object]:
-    path = run_dir / METRICS
-    sections = json.loads(path.read_text(encoding="utf-8")).get("sections", {}) if path.is_file() else {}
-    return dict(sections.get(library_id, {}))
+    result = yield from predict(load_model(run_dir), section, run=run_dir.name)
+    maps = maps_of_result(result, section)
+    return replace(maps, scores=read_scores(evaluate(result))) if maps.measured is not None else maps

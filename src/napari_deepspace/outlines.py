@@ -131,6 +131,11 @@ def _class_name(value: Any) -> str:
 
 def write_outlines(path: Path, outlines: Sequence[Outline]) -> None:
     """Write a FeatureCollection that QuPath reads, atomically."""
+    write_atomic(Path(path), geojson_of(outlines))
+
+
+def geojson_of(outlines: Sequence[Outline]) -> str:
+    """The text of a FeatureCollection that QuPath reads."""
     features = [
         {
             "type": "Feature",
@@ -145,4 +150,4 @@ def write_outlines(path: Path, outlines: Sequence[Outline]) -> None:
         }
         for outline in outlines
     ]
-    write_atomic(Path(path), json.dumps({"type": "FeatureCollection", "features": features}, indent=1) + "\n")
+    return json.dumps({"type": "FeatureCollection", "features": features}, indent=1) + "\n"

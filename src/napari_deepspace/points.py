@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -9,6 +11,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from napari_deepspace.errors import DataError, SettingsError
+from napari_deepspace.outlines import Outline
+from napari_deepspace.runs import safe_name
 from napari_deepspace.section import Section
 from napari_deepspace.tiles import between_spots, cell_middles
 
@@ -33,6 +37,15 @@ class Points:
     shape: tuple[int, int] | None = None
     origin_yx_px: tuple[float, float] | None = None
     step_px: float | None = None
+
+
+def store_name(library_id: str, at: str, spacing_um: float, outlines: Sequence[Outline]) -> str:
+    """What a run calls its denser map of a section: other points, or other outlines that exclude, make another map."""
+    parts = [safe_name(library_id), at, *([f"{spacing_um:g}um"] if at == "grid" else [])]
+    acting = sorted(outline.geometry.wkt for outline in outlines if outline.excludes)
+    if acting:
+        parts.append(f"outlines-{hashlib.blake2b(' '.join(acting).encode(), digest_size=2).hexdigest()}")
+    return f"{'-'.join(parts)}.zarr"
 
 
 def points_between(section: Section, in_tissue: np.ndarray, rule: Rule = "tissue") -> Points:

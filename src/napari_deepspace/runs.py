@@ -60,12 +60,12 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(nan_to_none(value), indent=1, ensure_ascii=False) + "\n")
 
 
-def write_figure(path: Path, figure: Figure, dpi: float | str = "figure") -> None:
+def write_figure(path: Path, figure: Figure, dpi: float | str = "figure", metadata: dict[str, Any] | None = None) -> None:
     """Save a figure beside ``path`` and rename it; the kind of file is that of its ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        figure.savefig(beside, dpi=dpi)
+        figure.savefig(beside, dpi=dpi, metadata=metadata)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

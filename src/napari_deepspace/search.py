@@ -236,9 +236,17 @@ def _written(folder: Path, settings: RunSettings, search: SearchSettings, trials
 
 
 def run_search(
-    settings: RunSettings, trials: SearchSettings, out: Path | None, parent: Path, resume: bool, print_events: bool, background: bool
+    settings: RunSettings,
+    trials: SearchSettings,
+    out: Path | None,
+    parent: Path = Path("searches"),
+    resume: bool = False,
+    print_events: bool = False,
+    background: bool = False,
 ) -> Path:
-    """What ``napari-deepspace search`` does; returns the folder. Failures are written to ``events.jsonl`` before they are raised.
+    """What ``napari-deepspace search`` does; returns the folder, ``out`` or a new one in ``parent``.
+
+    Failures are written to ``events.jsonl`` before they are raised.
 
     Raises
     ------

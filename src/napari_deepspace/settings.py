@@ -320,6 +320,17 @@ def run_settings(values: dict[str, Any], where: str = "settings") -> RunSettings
         raise settings_error(error, where) from error
 
 
+def filter_settings(overrides: tuple[str, ...]) -> FilterSettings:
+    """The usual filter changed by ``overrides`` (``min_umi=500``); raises SettingsError where one does not fit."""
+    values: dict[str, Any] = {}
+    for override in overrides:
+        set_value(values, override.removeprefix("filter."))
+    try:
+        return FilterSettings.model_validate(values)
+    except ValidationError as error:
+        raise settings_error(error, "--set") from error
+
+
 def set_value(values: dict[str, Any], override: str) -> None:
     """Put one ``key.sub=value`` into nested ``values``; list items are named by their index."""
     key, equals, text = override.partition("=")

@@ -274,12 +274,14 @@ def run_students(
     asked: StudentsSettings,
     teacher: Path | None,
     out: Path | None,
-    parent: Path,
-    resume: bool,
-    print_events: bool,
-    background: bool,
+    parent: Path = Path("students"),
+    resume: bool = False,
+    print_events: bool = False,
+    background: bool = False,
 ) -> Path:
-    """What ``napari-deepspace students`` does; returns the folder. Failures are written to ``events.jsonl`` before they are raised.
+    """What ``napari-deepspace students`` does; returns the folder, ``out`` or a new one in ``parent``.
+
+    Failures are written to ``events.jsonl`` before they are raised.
 
     Raises
     ------

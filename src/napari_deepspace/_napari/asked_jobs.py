@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from napari_deepspace._napari import style
+from napari_deepspace._napari.copying import CopyButton, put_beside, section_now
 from napari_deepspace._napari.job_dialog import JobDialog
 from napari_deepspace._napari.jobs import Child, past_events, start_job
 from napari_deepspace._napari.long_jobs import LongJob, at_work, events_of
@@ -20,6 +21,7 @@ from napari_deepspace._napari.train_panel import TrainPanel
 from napari_deepspace._napari.training import Say, runs_folder, with_what_is_shown
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.events import BatchEnded, Event, Finished, Noted, Progress
+from napari_deepspace.recipes import Recipe
 from napari_deepspace.runs import LOG, new_run_dir, running_pid, write_atomic
 from napari_deepspace.search_choices import REQUEST, newest_search
 from napari_deepspace.settings import RunSettings
@@ -83,6 +85,16 @@ class AskedJob(LongJob):
         """What the dialog asks for: the values of the request with a run, and how many parts the job has; raises SettingsError."""
         raise NotImplementedError
 
+    def recipe(self) -> Recipe:
+        """The job that the dialog asks for, as text; raises DeepSpaceError where it asks for none."""
+        raise NotImplementedError
+
+    def _run_now(self) -> tuple[RunSettings, dict[str, str]]:
+        """The run of the job with what is drawn on its section, and the texts of the files it names."""
+        run = self._run_settings()
+        section, files = section_now(self._session, run.sections[0])
+        return run.model_copy(update={"sections": (section,)}), files
+
     def _show_found(self, found: Any) -> None:
         raise NotImplementedError
 
@@ -110,6 +122,7 @@ class AskedJob(LongJob):
             self.dialog.start_requested.connect(self.start)
             self.dialog.stop_requested.connect(self.stop)
             self.dialog.resume_requested.connect(self.resume)
+            put_beside(self.dialog.start, CopyButton(self.recipe, lambda text: self._say(text, "info"), self._fail))
         self._show()
         self.dialog.show()
         self.dialog.raise_()

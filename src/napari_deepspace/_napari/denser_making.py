@@ -1,25 +1,23 @@
-"""Denser maps are made here: predicted in a child process, into the run's folder; and their figure is drawn, in a process of its own."""
+"""Denser maps are made here: predicted in a child process, into the run's folder."""
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog
 
 from napari_deepspace._napari.denser_panel import DenserPanel
-from napari_deepspace._napari.jobs import Child, start_job
+from napari_deepspace._napari.jobs import Child
 from napari_deepspace._napari.long_jobs import LongJob, events_of
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.training import Say
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.events import Event, Noted, Predicted, Progress
 from napari_deepspace.outlines import write_outlines
-from napari_deepspace.runs import DENSER, EVENTS, LOG, safe_name
+from napari_deepspace.points import store_name
+from napari_deepspace.runs import DENSER, EVENTS, LOG
 from napari_deepspace.settings import SectionSettings
 
 
@@ -40,7 +38,6 @@ class DenserMaking(LongJob):
         self._panel, self._opened, self._say = panel, opened, say
         panel.make_requested.connect(self.start)
         panel.stop_requested.connect(self.stop)
-        panel.figure_requested.connect(self._ask_for_figure)
 
     def start(self) -> None:
         """Predict where the panel says, or show what was predicted there before."""
@@ -59,38 +56,11 @@ class DenserMaking(LongJob):
             return
         self._follow(child, path, partial(events_of, child, path))
 
-    def figure(self, out: Path) -> None:
-        """Draw the gene that is looked at, at the spots and in the map that is shown, into ``out``, in a process of its own."""
-        dmap, opened, session = self._session.denser, self._opened(), self._session
-        if dmap is None or opened is None or session.run_dir is None:
-            return
-        arguments = ["figure", str(session.run_dir), *self._section(opened), "--gene", session.gene, "--out", str(out), "--denser", str(dmap.folder)]
-        log = dmap.folder.parent / "figure.log"
-        log.unlink(missing_ok=True)
-        self._panel.figure.setEnabled(False)
-        self._say(f"Drawing {out.name}…", "info")
-        start_job(
-            partial(_wait_for, Child(arguments, log), log),
-            on_return=lambda words: self._say(words, "info"),
-            on_error=self._fail,
-            on_finish=self._panel.refresh,
-        )
-
-    def _ask_for_figure(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self._panel, "Figure", f"{self._session.gene}.png", "Figures (*.png *.svg *.pdf)")
-        if name:
-            self.figure(Path(name))
-
     def _path(self) -> Path | None:
         folder, section = maps_folder(self._session), self._session.section
         if folder is None or section is None:
             return None
-        where = self._panel.where.value()
-        parts = [safe_name(section.library_id), where, *([f"{self._panel.spacing.value():g}um"] if where == "grid" else [])]
-        acting = sorted(outline.geometry.wkt for outline in self._session.outlines if outline.excludes)
-        if acting:  # other outlines, another map
-            parts.append(f"outlines-{hashlib.blake2b(' '.join(acting).encode(), digest_size=2).hexdigest()}")
-        return folder / f"{'-'.join(parts)}.zarr"
+        return folder / store_name(section.library_id, self._panel.where.value(), self._panel.spacing.value(), self._session.outlines)
 
     def _section(self, opened: SectionSettings) -> list[str]:
         """The arguments that read the open section again, with what is drawn on it."""
@@ -129,14 +99,3 @@ class DenserMaking(LongJob):
 def maps_folder(session: Session) -> Path | None:
     """Where maps of the run that is looked at are kept, each named by its section."""
     return session.run_dir / DENSER if session.run_dir is not None and session.section is not None else None
-
-
-def _wait_for(child: Child, log: Path) -> Generator[None, None, str]:
-    """The last line that a short command says; raises DeepSpaceError with it where the command fails."""
-    while child.alive():
-        yield None
-        time.sleep(0.1)
-    words = (log.read_text(encoding="utf-8").strip().splitlines() or ["nothing was said"])[-1]
-    if child.process.wait():
-        raise DeepSpaceError(words.removeprefix("error: "))
-    return words

@@ -22,7 +22,9 @@ from napari_deepspace._napari.clusters_view import GenesDialog
 from napari_deepspace._napari.compare import Compare, bind_mouse
 from napari_deepspace._napari.denser import Denser
 from napari_deepspace._napari.denser_panel import DenserPanel
+from napari_deepspace._napari.dock_buttons import add_buttons
 from napari_deepspace._napari.estimates import Estimates
+from napari_deepspace._napari.figures import Figures
 from napari_deepspace._napari.gene_panel import GenePanel
 from napari_deepspace._napari.gene_table import GeneTableDialog
 from napari_deepspace._napari.jobs import start_job
@@ -83,6 +85,7 @@ class DeepSpaceDock(QWidget):
         self.students = Students(self.session, self.train_panel, self.run_settings, self.estimates.seconds, self.say, self.fail)
         self.projects = Projects(self.session, self.section_panel, viewer, self._open, self.say, self.fail)
         self.seals = Seals(self.session, self.train_panel, self.reopen, self.say, self.fail)
+        self.figures = Figures(self.session, viewer, lambda: self.opened, self, self.say, self.fail)
         self.runs = Runs(self.session, self.train_panel, self.training, self._open, self.say, self.fail)
         self.runs.unseal = self.seals.open
         self.compare = Compare(self.session, self.canvas, self, self.say)
@@ -197,6 +200,7 @@ class DeepSpaceDock(QWidget):
         layout.setSpacing(4)
         for panel in self.panels:
             layout.addWidget(panel)
+        add_buttons(self)
         layout.addStretch(1)
         self.scroller = QScrollArea()
         self.scroller.setWidget(content)
@@ -273,7 +277,7 @@ class DeepSpaceDock(QWidget):
 
     def _owners(self) -> tuple[Any, ...]:
         jobs = (self.training, self.searches, self.students, self.estimates, self.checks)
-        return (*jobs, self.runs, self.seals, self.reaches, self.denser, self.compare)
+        return (*jobs, self.runs, self.seals, self.reaches, self.denser, self.compare, self.figures)
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
@@ -309,6 +313,7 @@ class DeepSpaceDock(QWidget):
         self.quality_panel.restyle(palette)
         self.gene_panel.restyle(palette)
         self.compare.restyle(palette)
+        self.figures.restyle(palette)
 
     def _open(
         self,

@@ -12,6 +12,7 @@ from napari_deepspace._napari.runs_dialogs import ask_about_search
 from napari_deepspace._napari.search_dialog import SearchDialog
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.events import Event, Progress, TrialEnded
+from napari_deepspace.recipes import Recipe, search_recipe
 from napari_deepspace.search import SEARCH
 from napari_deepspace.search_choices import REQUEST
 from napari_deepspace.search_results import BEGUN, BEST, Trial, in_words, read_trials
@@ -58,6 +59,12 @@ class Searches(AskedJob):
         assert self.dialog is not None
         search = self.dialog.asked(run)
         return partial(search_values, search=search), number_of_trials(search)
+
+    def recipe(self) -> Recipe:
+        """The search that the dialog asks for, as text."""
+        assert self.dialog is not None
+        run, files = self._run_now()
+        return search_recipe(run, self.dialog.asked(run), files)
 
     def _show_found(self, found: tuple[Trial, ...] | None) -> None:
         assert self.dialog is not None

@@ -10,6 +10,7 @@ from napari_deepspace._napari.asked_jobs import AskedJob, Shown
 from napari_deepspace._napari.runs_dialogs import ask_about_students
 from napari_deepspace._napari.students_dialog import StudentsDialog
 from napari_deepspace.events import Event, Progress, StudentEnded
+from napari_deepspace.recipes import Recipe, students_recipe
 from napari_deepspace.search_choices import REQUEST
 from napari_deepspace.settings import RunSettings
 from napari_deepspace.students import JOB
@@ -43,6 +44,12 @@ class Students(AskedJob):
         assert self.dialog is not None
         asked = self.dialog.asked()
         return lambda run: students_values(run, asked, None), 1 + asked.rounds
+
+    def recipe(self) -> Recipe:
+        """The students that the dialog asks for, as text."""
+        assert self.dialog is not None
+        run, files = self._run_now()
+        return students_recipe(run, self.dialog.asked(), files)
 
     def _show_found(self, found: Outcome | None) -> None:
         assert self.dialog is not None

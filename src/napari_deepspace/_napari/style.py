@@ -54,6 +54,8 @@ def style_sheet(p: Palette) -> str:
     QToolButton#stepHeader {{ font-weight: bold; text-align: left; padding: 4px 2px; border: none; border-radius: 3px; background: {p.raised}; }}
     QToolButton#stepHeader:hover {{ background: {p.line}; }}
     QToolButton#advancedHeader {{ border: none; padding: 2px 0; color: {p.dim}; background: transparent; }}
+    QToolButton#copy {{ background: transparent; border: 1px solid {p.line}; border-radius: 3px; padding: 2px 14px 2px 5px; color: {p.dim}; }}
+    QToolButton#copy:hover {{ color: {p.text}; background: {p.raised}; }}
     QPushButton#main {{ background: {p.accent}; color: {"#10131a" if p.dark else "#ffffff"}; font-weight: bold; padding: 5px 12px; }}
     QPushButton#main:disabled {{ background: {p.line}; color: {p.dim}; }}
     QAbstractSpinBox#threshold {{ min-width: 92px; max-width: 92px; }}

@@ -1,0 +1,230 @@
+"""What was done in the window, as text that does it again: a command for the shell, and Python with the public names.
+
+A command with a here-document is for a POSIX shell (Linux, macOS, Git Bash and WSL on Windows). Paths are absolute, so that text may be pasted
+anywhere; files that it writes come to lie in the folder it is pasted in.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from napari_deepspace.figure_settings import PLAIN, FigureSettings
+from napari_deepspace.runs import safe_name
+from napari_deepspace.search_settings import SearchSettings, search_values
+from napari_deepspace.settings import FilterSettings, RunSettings, SectionSettings, dump_yaml
+from napari_deepspace.students_settings import StudentsSettings, students_values
+
+PROGRAM = "napari-deepspace"
+IMPORT = "import napari_deepspace as nd\n"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One action as a command and as Python; both end with a new line."""
+
+    command: str
+    python: str
+
+
+def open_recipe(section: SectionSettings) -> Recipe:
+    """Open a section in the window; in Python, read it."""
+    section = _placed(section)
+    command = _shell(["open", str(section.path), *_reading(section, ("image", "platform"))])
+    return Recipe(command, f"{IMPORT}\n{_read(section)}print(section)\n")
+
+
+def preprocess_recipe(settings: RunSettings, files: Mapping[str, str] | None = None) -> Recipe:
+    """Judge the spots of a section; ``files`` are texts by name that the settings name, outlines and clusters."""
+    settings, name = _absolute(settings, files), f"{_stem(settings)}-quality.yaml"
+    command = _here(files) + _here({name: dump_yaml(settings)}) + _shell(["preprocess", name])
+    python = f"{_write(files)}{_read(settings.sections[0])}\nsettings = {call(settings)}\nresult = nd.preprocess_section(section, settings)\n"
+    return Recipe(command, f"{_import(files)}\n{python}print(result.obs)\n")
+
+
+def train_recipe(settings: RunSettings, files: Mapping[str, str] | None = None) -> Recipe:
+    """Train as ``settings`` say."""
+    settings, name = _absolute(settings, files), _stem(settings)
+    command = _here(files) + _here({f"{name}.yaml": dump_yaml(settings)}) + _shell(["train", f"{name}.yaml"])
+    read = "".join(_read(section, f"section_{number}") for number, section in enumerate(settings.sections, start=1))
+    names = ", ".join(f"section_{number}" for number in range(1, len(settings.sections) + 1))
+    python = f"{_write(files)}{read}\nsettings = {call(settings)}\nmodel = nd.fit([{names}], settings, {f'runs/{name}'!r})\n"
+    return Recipe(command, f"{_import(files)}\n{python}")
+
+
+def denser_recipe(run_dir: Path, section: SectionSettings, out: Path, at: str, spacing_um: float, files: Mapping[str, str] | None = None) -> Recipe:
+    """Predict between the spots or at a grid."""
+    section = _placed(section, files)
+    spacing = ["--spacing-um", f"{spacing_um:g}"] if at == "grid" else []
+    command = ["predict", _path(run_dir), _path(section.path), *_reading(section), "--out", _path(out), "--at", at, *spacing]
+    more = f", spacing_um={spacing_um:g}" if at == "grid" else ""
+    python = f"dmap = nd.predict_denser({_path(run_dir)!r}, section, {_path(out)!r}, at={at!r}{more})\n"
+    return Recipe(_here(files) + _shell(command), f"{_import(files)}\n{_write(files)}{_read(section)}{python}")
+
+
+def predict_recipe(run_dir: Path, section: SectionSettings, out: Path, files: Mapping[str, str] | None = None) -> Recipe:
+    """Predict at the spots and write a result."""
+    section = _placed(section, files)
+    command = ["predict", _path(run_dir), _path(section.path), *_reading(section), "--out", _path(out)]
+    python = f"result = nd.predict(nd.load_model({_path(run_dir)!r}), section)\nresult.write_h5ad({_path(out)!r}, compression='gzip')\n"
+    return Recipe(_here(files) + _shell(command), f"{_import(files)}\n{_write(files)}{_read(section)}{python}")
+
+
+def search_recipe(run: RunSettings, asked: SearchSettings, files: Mapping[str, str] | None = None) -> Recipe:
+    """Search for parameters."""
+    run, name = _absolute(run, files), f"{_stem(run)}-search"
+    text = yaml.safe_dump(search_values(run, asked), sort_keys=False, allow_unicode=True)
+    python = f"run = {call(run)}\nsearch = nd.SearchSettings(**{plain_values(asked)!r})\n"
+    python += f"folder = nd.run_search(run, search, Path({f'searches/{name}'!r}))\n"
+    command = _here(files) + _here({f"{name}.yaml": text}) + _shell(["search", f"{name}.yaml"])
+    return Recipe(command, f"from pathlib import Path\n\n{IMPORT}\n{_write(files)}{python}")
+
+
+def students_recipe(run: RunSettings, asked: StudentsSettings, files: Mapping[str, str] | None = None) -> Recipe:
+    """Students of a teacher that is trained first."""
+    run, name = _absolute(run, files), f"{_stem(run)}-students"
+    text = yaml.safe_dump(students_values(run, asked, None), sort_keys=False, allow_unicode=True)
+    python = f"run = {call(run)}\nasked = nd.StudentsSettings(**{plain_values(asked)!r})\n"
+    python += f"folder = nd.run_students(run, asked, None, Path({f'students/{name}'!r}))\n"
+    command = _here(files) + _here({f"{name}.yaml": text}) + _shell(["students", f"{name}.yaml"])
+    return Recipe(command, f"from pathlib import Path\n\n{IMPORT}\n{_write(files)}{python}")
+
+
+def figure_recipe(
+    section: SectionSettings, settings: FigureSettings, out: Path, run_dir: Path | None = None, files: Mapping[str, str] | None = None
+) -> Recipe:
+    """Draw a figure."""
+    section = _placed(section, files)
+    source = [_path(run_dir), _path(section.path)] if run_dir is not None else [_path(section.path)]
+    reading = _reading(section, (*READING, "clusters"))
+    command = _here(files) + _shell(["figure", *source, *reading, *figure_options(settings), "--out", _path(out)])
+    run = f", {_path(run_dir)!r}" if run_dir is not None else ""
+    python = f"settings = {call(settings)}\nnd.save_figure(section, settings, {_path(out)!r}{run})\n"
+    extra = "from napari_deepspace.settings import FilterSettings\n" if settings.filter is not None else ""
+    return Recipe(command, f"{_import(files)}{extra}\n{_write(files)}{_read(section)}{python}")
+
+
+def figure_options(settings: FigureSettings) -> list[str]:
+    """Options of ``napari-deepspace figure`` that ask for ``settings``; what is as usual is left out."""
+    usual = FigureSettings(kind="table")
+    options = ["--kind", settings.kind]
+    if settings.gene:
+        options += ["--gene", settings.gene]
+    if settings.show:
+        options += ["--show", PLAIN.get(settings.show, settings.show)]
+    for name, value in (("size", settings.size_mm), ("limits", settings.limits), ("region", settings.region_um)):
+        if value is not None:
+            joined = ("x" if name == "size" else ",").join(repr(float(number)) for number in value)
+            options += [f"--{name}={joined}"]  # a limit below 0 begins with a dash
+    for name in ("dpi", "colours", "rows", "slide_percent", "spot_percent", "normalisation"):
+        if getattr(settings, name) != getattr(usual, name):
+            options += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
+    options += ["--own-limits"] if not settings.shared else []
+    options += ["--show-anyway"] if settings.show_anyway else []
+    if settings.filter is not None:
+        changed = settings.filter.model_dump(mode="json", exclude_defaults=True) or {"min_umi": settings.filter.min_umi}
+        for name, value in changed.items():
+            options += ["--set", f"{name}={yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}"]
+    return [*options, *(["--denser", _path(settings.denser)] if settings.denser is not None else [])]
+
+
+# -- how values are written ----------------------------------------------------------------------------------------------------------------
+
+READING = ("image", "platform", "patient", "block", "aligned", "library_id", "sealed", "outlines")
+
+
+def plain_values(settings: BaseModel) -> dict[str, Any]:
+    """``settings`` as plain values that give them again: what is as usual is left out, but never the kind of a part."""
+    out: dict[str, Any] = {}
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if name != "kind" and value == field.get_default(call_default_factory=True):
+            continue
+        out[name] = plain_values(value) if isinstance(value, BaseModel) else settings.model_dump(mode="json", include={name})[name]
+        if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            out[name] = [plain_values(one) for one in value]
+    return out
+
+
+def call(settings: RunSettings | FigureSettings) -> str:
+    """A call of the class of ``settings`` that gives them again."""
+    if isinstance(settings, RunSettings):
+        values = {name: repr(value) for name, value in plain_values(settings).items()}
+    else:
+        given = {field.name: getattr(settings, field.name) for field in fields(settings) if getattr(settings, field.name) != field.default}
+        values = {name: _argument(value) for name, value in ({"kind": settings.kind} | given).items()}
+    return f"nd.{type(settings).__name__}({', '.join(f'{name}={value}' for name, value in values.items())})"
+
+
+def _argument(value: Any) -> str:
+    if isinstance(value, FilterSettings):
+        return f"FilterSettings({', '.join(f'{name}={one!r}' for name, one in plain_values(value).items())})"
+    if isinstance(value, tuple):
+        return repr(tuple(float(one) for one in value))
+    return repr(_path(value)) if isinstance(value, Path) else repr(value)
+
+
+def _path(path: Path) -> str:
+    """Absolute, without following links."""
+    return os.path.abspath(path)
+
+
+def _placed(section: SectionSettings, files: Mapping[str, str] | None = None) -> SectionSettings:
+    """``section`` with absolute paths, but for those of ``files``, which come to lie where the text is pasted."""
+    names = [name for name in SectionSettings.model_fields if isinstance(getattr(section, name), Path)]
+    return section.model_copy(
+        update={name: Path(_path(getattr(section, name))) for name in names if str(getattr(section, name)) not in (files or {})}
+    )
+
+
+def _absolute(settings: RunSettings, files: Mapping[str, str] | None) -> RunSettings:
+    return settings.model_copy(update={"sections": tuple(_placed(section, files) for section in settings.sections)})
+
+
+def _stem(settings: RunSettings) -> str:
+    return safe_name(settings.name)
+
+
+def _reading(section: SectionSettings, names: Sequence[str] = READING) -> list[str]:
+    """The options that read ``section``, of those that a command has."""
+    usual = SectionSettings(path=section.path)
+    given = {name: getattr(section, name) for name in names if getattr(section, name) != getattr(usual, name)}
+    return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def _read(section: SectionSettings, name: str = "section") -> str:
+    """Python that reads ``section``."""
+    usual = SectionSettings(path=section.path)
+    given = {key: getattr(section, key) for key in SectionSettings.model_fields if getattr(section, key) != getattr(usual, key)}
+    more = "".join(f", {key}={(str(value) if isinstance(value, Path) else value)!r}" for key, value in given.items())
+    return f"{name} = nd.read_section({str(section.path)!r}{more})\n"
+
+
+def _shell(arguments: Sequence[str]) -> str:
+    return f"{shlex.join([PROGRAM, *arguments])}\n"
+
+
+def _here(files: Mapping[str, str] | None) -> str:
+    """Here-documents that write ``files``; nothing in them is expanded."""
+    text = ""
+    for name, content in (files or {}).items():
+        end = "EOF"
+        while end in content.splitlines():
+            end += "F"
+        text += f"cat > {shlex.quote(name)} <<'{end}'\n{content if content.endswith(chr(10)) else content + chr(10)}{end}\n"
+    return text
+
+
+def _import(files: Mapping[str, str] | None) -> str:
+    return f"from pathlib import Path\n\n{IMPORT}" if files else IMPORT
+
+
+def _write(files: Mapping[str, str] | None) -> str:
+    return "".join(f"Path({name!r}).write_text({content!r}, encoding='utf-8')\n" for name, content in (files or {}).items())
