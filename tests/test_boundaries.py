@@ -50,6 +50,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "phantom",
         "predict_command",
         "preprocess_command",
+        "recipes",
         "seal_command",
         "search",
         "students",

@@ -1,7 +1,9 @@
 """Figures: what is drawn is what the window paints, at the size asked for, and nothing stands there without its words."""
 
 import re
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from napari_deepspace.errors import SettingsError
 from napari_deepspace.events import result_of
 from napari_deepspace.figure_material import confusion, not_trained_on
 from napari_deepspace.figure_parts import broken, colour_table, make_page, save, text_mm
-from napari_deepspace.figure_settings import FigureSettings, read_show
+from napari_deepspace.figure_settings import KINDS, FigureSettings, read_show
 from napari_deepspace.figures import draw, gather, make, write
 from napari_deepspace.outlines import EXCLUDE, Outline
 from napari_deepspace.points import store_name
@@ -259,3 +261,17 @@ def test_the_command_line_asks_for_figures(phantom_dir, tmp_path, capsys):
         assert words in capsys.readouterr().err
     assert read_show("neighbours alone") == "interpolation"
     assert read_show("likeliest-class") == "class"
+
+
+def test_the_documents_commands_are_understood(monkeypatch):
+    """Every command of docs/figures.md asks for a figure that there is."""
+    from napari_deepspace import figures
+
+    asked = []
+    monkeypatch.setattr(figures, "write", lambda section, settings, out, run_dir: iter(asked.append((settings, run_dir)) or ()))
+    monkeypatch.setattr("napari_deepspace.read.read_section", lambda *_, **__: type("Read", (), {"synthetic": False}))
+    text = (Path(__file__).parents[2] / "docs" / "figures.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^napari-deepspace (figure .*)$", text, flags=re.MULTILINE)
+    assert all(main(shlex.split(command)) == 0 for command in commands)
+    assert {settings.kind for settings, _ in asked} == set(KINDS)
+    assert [run_dir is None for _, run_dir in asked].count(True) == 3
