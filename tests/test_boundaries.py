@@ -40,7 +40,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("figure_parts",),
     ("analyse", "denser"),
-    ("comparison", "denser_layers", "figure_material"),
+    ("comparison", "denser_layers"),
+    ("figure_material",),
     ("figure_maps", "figure_plots"),
     ("learn",),
     (
@@ -51,6 +52,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "phantom",
         "predict_command",
         "preprocess_command",
+        "recipes",
         "seal_command",
         "search",
         "students",

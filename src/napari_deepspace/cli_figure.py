@@ -21,15 +21,18 @@ def figure(
     show: Annotated[
         str,
         typer.Option(
-            help="of a map: measured, predicted, difference, colour-alone, neighbours-alone, clusters, likeliest-class or removed; "
+            help="of a map: measured, predicted, difference, interval, colour-alone, neighbours-alone, clusters, likeliest-class or removed; "
             "of a denser map: predicted, likeliest-class, interval or disagreement"
         ),
     ] = "",
     size: Annotated[str | None, typer.Option(help="width x height in mm, for example 180x120")] = None,
     dpi: Annotated[int, typer.Option(help="pixels per inch of a PNG, and of the H&E in SVG and PDF")] = 300,
-    limits: Annotated[str | None, typer.Option(help="colour limits: low,high; left out: 1st to 99th percentile")] = None,
+    limits: Annotated[str | None, typer.Option(help="colour limits: low,high; left out: by --percentiles")] = None,
+    percentiles: Annotated[str, typer.Option(help="of the values, where the colours begin and end")] = "1,99",
+    log: Annotated[bool, typer.Option("--log", help="spread the colours by logarithm")] = False,
     own_limits: Annotated[bool, typer.Option("--own-limits", help="measured and predicted each with limits of their own")] = False,
-    colours: Annotated[str, typer.Option(help="colour map of matplotlib: viridis, magma, cividis…")] = "",
+    colours: Annotated[str, typer.Option(help="colour map: viridis, magma, inferno, cividis or paper")] = "viridis",
+    hide: Annotated[list[str] | None, typer.Option(help="name of a cluster that is not drawn; may be repeated")] = None,
     region: Annotated[str | None, typer.Option(help="part that is drawn (of figure 3: enlarged): row,column,width in um")] = None,
     rows: Annotated[int, typer.Option(min=1, help="genes of a table at most")] = 40,
     slide_percent: Annotated[int, typer.Option(min=0, max=100, help="opacity of the H&E; 0: none")] = 100,
@@ -66,7 +69,10 @@ def figure(
         dpi=dpi,
         limits=numbers_of(limits, "--limits", 2, "0.5,4") if limits else None,  # type: ignore[arg-type]
         shared=not own_limits,
-        colours=colours,
+        colours=colours,  # type: ignore[arg-type]
+        percentiles=numbers_of(percentiles, "--percentiles", 2, "1,99"),  # type: ignore[arg-type]
+        log=log,
+        hidden=tuple(hide or ()),
         region_um=numbers_of(region, "--region", 3, "1500,2200,600") if region else None,  # type: ignore[arg-type]
         rows=rows,
         slide_percent=slide_percent,

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 CLUSTER_COLOURS = (
@@ -35,6 +36,12 @@ def cluster_colours(adata: AnnData, column: str, names: Sequence[str]) -> dict[s
     kept = adata.uns.get(colours_key(column), ())
     given = [_as_hex(colour) for colour in kept] if isinstance(kept, (list, tuple, np.ndarray)) else []
     return {str(name): (given[i] if i < len(given) else "") or cluster_colour(i) for i, name in enumerate(names)}
+
+
+def known_as(clusters: pd.Series | None, names: Sequence[str], predicted: str) -> tuple[str, list[str]]:
+    """Column and categories that clusters ``names`` are known by: those of ``clusters`` at the spots where they are the same, else ``predicted``."""
+    own = [str(name) for name in clusters.cat.categories] if clusters is not None else []
+    return (str(clusters.name), own) if clusters is not None and set(names) <= set(own) else (predicted, list(names))
 
 
 def recolour(adata: AnnData, column: str, names: Sequence[str], name: str, colour: str) -> None:

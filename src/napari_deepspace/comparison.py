@@ -185,6 +185,7 @@ def swiped(left: View, right: View, is_left: np.ndarray) -> View:
         border=np.where(at, left.border, right.border),
         caption=caption,
         lut=left.lut,
+        log=left.log,
         limits=left.limits,
     )
 

@@ -6,6 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from napari_deepspace.cluster_colours import class_lut
+from napari_deepspace.colour_scale import colours, spread, table
 from napari_deepspace.denser import BETWEEN_SIZE, to_image
 from napari_deepspace.denser_layers import NEAR_SHARE, TOO_NEAR, denser_caption, denser_colours, resolution_of
 from napari_deepspace.figure_material import Material, footer_of, size_of, titled
@@ -20,7 +22,6 @@ from napari_deepspace.figure_parts import (
     Window,
     broken,
     colour_bar,
-    colour_table,
     discs,
     fitted,
     frame,
@@ -38,7 +39,7 @@ from napari_deepspace.figure_parts import (
 from napari_deepspace.figure_settings import FigureSettings
 from napari_deepspace.layers import RING
 from napari_deepspace.section import Section
-from napari_deepspace.views import View, class_lut, colours
+from napari_deepspace.views import View
 
 
 def draw_map(material: Material, settings: FigureSettings) -> Figure:
@@ -87,8 +88,9 @@ def draw_denser(material: Material, settings: FigureSettings) -> Figure:
     show, section = settings.show, material.section
     painted, limits = denser_colours(dmap, found, show, view)  # type: ignore[arg-type]
     limits = settings.limits or limits if show != "class" else limits
-    lut = view.lut if show == "predicted" and view.lut is not None else colour_table(settings.colours)
-    lut = class_lut(len(dmap.outputs)) if show == "class" else lut
+    lut = view.lut if show == "predicted" and view.lut is not None else table(settings.colours)
+    lut = class_lut(material.colours, settings.hidden) if show == "class" else lut
+    lut = lut if show == "class" else spread(lut, limits, settings.log)
     doubt = f"; {view.doubt}" if view.doubt and show == "predicted" else ""
     caption = denser_caption(dmap, show)  # type: ignore[arg-type]
     window = _window(material, settings, dmap.centres_yx[np.isfinite(found)])
@@ -138,7 +140,9 @@ def _slide(ax: Axes, section: Section, window: Window, box: Box, settings: Figur
 
 def _bar(page: Page, box: Box, view: View) -> None:
     assert view.lut is not None
-    colour_bar(page, box, view.limits, view.lut, f"{view.gene}, {view.unit}", ("low", "high") if view.relative else None)
+    colour_bar(
+        page, box, view.limits, spread(view.lut, view.limits, view.log), f"{view.gene}, {view.unit}", ("low", "high") if view.relative else None
+    )
 
 
 def _window(material: Material, settings: FigureSettings, centres_yx: np.ndarray | None = None) -> Window:

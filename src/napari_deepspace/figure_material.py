@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_deepspace.cluster_colours import counts_of
+from napari_deepspace.comparison import confusion
 from napari_deepspace.denser import DenserMap
 from napari_deepspace.figure_settings import FigureSettings
-from napari_deepspace.layers import HOLLOW, HONEST, Maps
+from napari_deepspace.layers import HOLLOW, Maps
 from napari_deepspace.section import Section
 from napari_deepspace.verdicts import SHOWN_WAYS
-from napari_deepspace.views import View, cluster_colour, likeliest
+from napari_deepspace.views import View
 
 if TYPE_CHECKING:
     from napari_deepspace.analyse.super_resolution_figure import Drawn
@@ -26,12 +28,14 @@ class Material:
     """All that a figure is drawn from.
 
     ``views`` are the spots as the window paints them, by what they show. ``entries`` is the legend, (words, ``#rrggbb``), where colours are
-    categories. ``run`` is the run's name, "" where nothing is predicted. ``found`` (n_points,) are values of ``dmap``, ``drawn`` all of figure 3.
+    categories, ``colours`` those of the classes by name. ``run`` is the run's name, "" where nothing is predicted. ``found`` (n_points,) are values
+    of ``dmap``, ``drawn`` all of figure 3.
     """
 
     section: Section
     views: dict[str, View] = field(default_factory=dict)
     entries: Sequence[tuple[str, str]] = ()
+    colours: dict[str, str] = field(default_factory=dict)
     maps: Maps | None = None
     run: str = ""
     dmap: DenserMap | None = None
@@ -39,27 +43,17 @@ class Material:
     drawn: Drawn | None = None
 
 
-def not_trained_on(maps: Maps, *values: np.ndarray) -> np.ndarray:
-    """Spots that a score is computed from, bool (n_spots,): kept back or of another section, and all ``values`` (n_spots,) are known there."""
-    known = np.isin(maps.source, HONEST) & np.isin(maps.split, ("test", "none"))
-    for one in values:
-        known &= np.isfinite(one)
-    return np.asarray(known)
-
-
-def confusion(maps: Maps) -> np.ndarray:
+def counts_at_spots(maps: Maps) -> np.ndarray | None:
     """How often a spot of each measured cluster (row) was likeliest in each predicted one (column), int (k, k), at spots not trained on."""
-    assert maps.measured is not None
-    measured, predicted = likeliest(maps.measured), likeliest(maps.predicted)
-    at, k = not_trained_on(maps, measured, predicted), len(maps.genes)
-    return np.bincount(measured[at].astype(int) * k + predicted[at].astype(int), minlength=k * k).reshape(k, k)
+    found = confusion(maps, np.ones(len(maps.source), dtype=bool))
+    return None if found is None else found.counts
 
 
 def right_words(maps: Maps) -> str:
     """How often the likeliest cluster is the measured one, beside always naming the commonest; "" where nothing tells."""
-    counts = confusion(maps) if maps.kind == "clusters" and maps.measured is not None else np.zeros((1, 1), dtype=int)
-    n = int(counts.sum())
-    if not n:
+    counts = counts_at_spots(maps)
+    n = 0 if counts is None else int(counts.sum())
+    if counts is None or not n:
         return ""
     split = f", {maps.scores.split}" if maps.scores is not None and maps.scores.split else ""
     return (
@@ -68,10 +62,10 @@ def right_words(maps: Maps) -> str:
     )
 
 
-def class_entries(names: Sequence[str], found: np.ndarray) -> list[tuple[str, str]]:
-    """Legend of classes: each with how many of ``found`` (n,), indices or NaN and -1 where there is none, it has, and its colour."""
-    counts = np.bincount(found[np.isfinite(found) & (found >= 0)].astype(int), minlength=len(names))
-    return [(f"{name} ({counts[number]:,})", cluster_colour(number)) for number, name in enumerate(names)]
+def class_entries(colours: dict[str, str], found: np.ndarray, hidden: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Legend of the classes ``colours``: each with how many of ``found`` (n,), indices or NaN and -1 where there is none, it has, and its colour."""
+    counts = counts_of(found, len(colours))
+    return [(f"{name} ({counts[number]:,})", colour) for number, (name, colour) in enumerate(colours.items()) if name not in hidden]
 
 
 def titled(material: Material, words: str) -> str:
@@ -86,7 +80,7 @@ def footer_of(material: Material, settings: FigureSettings, show: str) -> list[s
     """What stands beneath: verdict and scores of what is predicted, where it comes from, and what it is not."""
     section, maps, gene = material.section, material.maps, settings.gene
     lines = ["SYNTHETIC data, nothing here was measured on tissue."] if section.synthetic else []
-    if maps is not None and gene in maps.genes and show in ("predicted", "difference", *SHOWN_WAYS):
+    if maps is not None and gene in maps.genes and show in ("predicted", "difference", "interval", *SHOWN_WAYS):
         verdict = maps.score_of(gene).verdict
         lines += [f"{gene}: {verdict}." if verdict and show not in SHOWN_WAYS else "", maps.scores.numbers(gene) if maps.scores is not None else ""]
     lines += [right_words(maps)] if maps is not None and show == "class" else []

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import EllipseCollection
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
@@ -35,7 +35,6 @@ MOST_PX = 6000
 TITLE_PT, TEXT_PT, SMALL_PT = 9.0, 7.5, 6.5
 MARGIN, GAP = 4.0, 2.0  #: mm
 BAR_MM = 19.0  #: width of a colour bar with its numbers and words
-DIFFERENCE = ((0.13, 0.40, 0.67), (0.57, 0.77, 0.87), (0.97, 0.97, 0.97), (0.96, 0.65, 0.51), (0.70, 0.09, 0.17))
 BARS_UM = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 AS_TEXT: Any = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "napari-deepspace"}
 
@@ -131,22 +130,6 @@ def along(words: str, length_mm: float) -> tuple[str, dict[str, float]]:
     while points > 5 and text_mm(words, points) > length_mm:
         points -= 0.5
     return "\n".join(broken(words, length_mm, points)), {"fontsize": points}
-
-
-def colour_table(name: str, difference: bool = False) -> np.ndarray:
-    """A colour table (256, 4): matplotlib's of that name; "": viridis, or blue to red for a difference, as the window paints them.
-
-    Raises
-    ------
-    SettingsError
-        There is no colour map of that name.
-    """
-    steps = np.linspace(0, 1, 256)
-    if not name and difference:
-        return np.asarray(LinearSegmentedColormap.from_list("difference", DIFFERENCE, 256)(steps))
-    if name and name not in mpl.colormaps:
-        raise SettingsError(f"There is no colour map {name!r}. Choose one of matplotlib's: viridis, magma, cividis, gray, RdBu_r…")
-    return np.asarray(mpl.colormaps[name or "viridis"](steps))
 
 
 def fitted(box: Box, window: Window, share: tuple[float, float] = (0.5, 0.5)) -> Box:

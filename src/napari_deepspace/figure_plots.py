@@ -8,8 +8,10 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.figure import Figure
 
+from napari_deepspace.colour_scale import colours, table
+from napari_deepspace.comparison import comparable
 from napari_deepspace.errors import SettingsError
-from napari_deepspace.figure_material import Material, confusion, footer_of, not_trained_on, size_of, titled
+from napari_deepspace.figure_material import Material, counts_at_spots, footer_of, size_of, titled
 from napari_deepspace.figure_parts import (
     BAR_MM,
     GAP,
@@ -19,7 +21,6 @@ from napari_deepspace.figure_parts import (
     Box,
     along,
     colour_bar,
-    colour_table,
     line_mm,
     make_page,
     text_mm,
@@ -28,13 +29,12 @@ from napari_deepspace.figure_settings import FigureSettings
 from napari_deepspace.gene_scores import BEST, GeneScore, Scores, in_interval
 from napari_deepspace.layers import Maps
 from napari_deepspace.verdicts import SHOWN_WAYS, WAYS
-from napari_deepspace.views import colours
 
 
 def draw_scatter(material: Material, settings: FigureSettings) -> Figure:
     maps, view, gene = material.maps, material.views["predicted"], settings.gene
     assert maps is not None
-    at = not_trained_on(maps, view.measured, view.predicted)
+    at = comparable(maps, np.isfinite(view.measured) & np.isfinite(view.predicted))
     if not at.any():
         raise SettingsError(f"{gene}: there is no spot that was measured, predicted and not trained on. Nothing can be set against each other.")
     title = titled(material, f"{gene}: measured against predicted")
@@ -139,9 +139,8 @@ def draw_confusion(material: Material, settings: FigureSettings) -> Figure:
     maps = material.maps
     if maps is None or maps.kind != "clusters" or maps.measured is None:
         raise SettingsError("This run predicts no clusters: there is no confusion to draw. Train one with target.kind: clusters.")
-    counts = confusion(maps)
-    n = int(counts.sum())
-    if not n:
+    counts = counts_at_spots(maps)
+    if counts is None or not counts.sum():
         raise SettingsError("No spot has a measured cluster and was not trained on: there is no confusion to draw.")
     page = make_page(size_of(settings), titled(material, "Measured cluster and likeliest predicted one"), footer_of(material, settings, "class"))
     names, k, body = list(maps.genes), len(maps.genes), page.body
@@ -153,7 +152,7 @@ def draw_confusion(material: Material, settings: FigureSettings) -> Figure:
     box = Box(body.left + left, body.bottom + body.height - side, side, side)
     ax = page.axes(box)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    lut = colour_table(settings.colours or "Blues")
+    lut = table(settings.colours)
     ax.imshow(colours(shares.ravel(), (0, 1), lut).reshape(k, k, 4), interpolation="nearest")
     points = min(SMALL_PT, 0.55 * side / k * PT_PER_MM)
     if points >= 3:

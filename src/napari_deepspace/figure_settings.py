@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from napari_deepspace.colour_scale import COLOUR_MAPS, ColourMap, ColourScale
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.settings import NORMALISATIONS, FilterSettings
 from napari_deepspace.verdicts import SHOWN_WAYS, WAYS
@@ -22,7 +23,7 @@ KINDS: dict[str, str] = {
     "between": "spots, points between them and both, enlarged (figure 3)",
 }
 """Each kind of figure in words."""
-MAP_SHOWS = ("measured", "predicted", "difference", *SHOWN_WAYS, "clusters", "class", "removed")
+MAP_SHOWS = ("measured", "predicted", "difference", "interval", *SHOWN_WAYS, "clusters", "class", "removed")
 """What a map of the spots shows: of a gene, or which cluster, likeliest predicted cluster or reason of removal each spot has."""
 DENSER_SHOWS = ("predicted", "class", "interval", "disagreement")
 SHOWS: dict[str, tuple[str, ...]] = {"map": MAP_SHOWS, "denser": DENSER_SHOWS}
@@ -61,11 +62,13 @@ class FigureSettings:
     dpi
         Pixels per inch of a PNG, and of the H&E in SVG and PDF.
     limits
-        Limits of the colours; None: from the values, the 1st to the 99th percentile.
+        Limits of the colours; None: from the values, by ``percentiles``.
     shared
         Measured and predicted use the same limits.
-    colours
-        A colour map of matplotlib by name; "": viridis, and blue to red for a difference.
+    colours, percentiles, log
+        As of :class:`napari_deepspace.colour_scale.ColourScale`.
+    hidden
+        Names of clusters that are not drawn.
     region_um
         Row and column of the centre and width, in um; None: the whole section.
     rows
@@ -94,7 +97,10 @@ class FigureSettings:
     dpi: int = 300
     limits: tuple[float, float] | None = None
     shared: bool = True
-    colours: str = ""
+    colours: ColourMap = "viridis"
+    percentiles: tuple[float, float] = ColourScale.percentiles
+    log: bool = False
+    hidden: tuple[str, ...] = ()
     region_um: tuple[float, float, float] | None = None
     rows: int = 40
     slide_percent: int = 100
@@ -125,8 +131,16 @@ class FigureSettings:
             raise SettingsError(f"The lower limit has to be less than the upper one; found {self.limits[0]:g} and {self.limits[1]:g}.")
         if self.region_um is not None and not (all(map(math.isfinite, self.region_um)) and self.region_um[2] > 0):
             raise SettingsError("A region is row, column and width in um, and the width is above 0.")
+        if self.colours not in COLOUR_MAPS:
+            raise SettingsError(f"There is no colour map {self.colours!r}. Choose {', '.join(COLOUR_MAPS)}.")
+        if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            raise SettingsError("The percentiles {:g} and {:g} do not rise from 0 to 100. The usual are 1 and 99.".format(*self.percentiles))
         if self.normalisation not in NORMALISATIONS:
             raise SettingsError(f"normalisation {self.normalisation!r} is unknown. Choose {', '.join(NORMALISATIONS)}.")
+
+    @property
+    def scale(self) -> ColourScale:
+        return ColourScale(self.colours, self.percentiles, self.log)
 
     @property
     def width_mm(self) -> float:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import pandas as pd
 
+from napari_deepspace.analyse.bands import band_width
 from napari_deepspace.analyse.super_resolution_figure import draw as draw_between
+from napari_deepspace.cluster_colours import cluster_colours, known_as
 from napari_deepspace.denser import DenserMap
 from napari_deepspace.denser_layers import denser_values
 from napari_deepspace.errors import SettingsError
@@ -18,7 +20,7 @@ from napari_deepspace.events import Event, Progress, result_of
 from napari_deepspace.figure_command import denser_map, drawn_of, maps_at_spots, require_output
 from napari_deepspace.figure_maps import draw_denser, draw_map, draw_side_by_side
 from napari_deepspace.figure_material import Material, class_entries
-from napari_deepspace.figure_parts import colour_table, save
+from napari_deepspace.figure_parts import save
 from napari_deepspace.figure_plots import draw_confusion, draw_scatter, draw_table
 from napari_deepspace.figure_settings import FigureSettings, require_format
 from napari_deepspace.layers import Maps
@@ -26,6 +28,7 @@ from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.preprocess.filters import STEPS, SpotFilter
 from napari_deepspace.preprocess.normalise import fit_normaliser
 from napari_deepspace.preprocess.prepare import prepare_section, tile_side_um, with_clusters
+from napari_deepspace.results import CLUSTER
 from napari_deepspace.runs import SETTINGS, best_run
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS, FilterSettings, TileSettings, load_run_settings
@@ -72,7 +75,7 @@ def draw(material: Material, settings: FigureSettings) -> Figure:
     """
     if settings.kind == "between":
         assert material.drawn is not None
-        return draw_between(material.drawn, settings.region_um, (settings.width_mm, settings.height_mm), settings.limits, settings.colours)
+        return draw_between(material.drawn, settings.region_um, (settings.width_mm, settings.height_mm), settings.limits, settings.scale)
     return _DRAWN[settings.kind](material, settings)
 
 
@@ -140,8 +143,9 @@ def spots_material(
         raise SettingsError("This run predicts no clusters: there is no likeliest one. Train one with target.kind: clusters.")
     measured, unit = _measured(section, settings, kept, maps)
     shows: tuple[str, ...] = {"map": (settings.show,), "side-by-side": ("measured", "predicted")}.get(settings.kind, ("predicted",))
-    views = {show: _view(show, settings, kept, maps, measured, unit, clusters) for show in shows}
-    return Material(section, views, _entries(settings.show, kept, maps, clusters), maps, run)
+    colours = _cluster_colours(section, settings, maps, clusters)
+    views = {show: _view(show, settings, kept, maps, measured, unit, clusters, colours) for show in shows}
+    return Material(section, views, _entries(settings, kept, maps, clusters, colours), colours, maps, run)
 
 
 def with_denser(material: Material, settings: FigureSettings, dmap: DenserMap) -> Material:
@@ -151,29 +155,51 @@ def with_denser(material: Material, settings: FigureSettings, dmap: DenserMap) -
     found = denser_values(dmap, settings.gene or dmap.outputs[0], settings.show)  # type: ignore[arg-type]
     if not np.isfinite(found).any():
         raise SettingsError(f"{dmap.folder.name} says nothing of the {settings.show}: the model has one member, or no band. Show predicted.")
-    entries = class_entries(dmap.outputs, found) if settings.show == "class" else ()
+    entries = class_entries(material.colours, found, settings.hidden) if settings.show == "class" else ()
     return replace(material, dmap=dmap, found=found, entries=entries)
 
 
+def _cluster_colours(section: Section, settings: FigureSettings, maps: Maps | None, clusters: pd.Series | None) -> dict[str, str]:
+    """``#rrggbb`` of each cluster that is drawn, as the section keeps them; none where no clusters are."""
+    own = clusters if clusters is not None else given_clusters(section.adata)
+    if settings.show == "clusters" and own is not None:
+        names = [str(name) for name in own.cat.categories]
+    elif settings.show == "class" and maps is not None:
+        names = list(maps.genes)
+    else:
+        return {}
+    found = cluster_colours(section.adata, *known_as(own, names, CLUSTER))
+    return {name: found[name] for name in names}
+
+
 def _view(
-    show: str, settings: FigureSettings, kept: SpotFilter, maps: Maps | None, measured: np.ndarray, unit: str, clusters: pd.Series | None
+    show: str,
+    settings: FigureSettings,
+    kept: SpotFilter,
+    maps: Maps | None,
+    measured: np.ndarray,
+    unit: str,
+    clusters: pd.Series | None,
+    colours: dict[str, str],
 ) -> View:
     nothing = np.full(len(measured), np.nan, dtype=np.float32)
     predicted = maps.of(settings.gene) if maps is not None else None
     known = maps is not None and predicted is not None
+    interval = band_width(maps, settings.gene) if maps is not None and show == "interval" else None
     view = make_view(
         settings.gene,
         show if show in get_args(Show) else "measured",  # type: ignore[arg-type]
         measured,
         nothing if predicted is None else np.where(kept.predictable, predicted, np.nan).astype(np.float32),
         kept.keep,
-        {"value": colour_table(settings.colours), "difference": colour_table(settings.colours, difference=True)},
+        settings.scale,
         shared=settings.shared,
         limits=settings.limits,
         model=maps.model if maps is not None else "",
         live=bool(maps and maps.live),
         unit=unit,
         ways={way: np.where(kept.predictable, one, np.nan).astype(np.float32) for way, one in maps.ways_of(settings.gene).items()} if maps else {},
+        interval=None if interval is None else np.where(kept.predictable, interval, np.nan).astype(np.float32),
         doubt=maps.score_of(settings.gene).doubt if maps is not None else "",
         grey=not settings.show_anyway,
         relative=maps.relative if maps is not None and known else "",
@@ -181,9 +207,11 @@ def _view(
     if settings.show == "removed":
         return removed_view(view, kept)
     if settings.show == "class" and maps is not None and settings.kind == "map":
-        return class_view(view, maps.genes, np.where(kept.predictable, likeliest(maps.predicted), np.nan), kept.keep, maps.model)
+        found = np.where(kept.predictable, likeliest(maps.predicted), np.nan)
+        return class_view(view, maps.genes, found, kept.keep, maps.model, colours, settings.hidden)
     if settings.show == "clusters" and clusters is not None:
-        return cluster_view(view, clusters, kept.keep if len(kept.spots) and kept.spots["umi"].any() else np.ones(len(measured), dtype=bool))
+        counted = len(kept.spots) and kept.spots["umi"].any()
+        return cluster_view(view, clusters, kept.keep if counted else np.ones(len(measured), dtype=bool), colours, settings.hidden)
     if settings.kind != "denser" and not np.isfinite(view.values).any():
         raise SettingsError(f"{settings.gene}: there is nothing {show} to show. Choose something else (--show), or another gene.")
     return view
@@ -218,11 +246,13 @@ def _judged(section: Section, settings: FigureSettings, run_dir: Path | None) ->
     return prepared.filter
 
 
-def _entries(show: str, kept: SpotFilter, maps: Maps | None, clusters: pd.Series | None) -> list[tuple[str, str]]:
-    if show == "clusters" and clusters is not None:
-        return class_entries([str(name) for name in clusters.cat.categories], clusters.cat.codes.to_numpy())
-    if show == "class" and maps is not None:
-        return class_entries(maps.genes, np.where(kept.predictable, likeliest(maps.predicted), np.nan))
-    first = kept.first
+def _entries(
+    settings: FigureSettings, kept: SpotFilter, maps: Maps | None, clusters: pd.Series | None, colours: dict[str, str]
+) -> list[tuple[str, str]]:
+    if settings.show == "clusters" and clusters is not None:
+        return class_entries(colours, clusters.cat.codes.to_numpy(), settings.hidden)
+    if settings.show == "class" and maps is not None:
+        return class_entries(colours, np.where(kept.predictable, likeliest(maps.predicted), np.nan), settings.hidden)
+    first, show = kept.first, settings.show
     removed = {step: int((first == number).sum()) for number, step in enumerate(STEPS)} if show == "removed" else {}
     return [(f"{kept.words[step]} ({count:,})", REASON_COLOURS[step]) for step, count in removed.items() if count]

@@ -119,7 +119,12 @@ def figure_options(settings: FigureSettings) -> list[str]:
         options += ["--gene", settings.gene]
     if settings.show:
         options += ["--show", PLAIN.get(settings.show, settings.show)]
-    for name, value in (("size", settings.size_mm), ("limits", settings.limits), ("region", settings.region_um)):
+    for name, value in (
+        ("size", settings.size_mm),
+        ("limits", settings.limits),
+        ("region", settings.region_um),
+        ("percentiles", settings.percentiles if settings.percentiles != usual.percentiles else None),
+    ):
         if value is not None:
             joined = ("x" if name == "size" else ",").join(repr(float(number)) for number in value)
             options += [f"--{name}={joined}"]  # a limit below 0 begins with a dash
@@ -128,6 +133,8 @@ def figure_options(settings: FigureSettings) -> list[str]:
             options += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
     options += ["--own-limits"] if not settings.shared else []
     options += ["--show-anyway"] if settings.show_anyway else []
+    options += ["--log"] if settings.log else []
+    options += [word for name in settings.hidden for word in ("--hide", name)]
     if settings.filter is not None:
         changed = settings.filter.model_dump(mode="json", exclude_defaults=True) or {"min_umi": settings.filter.min_umi}
         for name, value in changed.items():
@@ -167,7 +174,7 @@ def _argument(value: Any) -> str:
     if isinstance(value, FilterSettings):
         return f"FilterSettings({', '.join(f'{name}={one!r}' for name, one in plain_values(value).items())})"
     if isinstance(value, tuple):
-        return repr(tuple(float(one) for one in value))
+        return repr(tuple(one if isinstance(one, str) else float(one) for one in value))
     return repr(_path(value)) if isinstance(value, Path) else repr(value)
 
 

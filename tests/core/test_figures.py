@@ -1,7 +1,9 @@
 """Figures: what is drawn is what the window paints, at the size asked for, and nothing stands there without its words."""
 
 import re
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,9 +16,9 @@ from napari_deepspace.analyse.evaluate import evaluate
 from napari_deepspace.cli import main
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.events import result_of
-from napari_deepspace.figure_material import confusion, not_trained_on
-from napari_deepspace.figure_parts import broken, colour_table, make_page, save, text_mm
-from napari_deepspace.figure_settings import FigureSettings, read_show
+from napari_deepspace.figure_material import counts_at_spots
+from napari_deepspace.figure_parts import broken, make_page, save, text_mm
+from napari_deepspace.figure_settings import KINDS, FigureSettings, read_show
 from napari_deepspace.figures import draw, gather, make, write
 from napari_deepspace.outlines import EXCLUDE, Outline
 from napari_deepspace.points import store_name
@@ -75,26 +77,15 @@ def drawn(section, run_dir=None, **values):
     return result_of(make(section, FigureSettings(**{"filter": LOOSE, "dpi": 60, **values}), run_dir))
 
 
-def test_colour_tables_are_those_of_the_window():
-    """The tables of figures equal napari's own, which the window paints with."""
-    from napari_deepspace._napari import style
-
-    for name, table in style.luts().items():
-        assert np.allclose(colour_table("", difference=name == "difference"), table, atol=1e-6)
-    with pytest.raises(SettingsError, match="no colour map 'nocolour'"):
-        colour_table("nocolour")
-
-
 @pytest.mark.parametrize("show", ["measured", "predicted", "difference", "mean RGB"])
 def test_a_map_has_the_colours_of_make_view(small, run, show):
     """Discs are coloured as ``make_view`` says, and the figure says what they are."""
     settings = FigureSettings(kind="map", gene="ESR1", show=show, filter=LOOSE, dpi=60)
     material = result_of(gather(small, settings, run))
     maps = maps_of_run(run, small)
-    luts = {"value": colour_table(""), "difference": colour_table("", difference=True)}
     keep = np.ones(small.adata.n_obs, dtype=bool)
     score = maps.score_of("ESR1")
-    wanted = make_view("ESR1", show, maps.measured_of("ESR1"), maps.of("ESR1"), keep, luts, ways=maps.ways_of("ESR1"), doubt=score.doubt, grey=True)
+    wanted = make_view("ESR1", show, maps.measured_of("ESR1"), maps.of("ESR1"), keep, ways=maps.ways_of("ESR1"), doubt=score.doubt, grey=True)
     assert np.array_equal(material.views[show].face, wanted.face)
     figure = drawn(small, run, kind="map", gene="ESR1", show=show)
     discs = figure.axes[0].collections[0]
@@ -143,13 +134,13 @@ def test_every_kind_says_what_has_to_stand_beside_it(small, run, cluster_run):
 def test_confusion_counts_only_spots_not_trained_on(small, cluster_run):
     """Rows are measured clusters; training spots are left out."""
     maps = maps_of_run(cluster_run, small)
-    counts = confusion(maps)
+    counts = counts_at_spots(maps)
     assert counts.sum() == small.adata.n_obs
     assert counts.trace() == (np.arange(small.adata.n_obs) % 4 != 0).sum()
     assert (counts.sum(axis=1) == np.bincount(np.arange(small.adata.n_obs) % 3)).all()
     trained = replace(maps, split=np.where(np.arange(small.adata.n_obs) < 50, "training", "test"))
-    assert confusion(trained).sum() == small.adata.n_obs - 50
-    assert not not_trained_on(replace(maps, source=np.full(small.adata.n_obs, "training"))).any()
+    assert counts_at_spots(trained).sum() == small.adata.n_obs - 50
+    assert not counts_at_spots(replace(maps, source=np.full(small.adata.n_obs, "training"))).any()
 
 
 def test_a_long_table_says_what_it_leaves_out(small, run):
@@ -259,3 +250,17 @@ def test_the_command_line_asks_for_figures(phantom_dir, tmp_path, capsys):
         assert words in capsys.readouterr().err
     assert read_show("neighbours alone") == "interpolation"
     assert read_show("likeliest-class") == "class"
+
+
+def test_the_documents_commands_are_understood(monkeypatch):
+    """Every command of docs/figures.md asks for a figure that there is."""
+    from napari_deepspace import figures
+
+    asked = []
+    monkeypatch.setattr(figures, "write", lambda section, settings, out, run_dir: iter(asked.append((settings, run_dir)) or ()))
+    monkeypatch.setattr("napari_deepspace.read.read_section", lambda *_, **__: type("Read", (), {"synthetic": False}))
+    text = (Path(__file__).parents[2] / "docs" / "figures.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^napari-deepspace (figure .*)$", text, flags=re.MULTILINE)
+    assert all(main(shlex.split(command)) == 0 for command in commands)
+    assert {settings.kind for settings, _ in asked} == set(KINDS)
+    assert [run_dir is None for _, run_dir in asked].count(True) == 3

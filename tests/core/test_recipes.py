@@ -147,7 +147,9 @@ def test_options_and_python_give_every_figure_again(folder, monkeypatch, phantom
     monkeypatch.setattr(figures, "write", lambda section, settings, out, run_dir: iter(seen.append((settings, out, run_dir)) or ()))
     monkeypatch.setattr("napari_deepspace.read.read_section", lambda *_, **__: type("Read", (), {"synthetic": True}))
     more = {
-        "size_mm": (180, 120.5), "dpi": 72, "limits": (-1.5, 1.5), "shared": False, "colours": "magma", "region_um": (1500, 2200.25, 600), "rows": 7,
+        "size_mm": (180, 120.5), "dpi": 72, "limits": (-1.5, 1.5), "shared": False, "colours": "magma",
+        "percentiles": (2.5, 98), "log": True, "hidden": ("tumour", "1"),
+        "region_um": (1500, 2200.25, 600), "rows": 7,
         "slide_percent": 40, "spot_percent": 120, "show_anyway": True, "normalisation": "pearson", "filter": LOOSE, "denser": folder / NASTY,
     }  # fmt: skip
     for kind in KINDS:

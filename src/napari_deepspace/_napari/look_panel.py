@@ -14,6 +14,7 @@ from napari_deepspace._napari.legend import Legend
 from napari_deepspace._napari.scale_view import ScaleView
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, ColourBar, GeneSearch, Segmented, Wrapped, label, row
+from napari_deepspace.analyse.bands import no_band_words
 from napari_deepspace.cluster_colours import counts_of
 from napari_deepspace.glossary import term
 from napari_deepspace.verdicts import SHOWN_WAYS, WAYS
@@ -193,7 +194,7 @@ class LookPanel(Collapsible):
         possible = s.showable()
         for key, button in self.toggle.buttons.items():
             button.setEnabled(key in possible)
-        why_not = s.no_interval() if predicted else ""
+        why_not = no_band_words(s.maps) if predicted and s.maps is not None else ""
         self.toggle.buttons["interval"].setToolTip(" ".join(words for words in (TIPS["interval"], why_not) if words))
         self.toggle.set_value(s.show)
         self.automatic.setToolTip("Colour limits from percentile {:g} to {:g} of the values.".format(*s.scale.percentiles))

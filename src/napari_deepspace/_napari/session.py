@@ -16,8 +16,8 @@ import pandas as pd
 from psygnal import SignalGroupDescriptor
 from scipy import sparse
 
-from napari_deepspace.analyse.bands import NO_BAND, band_of_one
-from napari_deepspace.cluster_colours import cluster_colours, recolour
+from napari_deepspace.analyse.bands import band_width, no_band_words
+from napari_deepspace.cluster_colours import cluster_colours, known_as, recolour
 from napari_deepspace.colour_scale import ColourScale
 from napari_deepspace.comparison import Comparison, compare
 from napari_deepspace.denser import DenserMap
@@ -141,24 +141,18 @@ class Session:
         """``#rrggbb`` of each of these clusters, at the spots or predicted: one name has one colour."""
         if self.section is None:
             return {}
-        column, known = self._colours_of(names)
-        found = cluster_colours(self.section.adata, column, known)
+        found = cluster_colours(self.section.adata, *known_as(self.clusters, names, CLUSTER))
         return {name: found[name] for name in names}
 
     def recolour(self, name: str, colour: str, names: Sequence[str]) -> None:
         """Another colour (``#rrggbb``) for one of the clusters ``names``, kept in ``uns`` of the section as scanpy does."""
         if self.section is not None:
-            recolour(self.section.adata, *self._colours_of(names), name, colour)
+            recolour(self.section.adata, *known_as(self.clusters, names, CLUSTER), name, colour)
             self.recoloured += 1
 
     def _show_all_clusters(self, *_: Any) -> None:
         """Other clusters: a name means another one now."""
         self.hidden_clusters = frozenset()
-
-    def _colours_of(self, names: Sequence[str]) -> tuple[str, list[str]]:
-        """Column and categories that these clusters are known by: those at the spots where they are the same, else those that are predicted."""
-        own = [str(name) for name in self.clusters.cat.categories] if self.clusters is not None else []
-        return (str(self.clusters.name), own) if self.clusters is not None and set(names) <= set(own) else (CLUSTER, list(names))
 
     def target_sum(self) -> float:
         """The depth that values refer to: the model's, or the median total of the spots that stay."""
@@ -205,24 +199,8 @@ class Session:
         predicted = self.maps is not None and self.gene in self.maps.genes
         difference = counts and predicted and self.maps is not None and not self.maps.relative
         shows: dict[Show, bool] = {"measured": counts, "predicted": predicted, "difference": difference}
-        shows["interval"] = predicted and not self.no_interval()
+        shows["interval"] = predicted and self.maps is not None and not no_band_words(self.maps)
         return (*(show for show, possible in shows.items() if possible), *(self.ways(kept) if kept is not None else ()))
-
-    def no_interval(self) -> str:
-        """Why there is no calibrated band around the predictions, in one sentence; "" where there is one."""
-        if self.maps is None or self.maps.live:
-            return "A finished run is needed: the band comes from how far its predictions were off at spots it was not trained on."
-        if self.maps.relative:
-            return "On another patient the level itself means nothing, nor does its band."
-        return "" if "coverage" in self.maps.band else f"{self.maps.band.get('words', NO_BAND).capitalize()}."
-
-    def interval(self) -> np.ndarray | None:
-        """Width of the calibrated band around each prediction of the gene, float32 (n_spots,), NaN without a prediction; None without a band."""
-        predicted = self.maps.of(self.gene) if self.maps is not None and not self.no_interval() else None
-        if self.maps is None or predicted is None:
-            return None
-        ends = band_of_one(self.maps.band, self.maps.genes.index(self.gene), predicted)
-        return None if ends is None else ends[1] - ends[0]
 
     def ways(self, kept: SpotFilter) -> dict[str, np.ndarray]:
         """What the simple ways predict of the gene, float32 (n_spots,) by name, where the model's prediction may be shown too."""
@@ -244,7 +222,7 @@ class Session:
             return None
         measured, unit = self.measured()
         predicted = self.maps.of(self.gene) if self.maps else None
-        interval = self.interval() if (show or self.show) == "interval" else None
+        interval = band_width(self.maps, self.gene) if self.maps and (show or self.show) == "interval" else None
         if predicted is not None:
             predicted = np.where(kept.predictable, predicted, np.nan).astype(np.float32)  # excluded since the run, or on glass
         if interval is not None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
+from napari_deepspace.layers import Maps
 from napari_deepspace.results import PREDICTED, UNS, outputs_of, values_of
 
 LEVEL = 0.9
@@ -117,6 +118,24 @@ def band_of_one(band: Mapping[str, Any], column: int, predicted: np.ndarray) -> 
         return None
     low, high = limits(np.asarray(predicted, dtype=np.float32)[:, None], bands_from({name: band[name][[column]] for name in ARRAYS}, band))
     return low[:, 0], high[:, 0]
+
+
+def no_band_words(maps: Maps) -> str:
+    """Why there is no calibrated band around the predictions of ``maps``, in one sentence; "" where there is one."""
+    if maps.live:
+        return "A finished run is needed: the band comes from how far its predictions were off at spots it was not trained on."
+    if maps.relative:
+        return "On another patient the level itself means nothing, nor does its band."
+    return "" if "coverage" in maps.band else f"{maps.band.get('words', NO_BAND).capitalize()}."
+
+
+def band_width(maps: Maps, output: str) -> np.ndarray | None:
+    """Width of the calibrated band around each prediction of ``output``, float32 (n_spots,), NaN without a prediction; None without a band."""
+    predicted = maps.of(output)
+    if predicted is None or no_band_words(maps):
+        return None
+    ends = band_of_one(maps.band, maps.genes.index(output), predicted)
+    return None if ends is None else ends[1] - ends[0]
 
 
 def about_bands(bands: Bands | None, kind: str) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from napari_deepspace.colour_scale import ColourScale, limits_of, spread, table
 from napari_deepspace.denser import BETWEEN_SIZE, DenserMap, to_image
 from napari_deepspace.figure_parts import (
     MM,
     Window,
-    colour_table,
     discs,
     frame,
     picture,
@@ -32,6 +32,9 @@ from napari_deepspace.outlines import Outline
 from napari_deepspace.section import Section
 
 COLUMNS = ("H&E", "spots", "between", "both")
+
+
+DEFAULT = ColourScale()
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,14 @@ def draw(
     region_um: tuple[float, float, float] | None = None,
     size_mm: tuple[float, float] = SIZES_MM["between"],
     limits: tuple[float, float] | None = None,
-    colours: str = "",
+    scale: ColourScale = DEFAULT,
 ) -> Figure:
     """The figure. ``region_um`` (row, column, width in um) is enlarged; left out: around the smallest outline, else where most is predicted.
 
-    ``limits`` and ``colours`` (a colour map of matplotlib) left out: the 1st to the 99th percentile, and viridis.
+    ``limits`` left out: by the percentiles of ``scale``.
     """
-    finite = np.concatenate([values[np.isfinite(values)] for values in (drawn.at_spots, drawn.at_points)])
-    low, high = limits or (np.percentile(finite, [1, 99]) if finite.size else (0.0, 1.0))
-    norm, cmap = Normalize(low, high if high > low else low + 1), ListedColormap(colour_table(colours))
+    limits = limits or limits_of(drawn.at_spots, drawn.at_points, percentiles=scale.percentiles)
+    norm, cmap = Normalize(*limits), ListedColormap(spread(table(scale.map), limits, scale.log))
     letters = min(1.0, max(0.5, size_mm[0] / SIZES_MM["between"][0]))
     figure = Figure(figsize=(size_mm[0] / MM, size_mm[1] / MM), layout="constrained", facecolor="white")
     axes = figure.subplots(3, 4)
