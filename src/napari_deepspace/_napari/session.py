@@ -17,7 +17,7 @@ from psygnal import SignalGroupDescriptor
 from scipy import sparse
 
 from napari_deepspace.analyse.bands import NO_BAND, band_of_one
-from napari_deepspace.cluster_colours import cluster_colours, recolour
+from napari_deepspace.cluster_colours import cluster_colours, recolour, usual_colours
 from napari_deepspace.colour_scale import ColourScale
 from napari_deepspace.denser import DenserMap
 from napari_deepspace.denser_layers import DenserShow
@@ -137,7 +137,7 @@ class Session:
     def cluster_colours(self, names: Sequence[str]) -> dict[str, str]:
         """``#rrggbb`` of each of these clusters, at the spots or predicted: one name has one colour."""
         if self.section is None:
-            return {}
+            return usual_colours(names)
         column, known = self._colours_of(names)
         found = cluster_colours(self.section.adata, column, known)
         return {name: found[name] for name in names}
