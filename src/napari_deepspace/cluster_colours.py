@@ -23,6 +23,11 @@ def cluster_colour(number: int) -> str:
     return CLUSTER_COLOURS[number % len(CLUSTER_COLOURS)]
 
 
+def usual_colours(names: Sequence[str]) -> dict[str, str]:
+    """The usual colour of each of these clusters, by name."""
+    return {name: cluster_colour(number) for number, name in enumerate(names)}
+
+
 def colours_key(column: str) -> str:
     """Where ``uns`` keeps the colours of the categories of the column of ``obs`` (scanpy's convention)."""
     return f"{column}_colors"
@@ -42,6 +47,12 @@ def known_as(clusters: pd.Series | None, names: Sequence[str], predicted: str) -
     """Column and categories that clusters ``names`` are known by: those of ``clusters`` at the spots where they are the same, else ``predicted``."""
     own = [str(name) for name in clusters.cat.categories] if clusters is not None else []
     return (str(clusters.name), own) if clusters is not None and set(names) <= set(own) else (predicted, list(names))
+
+
+def kept_colours(adata: AnnData) -> dict[str, tuple[str, ...]]:
+    """All colours of clusters that ``uns`` holds as words, by their key, in the order of the categories: what a project keeps."""
+    lists = {key: kept for key, kept in adata.uns.items() if key.endswith(colours_key("")) and isinstance(kept, (list, tuple, np.ndarray))}
+    return {key: tuple(kept) for key, kept in lists.items() if all(isinstance(colour, str) for colour in kept)}
 
 
 def recolour(adata: AnnData, column: str, names: Sequence[str], name: str, colour: str) -> None:

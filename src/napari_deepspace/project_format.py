@@ -50,6 +50,7 @@ class View(_Model):
     contrast_limits: tuple[FiniteFloat, FiniteFloat] | None = None
     scale: ColourScale = ColourScale()
     hidden_clusters: tuple[str, ...] = ()  #: names of clusters that are not painted
+    cluster_colours: dict[str, tuple[str, ...]] = {}  #: key of the section's ``uns`` -> colours of clusters that it holds
     colormap: str | None = None  #: of format 1.1, which never set it
     centre_yx_um: tuple[FiniteFloat, FiniteFloat] | None = None
     zoom: FiniteFloat | None = Field(None, gt=0)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from napari_deepspace.cluster_colours import cluster_colour, hex_rgba, rgba
+from napari_deepspace.cluster_colours import hex_rgba, rgba, usual_colours
 from napari_deepspace.colour_scale import CLEAR, DIFFERENCE, ColourScale, colours, limits_of, table
 from napari_deepspace.layers import HOLLOW, Maps
 from napari_deepspace.preprocess.filters import STEPS, SpotFilter
@@ -161,7 +161,7 @@ def removed_view(view: View, verdict: SpotFilter) -> View:
 def cluster_view(view: View, labels: pd.Series, keep: np.ndarray, colours_: dict[str, str] | None = None, hidden: Collection[str] = ()) -> View:
     """Spots in the colour of their cluster; spots without one, or removed, are rings. Those of a cluster of ``hidden`` are nothing."""
     names, codes = [str(name) for name in labels.cat.categories], labels.cat.codes.to_numpy()
-    face = np.where(keep[:, None], rgba(colours_ or _usual(names), hidden)[codes], CLEAR).astype(np.float32)
+    face = np.where(keep[:, None], rgba(colours_ or usual_colours(names), hidden)[codes], CLEAR).astype(np.float32)
     border = np.where(face[:, 3:] == 0, HOLLOW, CLEAR).astype(np.float32)
     border[np.isin(codes, [i for i, name in enumerate(names) if name in hidden])] = CLEAR
     return replace(view, face=face, border=border, doubt="", title="Clusters", caption=f"{len(names)} ({labels.name}){_hidden_words(names, hidden)}")
@@ -186,16 +186,12 @@ def class_view(
 
     Those of a class of ``hidden`` are nothing.
     """
-    face = rgba(colours_ or _usual(names), hidden)[np.where(np.isfinite(found), found, len(names)).astype(int)]
+    face = rgba(colours_ or usual_colours(names), hidden)[np.where(np.isfinite(found), found, len(names)).astype(int)]
     border = np.where(np.isfinite(found)[:, None], CLEAR, HOLLOW).astype(np.float32)
     imputed = ~keep & np.isfinite(found)
     border[imputed], face[imputed] = face[imputed], CLEAR
     caption = f"the likeliest of {len(names)}, predicted ({model})" + ("; rings: imputed" if imputed.any() else "") + _hidden_words(names, hidden)
     return replace(view, face=face, border=border, doubt="", title="Clusters", caption=caption)
-
-
-def _usual(names: Sequence[str]) -> dict[str, str]:
-    return {name: cluster_colour(number) for number, name in enumerate(names)}
 
 
 def _hidden_words(names: Sequence[str], hidden: Collection[str]) -> str:

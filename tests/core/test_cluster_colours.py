@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from napari_deepspace.cluster_colours import class_lut, cluster_colour, cluster_colours, counts_of, hex_rgba, recolour
+from napari_deepspace.cluster_colours import class_lut, cluster_colour, cluster_colours, counts_of, hex_rgba, kept_colours, recolour
 from napari_deepspace.colour_scale import colours
 from napari_deepspace.layers import HOLLOW
 from napari_deepspace.views import class_view, cluster_view, make_view
@@ -41,6 +41,8 @@ def test_a_chosen_colour_is_kept_as_scanpy_does(tmp_path):
     kept = anndata.read_h5ad(tmp_path / "a.h5ad")
     assert list(kept.uns["leiden_colors"]) == [cluster_colour(0), "#abcdef", cluster_colour(2)]
     assert cluster_colours(kept, "leiden", NAMES)["2"] == "#abcdef"
+    assert kept_colours(kept) == {"leiden_colors": (cluster_colour(0), "#abcdef", cluster_colour(2))}
+    assert kept_colours(section(other_colors=np.zeros((2, 3)), note="a")) == {}
     with pytest.raises(ValueError, match="no colour"):
         recolour(adata, "leiden", NAMES, "2", "red-ish")
 

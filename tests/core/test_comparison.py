@@ -31,7 +31,6 @@ from napari_deepspace.layers import METADATA, Maps
 from napari_deepspace.verdicts import BETTER
 from napari_deepspace.views import hex_rgba, make_view
 
-LUTS = {"value": np.linspace([0, 0, 0, 1], [1, 1, 1, 1], 256), "difference": np.linspace([0, 0, 1, 1], [1, 0, 0, 1], 256)}
 SOURCE = np.array(["out-of-fold"] * 4 + ["training", "imputed", "out-of-fold", "imputed"], dtype=object)
 SPLIT = np.array(["test", "test", "test", "none", "training", "none", "guard", "none"], dtype=object)
 KEEP = np.array([True, True, True, True, True, True, True, False])
@@ -139,7 +138,7 @@ def test_confusion_is_that_of_a_plain_count():
 
 def test_selected_spots_are_ringed_and_the_others_fade():
     """The ring is bright and opaque, values keep their colours, and without a selection nothing changes."""
-    view = make_view("A", "measured", MEASURED, PREDICTED[:, 0], KEEP, LUTS)
+    view = make_view("A", "measured", MEASURED, PREDICTED[:, 0], KEEP)
     found = marked(view, np.array([1, 3]))
     np.testing.assert_allclose(found.border[[1, 3]], [hex_rgba(CHOSEN)] * 2)
     np.testing.assert_array_equal(found.face[[1, 3]], view.face[[1, 3]])
@@ -151,7 +150,7 @@ def test_selected_spots_are_ringed_and_the_others_fade():
 
 def test_a_swipe_is_measured_to_the_left_and_predicted_to_the_right():
     """Each spot has the colour of the one or the other map, with the limits of both."""
-    left, right = (make_view("A", show, MEASURED, PREDICTED[:, 0], KEEP, LUTS) for show in ("measured", "predicted"))
+    left, right = (make_view("A", show, MEASURED, PREDICTED[:, 0], KEEP) for show in ("measured", "predicted"))
     is_left = np.arange(8) < 4
     found = swiped(left, right, is_left)
     assert found.limits == left.limits == right.limits

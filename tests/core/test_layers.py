@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from shapely.geometry import MultiPolygon, box
 
+from napari_deepspace.cluster_colours import cluster_colour, hex_rgba
 from napari_deepspace.colour_scale import colours, limits_of, table
 from napari_deepspace.layers import HOLLOW, METADATA, outlines_layer, relative_words, section_layers
 from napari_deepspace.outlines import EXCLUDE, Outline
@@ -13,9 +14,7 @@ from napari_deepspace.preprocess.filters import filter_spots
 from napari_deepspace.settings import FilterSettings
 from napari_deepspace.views import (
     REASON_COLOURS,
-    cluster_colour,
     cluster_view,
-    hex_rgba,
     hover_text,
     make_view,
     next_shown,

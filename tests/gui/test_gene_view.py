@@ -134,20 +134,15 @@ def test_favourites_sets_and_keys(opened, viewer, qtbot, tmp_path, small_run):
     assert read_own_genes().sets == {}
     assert len(model.rows) == len(session.section.adata.var_names)
 
-
-def test_the_next_of_33000_genes_comes_at_once(opened):
-    """One step through a list of 33,000 names, with all that it repaints, takes a small part of a second."""
-    search = opened.look_panel.search
-    search.set_names([*(f"GENE{i}" for i in range(33_000)), *opened.session.section.adata.var_names])
-    opened.session.gene = str(opened.session.section.adata.var_names[3])
-    QApplication.processEvents()
+    panel.search.set_names([*(f"GENE{i}" for i in range(33_000)), *session.section.adata.var_names])
+    session.gene = str(session.section.adata.var_names[3])
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        opened.look_panel.step_gene(1)
+        panel.step_gene(1)
         QApplication.processEvents()
         times.append(time.perf_counter() - start)
-    assert min(times) < 0.25
+    assert min(times) < 0.25, "also of 33,000 genes the next one comes at once, with all that is repainted"
 
 
 def test_one_legend_colours_and_hides_clusters(opened, qtbot, tmp_path):
@@ -188,6 +183,7 @@ def test_one_legend_colours_and_hides_clusters(opened, qtbot, tmp_path):
     opened.open_project(tmp_path / "study")
     qtbot.waitUntil(lambda: not session.busy, timeout=60_000)
     assert session.hidden_clusters == {"2"}
+    assert session.cluster_colours(names)["2"] == "#123456"
     session.clusters = session.clusters.rename("leiden").copy()
     assert not session.hidden_clusters, "2 is another cluster now"
 

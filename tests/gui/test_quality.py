@@ -14,13 +14,14 @@ from shapely.geometry import Polygon, box
 from window_tools import spots
 
 from napari_deepspace._napari.training import with_what_is_shown
+from napari_deepspace.cluster_colours import cluster_colour, hex_rgba
 from napari_deepspace.events import result_of
 from napari_deepspace.outlines import EXCLUDE, FAILED, UNCLEAR, Outline, write_outlines
 from napari_deepspace.preprocess.normalise import fit_normaliser
 from napari_deepspace.preprocess.prepare import prepare, prepare_section
 from napari_deepspace.read import read_settings
 from napari_deepspace.settings import FilterSettings
-from napari_deepspace.views import REASON_COLOURS, cluster_colour, hex_rgba
+from napari_deepspace.views import REASON_COLOURS
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_deepspace import project as projects
 from napari_deepspace._napari.section_panel import IMAGES, SectionPanel
 from napari_deepspace._napari.session import Session
+from napari_deepspace.cluster_colours import kept_colours
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.project import MissingFile, Project, View
 from napari_deepspace.project_format import PROJECT, read_project_file
@@ -128,6 +129,7 @@ def stored(folder: Path, session: Session, viewer: Any) -> Project:
         contrast_limits=session.limits,
         scale=session.scale,
         hidden_clusters=tuple(sorted(session.hidden_clusters)),
+        cluster_colours=kept_colours(session.section.adata) if session.section is not None else {},
         centre_yx_um=(centre[0], centre[1]),
         zoom=float(camera.zoom),
     )
@@ -151,6 +153,8 @@ def apply_view(view: View, session: Session, viewer: Any) -> None:
     predicted = session.maps is not None and session.gene in session.maps.genes
     session.show = view.shown if view.shown == "measured" or predicted else "measured"
     session.scale = view.scale
+    section.adata.uns.update({key: list(colours) for key, colours in view.cluster_colours.items()})
+    session.recoloured += 1
     session.hidden_clusters = frozenset(view.hidden_clusters)
     session.limits = view.contrast_limits
     camera = viewer.scene.camera

@@ -17,7 +17,7 @@ from psygnal import SignalGroupDescriptor
 from scipy import sparse
 
 from napari_deepspace.analyse.bands import band_width, no_band_words
-from napari_deepspace.cluster_colours import cluster_colours, known_as, recolour
+from napari_deepspace.cluster_colours import cluster_colours, known_as, recolour, usual_colours
 from napari_deepspace.colour_scale import ColourScale
 from napari_deepspace.comparison import Comparison, compare
 from napari_deepspace.denser import DenserMap
@@ -140,7 +140,7 @@ class Session:
     def cluster_colours(self, names: Sequence[str]) -> dict[str, str]:
         """``#rrggbb`` of each of these clusters, at the spots or predicted: one name has one colour."""
         if self.section is None:
-            return {}
+            return usual_colours(names)
         found = cluster_colours(self.section.adata, *known_as(self.clusters, names, CLUSTER))
         return {name: found[name] for name in names}
 
