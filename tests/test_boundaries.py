@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("learn",),
     (
         "blocking",
-        "figure_command",
+        "figure_sources",
         "figures",
         "impute_command",
         "phantom",

@@ -66,7 +66,7 @@ def draw(
     finite = np.concatenate([values[np.isfinite(values)] for values in (drawn.at_spots, drawn.at_points)])
     low, high = limits or (np.percentile(finite, [1, 99]) if finite.size else (0.0, 1.0))
     norm, cmap = Normalize(low, high if high > low else low + 1), ListedColormap(colour_table(colours))
-    letters = min(1.0, max(0.5, size_mm[0] / SIZES_MM["between"][0]))
+    letters = min(1.0, max(0.75, size_mm[0] / SIZES_MM["between"][0]))
     figure = Figure(figsize=(size_mm[0] / MM, size_mm[1] / MM), layout="constrained", facecolor="white")
     axes = figure.subplots(3, 4)
     whole, part = _whole(drawn), _region(drawn, region_um)
