@@ -46,7 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("learn",),
     (
         "blocking",
-        "figure_command",
+        "figure_sources",
         "figures",
         "impute_command",
         "phantom",

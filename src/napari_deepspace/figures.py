@@ -17,12 +17,12 @@ from napari_deepspace.denser import DenserMap
 from napari_deepspace.denser_layers import denser_values
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.events import Event, Progress, result_of
-from napari_deepspace.figure_command import denser_map, drawn_of, maps_at_spots, require_output
 from napari_deepspace.figure_maps import draw_denser, draw_map, draw_side_by_side
 from napari_deepspace.figure_material import Material, class_entries
 from napari_deepspace.figure_parts import save
 from napari_deepspace.figure_plots import draw_confusion, draw_scatter, draw_table
 from napari_deepspace.figure_settings import FigureSettings, require_format
+from napari_deepspace.figure_sources import denser_map, drawn_of, maps_at_spots, require_output
 from napari_deepspace.layers import Maps
 from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.preprocess.filters import STEPS, SpotFilter
@@ -89,11 +89,13 @@ def gather(section: Section, settings: FigureSettings, run_dir: Path | None = No
     if run_dir is None:
         return material_of(section, settings, (yield from _judged(section, settings, None)))
     run_dir, dmap, kept = best_run(run_dir), None, None
-    maps = yield from maps_at_spots(run_dir, section)
     if settings.kind in ("denser", "between"):
         dmap = yield from denser_map(run_dir, section, settings.denser)
+        if settings.gene:
+            require_output(run_dir, dmap.outputs, settings.gene)
+    maps = yield from maps_at_spots(run_dir, section)
     if settings.gene and not measured:
-        require_output(run_dir, maps.genes if dmap is None else dmap.outputs, settings.gene)
+        require_output(run_dir, maps.genes, settings.gene)
     if settings.kind not in ("table", "confusion", "between"):
         kept = yield from _judged(section, settings, run_dir)
     return material_of(section, settings, kept, maps, run_dir.name, dmap=dmap)

@@ -126,7 +126,7 @@ def figure_options(settings: FigureSettings) -> list[str]:
         ("percentiles", settings.percentiles if settings.percentiles != usual.percentiles else None),
     ):
         if value is not None:
-            joined = ("x" if name == "size" else ",").join(repr(float(number)) for number in value)
+            joined = ("x" if name == "size" else ",").join(_number(number) for number in value)
             options += [f"--{name}={joined}"]  # a limit below 0 begins with a dash
     for name in ("dpi", "colours", "rows", "slide_percent", "spot_percent", "normalisation"):
         if getattr(settings, name) != getattr(usual, name):
@@ -176,6 +176,11 @@ def _argument(value: Any) -> str:
     if isinstance(value, tuple):
         return repr(tuple(one if isinstance(one, str) else float(one) for one in value))
     return repr(_path(value)) if isinstance(value, Path) else repr(value)
+
+
+def _number(value: float) -> str:
+    """Every digit, but no ".0"."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def _path(path: Path) -> str:

@@ -17,7 +17,8 @@ from napari_deepspace.cli import main
 from napari_deepspace.denser_layers import denser_colours, denser_values
 from napari_deepspace.errors import DataError, ModelError, SettingsError
 from napari_deepspace.events import Noted, Predicted, Progress, from_json, result_of
-from napari_deepspace.figure_command import figure
+from napari_deepspace.figure_settings import FigureSettings
+from napari_deepspace.figures import write
 from napari_deepspace.learn import denser_write
 from napari_deepspace.learn.denser_write import write_denser
 from napari_deepspace.learn.packing import choose_packing
@@ -336,7 +337,7 @@ def test_the_figure_shows_spots_points_and_both_and_refuses_what_is_not_there(qu
     are not there; another section's map, an unknown gene and a file that is no figure are refused."""
     run_dir = quick[0]
     out = tmp_path / "figure.png"
-    result_of(figure(run_dir, small, "ESR1", out))
+    result_of(write(small, FigureSettings(gene="ESR1", dpi=100), out, run_dir))
     assert out.stat().st_size > 50_000
     assert not list(tmp_path.glob(".*part*"))
     (folder,) = (run_dir / "denser").glob("*.zarr")
@@ -349,8 +350,8 @@ def test_the_figure_shows_spots_points_and_both_and_refuses_what_is_not_there(qu
     for part in ("spots: measured", "points between", "predicted", "both", "SYNTHETIC", "not measured", "Research use only"):
         assert part in words
     with pytest.raises(SettingsError, match="does not predict NOBODY"):
-        result_of(figure(run_dir, small, "NOBODY", out))
+        result_of(write(small, FigureSettings(gene="NOBODY"), out, run_dir))
     with pytest.raises(SettingsError, match="not of another"):
-        result_of(figure(run_dir, replace(small, library_id="another"), "ESR1", out, denser=folder))
+        result_of(write(replace(small, library_id="another"), FigureSettings(gene="ESR1", denser=folder), out, run_dir))
     with pytest.raises(SettingsError, match="a figure is"):
-        result_of(figure(run_dir, small, "ESR1", tmp_path / "figure.txt"))
+        result_of(write(small, FigureSettings(gene="ESR1"), tmp_path / "figure.txt", run_dir))

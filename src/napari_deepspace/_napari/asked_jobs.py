@@ -122,7 +122,7 @@ class AskedJob(LongJob):
             self.dialog.start_requested.connect(self.start)
             self.dialog.stop_requested.connect(self.stop)
             self.dialog.resume_requested.connect(self.resume)
-            put_beside(self.dialog.start, CopyButton(self.recipe, lambda text: self._say(text, "info"), self._fail))
+            put_beside(self.dialog.resume, CopyButton(self.recipe, lambda text: self._say(text, "info"), self._fail))
         self._show()
         self.dialog.show()
         self.dialog.raise_()

@@ -101,21 +101,21 @@ class Figures(QObject):
         what, s, dialog = self.dialog.chosen() if self.dialog is not None else None, self._session, self.dialog
         if what is None or dialog is None:
             raise DeepSpaceError("There is nothing to draw yet. Open a section first.")
-        own = what == self._painted()
+        own = what == self._painted() or what[0] in ("side-by-side", "between") or what == ("denser", "predicted")
         return FigureSettings(
             kind=what[0],  # type: ignore[arg-type]
             gene="" if what[0] in ("table", "confusion") or what[1] in ("clusters", "class", "removed") else s.gene,
             show=what[1],
             size_mm=(dialog.width_mm.value(), dialog.height_mm.value()),
             dpi=dialog.dpi.value(),
-            limits=s.limits if own or what[0] == "side-by-side" else None,
+            limits=s.limits if own else None,
             shared=s.shared_limits or what[0] == "side-by-side",
             colours=s.scale.map,
             percentiles=s.scale.percentiles,
             log=s.scale.log,
             hidden=tuple(sorted(s.hidden_clusters)) if what[1] in ("clusters", "class") else (),
             region_um=self._in_view() if dialog.region.currentData() == "view" and dialog.region.isEnabled() else None,
-            rows=1000,
+            rows=1000 if what[0] == "table" else FigureSettings.rows,
             slide_percent=s.slide_percent,
             spot_percent=s.spot_percent,
             show_anyway=s.show_anyway,

@@ -68,7 +68,7 @@ def draw(
     """
     limits = limits or limits_of(drawn.at_spots, drawn.at_points, percentiles=scale.percentiles)
     norm, cmap = Normalize(*limits), ListedColormap(spread(table(scale.map), limits, scale.log))
-    letters = min(1.0, max(0.5, size_mm[0] / SIZES_MM["between"][0]))
+    letters = min(1.0, max(0.75, size_mm[0] / SIZES_MM["between"][0]))
     figure = Figure(figsize=(size_mm[0] / MM, size_mm[1] / MM), layout="constrained", facecolor="white")
     axes = figure.subplots(3, 4)
     whole, part = _whole(drawn), _region(drawn, region_um)

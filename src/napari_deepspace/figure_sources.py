@@ -1,4 +1,4 @@
-"""Figure 3 of the paper for one gene of a finished run, and what it shares with other figures: the run's maps and its points between spots."""
+"""Where figures come from: a run's maps at the spots and its points between them, read, or predicted where they are not there."""
 
 from __future__ import annotations
 
@@ -9,42 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from napari_deepspace.analyse.evaluate import evaluate
-from napari_deepspace.analyse.super_resolution_figure import Drawn, draw, footer
+from napari_deepspace.analyse.super_resolution_figure import Drawn, footer
 from napari_deepspace.denser import HEADER, DenserMap, open_denser, values
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.events import Event
-from napari_deepspace.figure_parts import save
-from napari_deepspace.figure_settings import require_format
 from napari_deepspace.gene_scores import read_scores
 from napari_deepspace.layers import Maps, maps_of_result
 from napari_deepspace.points import store_name
 from napari_deepspace.run_maps import maps_of_run
-from napari_deepspace.runs import DENSER, best_run
+from napari_deepspace.runs import DENSER
 from napari_deepspace.section import Section
 from napari_deepspace.views import within_slide
-
-
-def figure(
-    run_dir: Path, section: Section, output: str, out: Path, denser: Path | None = None, region_um: tuple[float, float, float] | None = None
-) -> Generator[Event, None, None]:
-    """Draw ``output`` at the spots, between them and both, and write ``out`` (.png, .svg or .pdf).
-
-    ``denser`` is a denser map of the section; left out, the run's own points between spots, which are predicted first where they are not there.
-    ``region_um`` (row, column, width) is enlarged; left out: around the smallest outline, or where most is predicted.
-
-    Raises
-    ------
-    SettingsError
-        The run does not predict ``output``, or ``out`` is no figure.
-    ModelError, DataError
-        The run, the map or the section cannot be used.
-    """
-    require_format(out)
-    run_dir = best_run(run_dir)
-    dmap = yield from denser_map(run_dir, section, denser)
-    require_output(run_dir, dmap.outputs, output)
-    maps = yield from maps_at_spots(run_dir, section)
-    save(draw(drawn_of(section, maps, output, dmap), region_um), out)
 
 
 def drawn_of(section: Section, maps: Maps, output: str, dmap: DenserMap) -> Drawn:
