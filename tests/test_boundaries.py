@@ -14,7 +14,7 @@ GUI = ("napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "su
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "events", "settings", "presets", "runs", "run_queue", "awake", "verdicts"),
     ("slide_formats", "slide_cache", "slide"),
-    ("outlines", "section", "seal"),
+    ("outlines", "section", "seal", "causes"),
     (
         "gene_names",
         "gene_scores",
@@ -34,6 +34,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "scaling",
         "run_list",
         "run_comparison",
+        "run_maps",
+        "spot_facts",
+        "disagreements",
+        "model_view",
+        "look_alikes",
     ),
     ("analyse", "denser"),
     ("denser_layers",),
@@ -47,10 +52,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "preprocess_command",
         "seal_command",
         "search",
+        "spot_command",
         "students",
         "train_command",
     ),
-    ("cli_print",),
+    ("cli_print", "cli_spot"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""

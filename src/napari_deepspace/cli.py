@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_deepspace import __version__
+from napari_deepspace import __version__, cli_spot
 from napari_deepspace.cli_print import print_holes, print_preprocessed, print_run, print_scores, print_values
 from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, SettingsError
 
@@ -431,6 +431,10 @@ def figure(
     )
     drain(draw(run_dir, read, gene, out, denser, numbers), sys.stderr.isatty())
     print(f"{out}: {gene} at the spots and between them. Predicted between spots, not measured. Research use only.")
+
+
+app.command()(cli_spot.spot)
+app.command()(cli_spot.disagreements)
 
 
 def _run_values(run: RunInfo) -> dict[str, Any]:

@@ -48,8 +48,8 @@ def small_run(tmp_path):
     import pandas as pd
 
     from napari_deepspace import results
-    from napari_deepspace._napari.loading import maps_of_run
     from napari_deepspace.analyse.evaluate import evaluate
+    from napari_deepspace.run_maps import maps_of_run
     from napari_deepspace.runs import write_json
     from napari_deepspace.target import Target
 

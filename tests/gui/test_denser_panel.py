@@ -7,9 +7,9 @@ import pytest
 from window_tools import spots
 
 from napari_deepspace import fit
-from napari_deepspace._napari.loading import maps_of_run
 from napari_deepspace.denser import values
 from napari_deepspace.denser_layers import BETWEEN, DENSER, TILE, TOO_NEAR, too_near
+from napari_deepspace.run_maps import maps_of_run
 from napari_deepspace.settings import RunSettings, SectionSettings
 
 SETTINGS = {"target": {"names": ["SPARC", "ESR1"]}, "split": {"folds": 2, "block_um": 300}}

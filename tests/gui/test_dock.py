@@ -308,8 +308,8 @@ def test_two_maps_stand_side_by_side(opened, viewer, qtbot, small_run):
 
 def test_training_spots_are_never_painted_as_predicted(opened, qtbot, small_run):
     """A prediction for a spot that the model was trained on stays hollow, and the hover line says why."""
-    from napari_deepspace._napari.loading import read_targets
     from napari_deepspace.layers import maps_of_result
+    from napari_deepspace.run_maps import read_targets
 
     section = opened.session.section
     run_dir, _ = small_run(section)

@@ -16,10 +16,10 @@ from window_tools import spots
 
 from napari_deepspace import results
 from napari_deepspace._napari.gene_table import GeneTableDialog
-from napari_deepspace._napari.loading import maps_of_run
 from napari_deepspace.analyse.evaluate import evaluate
 from napari_deepspace.events import BaselinesScored, Started
 from napari_deepspace.gene_scores import GeneScore, Scores
+from napari_deepspace.run_maps import maps_of_run
 from napari_deepspace.runs import write_json
 from napari_deepspace.settings import GeneSettings
 from napari_deepspace.target import Target

@@ -13,7 +13,6 @@ import pandas as pd
 from qtpy.QtCore import QObject, QTimer
 
 from napari_deepspace._napari.jobs import past_events, start_job
-from napari_deepspace._napari.loading import maps_of_run
 from napari_deepspace._napari.runs_dialogs import CompareDialog, ask_delete, ask_name
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.train_panel import TrainPanel
@@ -23,6 +22,7 @@ from napari_deepspace.errors import DataError, DeepSpaceError
 from napari_deepspace.layers import Maps
 from napari_deepspace.run_comparison import compare_runs
 from napari_deepspace.run_list import RunInfo, delete_run, first_section, frozen_settings, list_runs, rename_run, score_words
+from napari_deepspace.run_maps import maps_of_run
 from napari_deepspace.run_queue import leave_queue, move_in_queue
 from napari_deepspace.runs import EVENTS
 from napari_deepspace.section import Section

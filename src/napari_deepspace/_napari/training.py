@@ -11,7 +11,6 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_deepspace._napari.jobs import Child, follow_run, past_events, start_job
-from napari_deepspace._napari.loading import maps_of_run
 from napari_deepspace._napari.long_jobs import at_work
 from napari_deepspace._napari.run_view import score_words
 from napari_deepspace._napari.runs_dialogs import Choice, ask_what_becomes
@@ -23,6 +22,7 @@ from napari_deepspace.layers import Maps, live_maps
 from napari_deepspace.outlines import write_outlines
 from napari_deepspace.project import RUNS
 from napari_deepspace.run_list import first_section, own_runs_folder, run_info, run_name
+from napari_deepspace.run_maps import maps_of_run
 from napari_deepspace.run_queue import add_to_queue, leave_queue, queued_runs, take_next
 from napari_deepspace.runs import EVENTS, LOG, SETTINGS, can_resume, new_run_dir, request_pause, write_atomic
 from napari_deepspace.section import Section
