@@ -32,6 +32,7 @@ Patient = Annotated[str | None, typer.Option(help="patient the section was cut f
 Aligned = Annotated[Path | None, typer.Option(help="CSV with barcode, x, y: the spots in the frame (um) of the neighbouring sections")]
 LibraryId = Annotated[str | None, typer.Option(help="name of the section; left out: the folder's name")]
 Sealed = Annotated[Path | None, typer.Option(help="seal of the section (`napari-deepspace seal`): its spots are not predicted")]
+Causes = Annotated[Path | None, typer.Option(help="CSV with barcode and cause, filed in the window (PROJECT/causes): goes into the result")]
 Block = Annotated[str | None, typer.Option(help="tissue block the section was cut from")]
 
 
@@ -263,6 +264,7 @@ def predict(
     background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
     aligned: Aligned = None,
     library_id: LibraryId = None,
+    causes: Causes = None,
     sealed: Sealed = None,
 ) -> None:
     """Predict with a finished run at the spots of any section, between them, or at a grid (a denser map); writes OUT.h5ad or OUT.zarr."""
@@ -272,7 +274,16 @@ def predict(
 
     def read() -> Section:
         return read_section(
-            section, image, platform=platform, library_id=library_id, patient=patient, block=block, outlines=outlines, aligned=aligned, sealed=sealed
+            section,
+            image,
+            platform=platform,
+            library_id=library_id,
+            patient=patient,
+            block=block,
+            outlines=outlines,
+            aligned=aligned,
+            causes=causes,
+            sealed=sealed,
         )
 
     run_prediction(run_dir, read, out, at, spacing_um, rule, tile_by_tile, events, background)
@@ -292,6 +303,7 @@ def impute(
     block: Block = None,
     aligned: Aligned = None,
     library_id: LibraryId = None,
+    causes: Causes = None,
     sealed: Sealed = None,
 ) -> None:
     """Fill a section: measured where it was measured, imputed where not; holes only where dummy holes tested it. Writes OUT.h5ad."""
@@ -304,7 +316,16 @@ def impute(
     if out.suffix != ".h5ad":
         raise SettingsError(f"--out {out}: the result is an .h5ad file; give a name that ends in .h5ad.")
     to_fill = read_section(
-        section, image, platform=platform, library_id=library_id, patient=patient, block=block, outlines=outlines, aligned=aligned, sealed=sealed
+        section,
+        image,
+        platform=platform,
+        library_id=library_id,
+        patient=patient,
+        block=block,
+        outlines=outlines,
+        aligned=aligned,
+        causes=causes,
+        sealed=sealed,
     )
     adata = drain(fill_section(run_dir, to_fill), sys.stderr.isatty())
     write_result(adata, out)

@@ -15,7 +15,6 @@ from napari_deepspace.runs import nan_to_none
 
 if TYPE_CHECKING:
     from napari_deepspace.look_alikes import LookAlike
-    from napari_deepspace.section import Section
 
 Gene = Annotated[str | None, typer.Option(help="gene, or another output of the run; left out: the run's best")]
 Image = Annotated[Path | None, typer.Option(help="full-resolution H&E; left out: looked for by its size")]
@@ -49,7 +48,7 @@ def spot(
     from napari_deepspace.spot_command import describe_spot, known_of
     from napari_deepspace.spot_command import look_alikes as find
 
-    read = _with_causes(read_section(section, image, platform=platform, library_id=library_id), causes)
+    read = read_section(section, image, platform=platform, library_id=library_id, causes=causes)
     known = known_of(run_dir, read, gene)
     facts = describe_spot(known, barcode)
     found = drain(find(run_dir, read, barcode, known.gene), sys.stderr.isatty() and not as_json) if look_alikes else None
@@ -80,7 +79,7 @@ def disagreements(
     from napari_deepspace.spot_command import disagreements as find
     from napari_deepspace.spot_command import known_of
 
-    read = _with_causes(read_section(section, image, platform=platform, library_id=library_id, slide=False), causes)
+    read = read_section(section, image, platform=platform, library_id=library_id, causes=causes, slide=False)
     known = known_of(run_dir, read, gene)
     stops, filed = find(known), causes_of(read.adata)
     if as_json:
@@ -92,14 +91,6 @@ def disagreements(
         cause = filed.get(stop.barcode, "")
         print(f"  {stop.barcode}  {stop.words}  (row {stop.yx_um[0]:,.0f} um, column {stop.yx_um[1]:,.0f} um){f'  {cause}' if cause else ''}")
     print("Research use only.")
-
-
-def _with_causes(section: Section, causes: Path | None) -> Section:
-    from napari_deepspace.causes import read_causes, set_causes
-
-    if causes is not None:
-        set_causes(section.adata, read_causes(causes))
-    return section
 
 
 def _print_spot(facts: dict[str, Any], found: list[LookAlike] | None) -> None:

@@ -41,7 +41,7 @@ class Looks:
 
     ``coordinates`` float16 (n, k), ``learned`` bool (n,) the member learned from this spot, ``fold`` int (n,) the member not trained on each
     (-1: none, or all the same), ``fingerprints`` uint64 (n,) of the counts, ``unlike`` bool (n,) the model calls the tile unlike all it was trained
-    on. ``stain`` float32 (3, 3): the section's two stains and, as third column, their greatest amounts; empty where the model takes slides as they are.
+    on. ``stain`` float32 (3, 3): the section's two stains and, as third column, their greatest amounts; empty where the model asks for no stain.
     """
 
     library_id: str

@@ -166,7 +166,7 @@ def write_tiles(run_dir: Path, known: Known, barcode: str, found: list[LookAlike
             write_atomic(folder / f"{name}.png", cv2.imencode(".png", tile[..., ::-1])[1].tobytes())
 
 
-def tiles_of(view: ModelView, run_dir: Path, known: Known, index: int) -> list[np.ndarray]:
+def tiles_of(view: ModelView, run_dir: Path | None, known: Known, index: int) -> list[np.ndarray]:
     """What the model sees at a spot: its tile and, where it has one, its wider view, uint8 (tile_px, tile_px, 3) each.
 
     Raises DataError where the section has no slide.
@@ -174,7 +174,7 @@ def tiles_of(view: ModelView, run_dir: Path, known: Known, index: int) -> list[n
     section = known.section
     slide = section.require_slide()
     own = None
-    if view.stain is not None:
+    if view.stain is not None and run_dir is not None:
         own = own_stain(run_dir, section.library_id) or find_stain(section, known.keep)
     wide = (False, True) if view.context is not None else (False,)
     return [seen(view, slide, section.mpp, section.centres_yx[index], own, wider)[0] for wider in wide]

@@ -24,6 +24,7 @@ from napari_deepspace._napari.denser_panel import DenserPanel
 from napari_deepspace._napari.estimates import Estimates
 from napari_deepspace._napari.gene_panel import GenePanel
 from napari_deepspace._napari.gene_table import GeneTableDialog
+from napari_deepspace._napari.inspecting import Inspector, bind_clicks
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.loading import Opened, open_section
 from napari_deepspace._napari.look_panel import LookPanel
@@ -41,6 +42,7 @@ from napari_deepspace._napari.students import Students
 from napari_deepspace._napari.train_panel import TrainPanel
 from napari_deepspace._napari.training import Training
 from napari_deepspace._napari.widgets import Wrapped, calm_wheel, label, one_shot, restyle
+from napari_deepspace.causes import causes_of, set_causes
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.outlines import Outline, read_outlines
 from napari_deepspace.preprocess.clusters import given_clusters
@@ -50,7 +52,7 @@ from napari_deepspace.settings import RunSettings, SectionSettings
 logger = logging.getLogger(__name__)
 
 RESEARCH = "Research use only."
-Drawn = tuple[tuple[Outline, ...], Any]  #: outlines and clusters of a section that is only read again
+Drawn = tuple[tuple[Outline, ...], Any, Any]  #: outlines, clusters and causes of a section that is only read again
 WIDTH = 372
 
 
@@ -71,6 +73,7 @@ class DeepSpaceDock(QWidget):
         self.denser_panel = DenserPanel(self.session)
         self.panels = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel, self.gene_panel, self.denser_panel)
         self.painter = Painter(self.session, self.canvas, self.look_panel)
+        self.inspector = Inspector(self.session, self.painter, self.canvas, self, lambda: self.opened, self.say, self.fail)
         self.reaches = Reaches(self.session, self)
         self.denser = Denser(self.session, self.canvas, self.denser_panel, lambda: self.opened, self._paint_later, self.say, self.fail)
         self.training = Training(self.session, self.train_panel, self.say, self.fail)
@@ -110,7 +113,7 @@ class DeepSpaceDock(QWidget):
     def reopen(self, **changes: Any) -> None:
         """Read the open section again with another image or platform."""
         if self.opened is not None:
-            self._open(self.opened.model_copy(update=changes), drawn=(self.session.outlines, self.session.clusters))
+            self._open(self.opened.model_copy(update=changes), drawn=(self.session.outlines, self.session.clusters, self.session.causes))
 
     def open_project(self, folder: Path, library_id: str | None = None) -> None:
         """Open a project as it was saved, or another of its sections; a file that moved is asked for."""
@@ -245,11 +248,12 @@ class DeepSpaceDock(QWidget):
         q.regions.rejected.connect(self.outline_layers.reject)
         q.regions.shown.connect(self.outline_layers.go_to)
         self.checks.genes_found.connect(self._show_genes)
+        self.look_panel.tour.clicked.connect(lambda: self.inspector.go(1))
         self.gene_panel.table_wanted.connect(self._show_table)
         events.maps.connect(self._maps_changed)
         for signal in (events.gene, events.show):
             signal.connect(self._forget_limits)
-        for signal in (events.outlines, events.clusters):
+        for signal in (events.outlines, events.clusters, events.causes):
             signal.connect(self.projects.keep_drawn)
         events.connect(self._paint_later)  # whatever changed
         self._paint_soon.timeout.connect(self.paint)
@@ -259,7 +263,11 @@ class DeepSpaceDock(QWidget):
             self._closing.not_after_all.connect(jobs.follow_running)
         self._closing.about_to.connect(self._end_denser)
         self._viewer.events.theme.connect(self._restyle)
-        self._release = (bind_viewer(self._viewer, self.painter, self.denser), bind_keys(self, self._viewer))
+        self._release = (
+            bind_viewer(self._viewer, self.painter, self.denser),
+            bind_keys(self, self._viewer),
+            bind_clicks(self._viewer, self.inspector),
+        )
         self.destroyed.connect(partial(_gone, self._owners(), self._release))
 
     def of_viewer(self, viewer: Any) -> bool:
@@ -267,7 +275,18 @@ class DeepSpaceDock(QWidget):
         return getattr(viewer, "__wrapped__", viewer) is getattr(self._viewer, "__wrapped__", self._viewer)
 
     def _owners(self) -> tuple[Any, ...]:
-        return (self.training, self.searches, self.students, self.estimates, self.checks, self.runs, self.seals, self.reaches, self.denser)
+        return (
+            self.training,
+            self.searches,
+            self.students,
+            self.estimates,
+            self.checks,
+            self.runs,
+            self.seals,
+            self.reaches,
+            self.denser,
+            self.inspector,
+        )
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
@@ -301,6 +320,7 @@ class DeepSpaceDock(QWidget):
         self.searches.restyle(palette)
         self.students.restyle(palette)
         self.quality_panel.restyle(palette)
+        self.inspector.restyle(palette)
         self.gene_panel.restyle(palette)
 
     def _open(
@@ -337,10 +357,12 @@ class DeepSpaceDock(QWidget):
         session.clusters = session.sctransform = None
         self.quality_panel.outlines.draw.setChecked(False)
         session.filter = session.filter.model_copy(update={"exclude_cluster": None})
-        self.opened = opened.settings.model_copy(update={"outlines": None, "clusters": None})  # the session holds them from now on
+        self.opened = opened.settings.model_copy(update={"outlines": None, "clusters": None, "causes": None})  # the session holds them from now on
         session.loaded = opened.loaded
         self.seals.show(opened.settings.sealed)
-        session.outlines, session.clusters = drawn or (tuple(section.outlines), given_clusters(section.adata))
+        found = drawn or (tuple(section.outlines), given_clusters(section.adata), causes_of(section.adata))
+        session.outlines, session.clusters, session.causes = found
+        set_causes(section.adata, session.causes)
         if session.running is None:
             self.train_panel.run.reset()
         if section.synthetic and not self.train_panel.chips.names():

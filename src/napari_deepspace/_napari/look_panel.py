@@ -45,6 +45,8 @@ class LookPanel(Collapsible):
         self.beside = QPushButton("Measured and predicted side by side")
         self.beside.setCheckable(True)
         self.beside.setToolTip(term("side by side"))
+        self.tour = QPushButton("Look through the largest differences")
+        self.tour.setToolTip(f"{term('tour')} {KEYS['next_stop']} goes on, {KEYS['previous_stop']} back.")
         self.classes = QCheckBox("The likeliest cluster of each spot")
         self.classes.setToolTip(term("likeliest cluster"))
         self.legend = label("", "likeliest cluster", wrap=True)
@@ -75,6 +77,7 @@ class LookPanel(Collapsible):
         self.content.addLayout(row(label("Spot size", "spot size"), self.spot_size, self.size_text))
         self.content.addLayout(row(label("Slide", "slide"), self.slide, self.slide_text))
         self.content.addWidget(self.beside)
+        self.content.addWidget(self.tour)
         self.hover.setAlignment(Qt.AlignmentFlag.AlignTop)
 
     def _connect(self) -> None:
@@ -137,7 +140,7 @@ class LookPanel(Collapsible):
 
     def show_hover(self, text: str) -> None:
         """The line of the spot under the cursor."""
-        self.hover.setText(text or "Point at a spot to read its values.")
+        self.hover.setText(text or "Point at a spot to read its values; click it for its card.")
 
     def _picked(self, gene: str) -> None:
         self._session.paint = "gene"
@@ -167,6 +170,7 @@ class LookPanel(Collapsible):
             button.setEnabled(key in possible)
         self.toggle.set_value(s.show)
         self.beside.setEnabled(counts and predicted)
+        self.tour.setEnabled("difference" in possible)
         for widget, value in ((self.shared, s.shared_limits), (self.beside, s.side_by_side), (self.anyway, s.show_anyway)):
             if widget.isChecked() != value:
                 widget.setChecked(value)
