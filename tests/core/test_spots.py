@@ -262,3 +262,24 @@ def test_an_unknown_spot_or_gene_is_told(looked_at, phantom, capsys):
     assert "has no spot NOBODY-1" in capsys.readouterr().err
     assert main(["spot", str(folder), str(phantom.path), barcode, "--gene", "NOGENE", "--no-look-alikes"]) == 2
     assert "NOGENE is neither" in capsys.readouterr().err
+
+
+def test_causes_go_with_the_section_into_results(phantom_dir, small, tmp_path):
+    """Read by the settings of a run, and still there in a result that was written and read again."""
+    from napari_deepspace import results
+    from napari_deepspace.read import read_settings
+    from napari_deepspace.settings import SectionSettings
+    from napari_deepspace.target import Target
+
+    barcode = str(small.adata.obs_names[4])
+    write_causes(tmp_path / "causes.csv", pd.Series({barcode: "necrosis"}))
+    section = read_settings(SectionSettings(path=phantom_dir, causes=tmp_path / "causes.csv"))
+    assert causes_of(section.adata).to_dict() == {barcode: "necrosis"}
+    part = dataclasses.replace(small, adata=small.adata.copy())
+    set_causes(part.adata, causes_of(section.adata))
+    n = part.adata.n_obs
+    spots = pd.DataFrame({results.SPLIT: "test", results.SOURCE: "out-of-fold", results.FOLD: 0, results.REASON: ""}, index=part.adata.obs_names)
+    columns = {results.PREDICTED: np.zeros((n, 1), dtype=np.float32)}
+    result = results.result_at_spots(part, Target("genes", ("SPARC",), "1 gene", "log", 5000.0), columns, spots, {})
+    results.write_result(result, tmp_path / "result.h5ad")
+    assert results.read_result(tmp_path / "result.h5ad").obs[CAUSE].dropna().to_dict() == {barcode: "necrosis"}

@@ -170,7 +170,7 @@ def test_causes_are_filed_by_key_and_button_and_taken_back(looked_at, qtbot):
     canvas.setFocus()
     QTest.keyClick(canvas, Qt.Key.Key_2, SHIFT)
     assert obs[CAUSE].iloc[index] == "necrosis" and obs[CAUSE].notna().sum() == 1
-    qtbot.waitUntil(lambda: dock.inspector.card.causes["necrosis"].isChecked(), timeout=5000)
+    qtbot.waitUntil(dock.inspector.card.causes["necrosis"].isChecked, timeout=5000)
     layer = dock.canvas.layer("spots")
     assert str(layer.mode) == "pan_zoom" and len(layer.data) == len(obs)
     QTest.keyClick(canvas, Qt.Key.Key_2, SHIFT)

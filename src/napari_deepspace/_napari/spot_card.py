@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QIcon, QImage, QPixmap
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtGui import QIcon, QImage, QKeySequence, QPixmap
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QShortcut, QToolButton, QVBoxLayout, QWidget
 
 from napari_deepspace._napari.style import Palette, style_sheet
 from napari_deepspace._napari.widgets import label, row
@@ -101,6 +101,9 @@ class SpotCard(QWidget):
             picture.setIconSize(QSize(SMALL, SMALL))
             picture.setAutoRaise(True)
             picture.clicked.connect(lambda _=False, place=place: self.flown_to.emit(place))
+        for name, button in (("back", self.back), ("on", self.on)):
+            shortcut = QShortcut(QKeySequence(keys[name].replace("-", "+")), self)  # napari's own keys do not reach another window
+            shortcut.activated.connect(button.click)
         self.back.setToolTip(f"{term('tour')} Key {keys['back']}.")
         self.on.setToolTip(f"{term('tour')} Key {keys['on']}.")
         self.back.clicked.connect(lambda: self.go_requested.emit(-1))

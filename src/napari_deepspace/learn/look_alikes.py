@@ -35,7 +35,7 @@ def keep_looks(
 ) -> Generator[Event, None, None]:
     """Keep how ``member`` sees ``section`` and, the first time, the sections it was trained on, which ``read_training`` reads.
 
-    What is there already is not made again. Memory is that of one embedding of every tile in float16.
+    What is there already is not made again. Memory is that of one embedding of every tile.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def keep_looks(
 
 
 def _see(model: TrainedModel, section: Section, member: int) -> Generator[Event, None, tuple[Looks, np.ndarray]]:
-    """A section's spots, and what ``member`` makes of their tiles: float16 (n, p), NaN where there is none."""
+    """A section's spots, and what ``member`` makes of their tiles: float32 (n, p), NaN where there is none."""
     judged = yield from prepare_section(section, model.settings.filter.model_copy(update={"exclude_cluster": None}), model.tile_um)
     tissue = judged.filter.predictable
     rows, n = np.flatnonzero(tissue), section.adata.n_obs
@@ -77,12 +77,12 @@ def _see(model: TrainedModel, section: Section, member: int) -> Generator[Event,
     far = np.full(n, np.nan, dtype=np.float32)
 
     def keep(which: np.ndarray, embeddings: list[np.ndarray]) -> None:
-        parts.append((rows[which], embeddings[0].astype(np.float16)))
+        parts.append((rows[which], embeddings[0]))
         if model.domain is not None and member == 0:  # the domain is that of the first member
             far[rows[which]] = distance(model.domain, embeddings[0])
 
     yield from embed(alone, as_trained(model, section, tissue), section.centres_yx[rows], None, keep)
-    embedding = np.full((n, parts[0][1].shape[1] if parts else 1), np.nan, dtype=np.float16)
+    embedding = np.full((n, parts[0][1].shape[1] if parts else 1), np.nan, dtype=np.float32)
     for which, values in parts:
         embedding[which] = values
     learned = np.zeros(n, dtype=bool)
@@ -110,7 +110,7 @@ def _see(model: TrainedModel, section: Section, member: int) -> Generator[Event,
 
 def _principal(learned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean (p,) and principal axes (k, p) of training tiles (n, p), scaled so that a tile lies 1 from the mean in the mean square."""
-    sample = learned[:: 1 + len(learned) // FITTED_TO].astype(np.float32)
+    sample = learned[:: 1 + len(learned) // FITTED_TO]
     mean = sample.mean(axis=0)
     away = sample - mean
     count = max(1, min(AXES, len(sample) - 1, sample.shape[1]))
@@ -120,4 +120,4 @@ def _principal(learned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _along(looks: Looks, embedding: np.ndarray, mean: np.ndarray, axes: np.ndarray) -> Looks:
-    return replace(looks, coordinates=((embedding.astype(np.float32) - mean) @ axes.T).astype(np.float16))
+    return replace(looks, coordinates=((embedding - mean) @ axes.T).astype(np.float16))
