@@ -14,7 +14,7 @@ GUI = ("napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "su
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "events", "settings", "presets", "runs", "run_queue", "awake", "verdicts", "colour_scale", "cluster_colours"),
     ("slide_formats", "slide_cache", "slide"),
-    ("outlines", "section", "seal"),
+    ("outlines", "section", "seal", "causes"),
     (
         "figure_settings",
         "gene_names",
@@ -37,6 +37,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "run_list",
         "run_comparison",
         "run_maps",
+        "spot_facts",
+        "disagreements",
+        "model_view",
+        "look_alikes",
     ),
     ("figure_parts",),
     ("analyse", "denser"),
@@ -55,11 +59,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "recipes",
         "seal_command",
         "search",
+        "spot_command",
         "students",
         "train_command",
     ),
     ("cli_options", "cli_print"),
-    ("cli_figure",),
+    ("cli_figure", "cli_spot"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""

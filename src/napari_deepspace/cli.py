@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_deepspace import __version__
+from napari_deepspace import __version__, cli_spot
 from napari_deepspace.cli_figure import figure
-from napari_deepspace.cli_options import Aligned, Block, Image, Json, LibraryId, Patient, PlatformName, Sealed
+from napari_deepspace.cli_options import Aligned, Block, Causes, Image, Json, LibraryId, Patient, PlatformName, Sealed
 from napari_deepspace.cli_print import print_holes, print_preprocessed, print_run, print_scores, print_values
 from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, SettingsError
 
@@ -28,6 +28,8 @@ app = typer.Typer(
     help="Predict spatial gene expression from H&E slides (the method of DeepSpaCE). Without a command: open napari. Research use only.",
 )
 app.command()(figure)
+app.command()(cli_spot.spot)
+app.command()(cli_spot.disagreements)
 
 
 @app.command("open")
@@ -262,6 +264,7 @@ def predict(
     background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
     aligned: Aligned = None,
     library_id: LibraryId = None,
+    causes: Causes = None,
     sealed: Sealed = None,
 ) -> None:
     """Predict with a finished run at the spots of any section, between them, or at a grid (a denser map); writes OUT.h5ad or OUT.zarr."""
@@ -271,7 +274,16 @@ def predict(
 
     def read() -> Section:
         return read_section(
-            section, image, platform=platform, library_id=library_id, patient=patient, block=block, outlines=outlines, aligned=aligned, sealed=sealed
+            section,
+            image,
+            platform=platform,
+            library_id=library_id,
+            patient=patient,
+            block=block,
+            outlines=outlines,
+            aligned=aligned,
+            causes=causes,
+            sealed=sealed,
         )
 
     run_prediction(run_dir, read, out, at, spacing_um, rule, tile_by_tile, events, background)
@@ -291,6 +303,7 @@ def impute(
     block: Block = None,
     aligned: Aligned = None,
     library_id: LibraryId = None,
+    causes: Causes = None,
     sealed: Sealed = None,
 ) -> None:
     """Fill a section: measured where it was measured, imputed where not; holes only where dummy holes tested it. Writes OUT.h5ad."""
@@ -303,7 +316,16 @@ def impute(
     if out.suffix != ".h5ad":
         raise SettingsError(f"--out {out}: the result is an .h5ad file; give a name that ends in .h5ad.")
     to_fill = read_section(
-        section, image, platform=platform, library_id=library_id, patient=patient, block=block, outlines=outlines, aligned=aligned, sealed=sealed
+        section,
+        image,
+        platform=platform,
+        library_id=library_id,
+        patient=patient,
+        block=block,
+        outlines=outlines,
+        aligned=aligned,
+        causes=causes,
+        sealed=sealed,
     )
     adata = drain(fill_section(run_dir, to_fill), sys.stderr.isatty())
     write_result(adata, out)

@@ -14,4 +14,5 @@ Patient = Annotated[str | None, typer.Option(help="patient the section was cut f
 Aligned = Annotated[Path | None, typer.Option(help="CSV with barcode, x, y: the spots in the frame (um) of the neighbouring sections")]
 LibraryId = Annotated[str | None, typer.Option(help="name of the section; left out: the folder's name")]
 Sealed = Annotated[Path | None, typer.Option(help="seal of the section (`napari-deepspace seal`): its spots are not predicted")]
+Causes = Annotated[Path | None, typer.Option(help="CSV with barcode and cause, filed in the window (PROJECT/causes): goes into the result")]
 Block = Annotated[str | None, typer.Option(help="tissue block the section was cut from")]

@@ -127,6 +127,22 @@ def spots_layer(section: Section, role: str = "spots") -> LayerTuple:
     return section.centres_yx, kwargs, "points"
 
 
+def ring_layer(section: Section, centre_yx: np.ndarray, role: str) -> LayerTuple:
+    """A ring around one spot, at ``centre_yx`` (1, 2), full-resolution px, in a colour that neither tissue nor maps have."""
+    kwargs = {
+        "name": f"{section.library_id} pinned spot",
+        "size": section.spot_diameter_px * 1.5,
+        "scale": (section.mpp, section.mpp),
+        "units": UNITS,
+        "face_color": CLEAR[None],
+        "border_color": "#ff2bd6",
+        "border_width": 0.14,
+        "border_width_is_relative": True,
+        "metadata": metadata(section, role),
+    }
+    return centre_yx, kwargs, "points"
+
+
 def section_layers(section: Section) -> list[LayerTuple]:
     """The slide, where there is one, and the spots above it."""
     return ([slide_layer(section)] if section.slide is not None else []) + [spots_layer(section)]

@@ -5,6 +5,7 @@
                       ``project.json.bak``
 ``outlines/``         ``<library_id>.geojson``: regions drawn on a section, full-resolution px, written with the first one
 ``clusters/``         ``<library_id>.csv``: clusters that were computed of a section
+``causes/``           ``<library_id>.csv``: why prediction and measurement disagree at spots, as somebody filed it
 ``transforms.json``   how sections lie over one another, written with the first transform
 ``sealed/``           ``<library_id>.json``: sealed hold-outs, see :mod:`napari_deepspace.seal`
 ``runs/``             one folder a run, see :mod:`napari_deepspace.runs`
@@ -28,6 +29,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from napari_deepspace.causes import write_causes
 from napari_deepspace.errors import DataError
 from napari_deepspace.outlines import Outline, write_outlines
 from napari_deepspace.project_format import BACKUP, PROJECT, VERSION, ProjectFile, ProjectSection, View, read_project_file
@@ -36,7 +38,7 @@ from napari_deepspace.section import PLATFORMS, Section
 from napari_deepspace.settings import SectionSettings
 from napari_deepspace.slide import open_slide
 
-OUTLINES, CLUSTERS, TRANSFORMS, RUNS, SEALED = "outlines", "clusters", "transforms.json", "runs", "sealed"
+OUTLINES, CLUSTERS, CAUSES, TRANSFORMS, RUNS, SEALED = "outlines", "clusters", "causes", "transforms.json", "runs", "sealed"
 
 Kind = Literal["counts", "image"]
 _HASHED_BYTES = 2**20
@@ -207,7 +209,7 @@ def section_settings(project: Project, library_id: str) -> SectionSettings:
     """What :func:`napari_deepspace.read.read_settings` needs to read that section, with absolute paths. Raises DataError for an unknown name."""
     entry = _entry(project, library_id)
     values = entry.model_dump(include={"library_id", "platform", "patient", "block"})
-    for kind, of in (("outlines", outlines_path), ("clusters", clusters_path)):
+    for kind, of in (("outlines", outlines_path), ("clusters", clusters_path), ("causes", causes_path)):
         path = of(project, library_id)
         values[kind] = path if path.is_file() else None
     image = None if entry.image is None else resolve(project, entry.image)
@@ -240,6 +242,11 @@ def clusters_path(project: Project, library_id: str) -> Path:
     return project.folder / CLUSTERS / f"{file_stem(library_id)}.csv"
 
 
+def causes_path(project: Project, library_id: str) -> Path:
+    """Where the causes that were filed on a section are kept."""
+    return project.folder / CAUSES / f"{file_stem(library_id)}.csv"
+
+
 def file_stem(library_id: str) -> str:
     """``library_id`` without characters that a file name cannot hold; different names stay different."""
     safe = re.sub(r"[^\w.-]", "-", library_id).strip(".")
@@ -262,6 +269,11 @@ def save_clusters(project: Project, library_id: str, clusters: pd.Series | None)
         write_atomic(path, clusters.rename("cluster").to_csv(index_label="barcode"))
     else:
         path.unlink(missing_ok=True)
+
+
+def save_causes(project: Project, library_id: str, causes: pd.Series) -> None:
+    """Keep the causes that were filed on a section, now; without any their file goes."""
+    write_causes(causes_path(project, library_id), causes)
 
 
 def resolve(project: Project, stored: str) -> Path:

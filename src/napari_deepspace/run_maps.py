@@ -38,12 +38,25 @@ def read_maps(file: Path, section: Section, scores: dict[str, Any]) -> Maps:
 
 def maps_of_run(run_dir: Path, section: Section) -> Maps | None:
     """The predictions that a finished run holds for ``section``, or None."""
+    path = result_file(run_dir, section.library_id)
+    if path is None:
+        return None
     file = run_dir / METRICS
     sections = json.loads(file.read_text(encoding="utf-8")).get("sections", {}) if file.is_file() else {}
-    for path in sorted((run_dir / PREDICTIONS).glob("*.h5ad")):
-        if str(read_targets(path).uns[UNS].get("library_id")) == section.library_id:
-            return read_maps(path, section, sections.get(section.library_id, {}))
-    return None
+    return read_maps(path, section, sections.get(section.library_id, {}))
+
+
+def result_file(run_dir: Path, library_id: str) -> Path | None:
+    """The run's result file for the section of that name, or None. Raises ModelError where a file is no result."""
+    return next((path for path in sorted((Path(run_dir) / PREDICTIONS).glob("*.h5ad")) if _library_id(path) == library_id), None)
+
+
+def _library_id(path: Path) -> str:
+    try:
+        with h5py.File(path) as file:
+            return str(read_elem(file[f"uns/{UNS}/library_id"]))
+    except (OSError, KeyError, ValueError, TypeError, AttributeError):
+        return str(read_targets(path).uns[UNS].get("library_id"))  # which says what is wrong with the file
 
 
 def read_targets(path: Path) -> AnnData:

@@ -48,6 +48,9 @@ class SectionSettings(_Settings):
     )
     clusters: Path | None = Field(None, description="CSV with the columns barcode and cluster; taken in place of those that came with the section")
     obs: Path | None = Field(None, description="CSV with a column barcode and numbers per spot, which join obs (fractions of cell types, say)")
+    causes: Path | None = Field(
+        None, description="CSV with the columns barcode and cause: why prediction and measurement disagree, as somebody filed"
+    )
     aligned: Path | None = Field(
         None,
         description="CSV with the columns barcode, x, y: the spots in a frame (um) that the sections of one patient share; left out: "
@@ -296,7 +299,7 @@ def load_run_settings(path: Path, overrides: tuple[str, ...] = ()) -> RunSetting
 def place_sections(values: dict[str, Any], base: Path) -> None:
     """Take the relative paths of the sections in plain ``values`` from the folder ``base``."""
     for section in values.get("sections") or []:
-        for key in ("path", "image", "outlines", "clusters", "obs", "aligned", "sealed"):
+        for key in ("path", "image", "outlines", "clusters", "obs", "causes", "aligned", "sealed"):
             if isinstance(section, dict) and section.get(key):
                 section[key] = base / str(section[key])
     model = values.get("model")

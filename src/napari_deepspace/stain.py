@@ -66,8 +66,13 @@ def find_stain(section: Section, tissue: np.ndarray) -> Stain:
 
 def stained(section: Section, own: Stain, target: Stain) -> Section:
     """``section`` on its slide as if it had been stained like ``target``; ``own`` are the stains it has."""
+    return replace(section, slide=stained_slide(section.require_slide(), own, target))
+
+
+def stained_slide(slide: Slide, own: Stain, target: Stain) -> StainedSlide:
+    """``slide`` as if it had been stained like ``target``; ``own`` are the stains it has."""
     change = target.matrix * (target.most / own.most) @ np.linalg.pinv(own.matrix)
-    return replace(section, slide=StainedSlide(section.require_slide(), change.astype(np.float32)))
+    return StainedSlide(slide, change.astype(np.float32))
 
 
 def changed(pixels: np.ndarray, change: np.ndarray) -> np.ndarray:

@@ -214,15 +214,16 @@ def spot_notes(maps: Maps | None, reasons: np.ndarray) -> np.ndarray:
     return np.where(removed != "", removed + more, origin)
 
 
-def hover_text(barcode: str, view: View | None, index: int, note: str) -> str:
-    """The line beside a hovered spot: barcode, measured, predicted, remark."""
-    parts = [barcode]
+def hover_text(barcode: str, view: View | None, index: int, note: str, umi: int | None = None, cluster: str = "") -> str:
+    """The line beside a hovered spot: barcode, UMI, cluster, measured, predicted, remark."""
+    parts = [barcode, *([f"{umi:,} UMI"] if umi is not None else []), *([f"cluster {cluster}"] if cluster else [])]
     if view is not None:
+        first = len(parts)
         shown = {"measured": view.measured, "predicted": view.predicted}
         if view.show in WAYS or view.show == "interval":
             shown[WAYS.get(view.show, "width of the 90 % band")] = view.values
         for word, values in shown.items():
             within = " of 1 within this slide" if view.relative and word != "measured" else ""
             parts.append(f"{word} {values[index]:.2f}{within}" if np.isfinite(values[index]) else f"{word} –")
-        parts[1] = f"{view.gene} {parts[1]}"
+        parts[first] = f"{view.gene} {parts[first]}"
     return "  ·  ".join([*parts, note] if note else parts)

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import napari.viewer
 from napari.utils.notifications import show_info
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QShortcut
 
 from napari_deepspace._napari.preferences import key_name, preferred_keys
 
@@ -55,6 +59,36 @@ def clear_selection(viewer: napari.viewer.Viewer) -> None:
     _ask(viewer, lambda dock: dock.compare.clear())
 
 
+def next_stop(viewer: napari.viewer.Viewer) -> None:
+    """The next of the places where predicted and measured differ most."""
+    _ask(viewer, lambda dock: dock.inspector.go(1))
+
+
+def previous_stop(viewer: napari.viewer.Viewer) -> None:
+    """The one before."""
+    _ask(viewer, lambda dock: dock.inspector.go(-1))
+
+
+def file_fold(viewer: napari.viewer.Viewer) -> None:
+    """The spot of the card differs because the tissue is folded there; the same again takes it back."""
+    _ask(viewer, lambda dock: dock.inspector.file("fold"))
+
+
+def file_necrosis(viewer: napari.viewer.Viewer) -> None:
+    """... because it is dead tissue."""
+    _ask(viewer, lambda dock: dock.inspector.file("necrosis"))
+
+
+def file_failed_spot(viewer: napari.viewer.Viewer) -> None:
+    """... because the assay failed there."""
+    _ask(viewer, lambda dock: dock.inspector.file("failed spot"))
+
+
+def file_real(viewer: napari.viewer.Viewer) -> None:
+    """... because it is so, and the model does not see it."""
+    _ask(viewer, lambda dock: dock.inspector.file("real"))
+
+
 KEYS: dict[str, str] = {
     "show_next_map": "Shift-C",
     "next_gene": "Shift-Right",
@@ -62,6 +96,12 @@ KEYS: dict[str, str] = {
     "flip": "Shift-V",
     "swipe": "Shift-W",
     "clear_selection": "Escape",
+    "next_stop": "Shift-N",
+    "previous_stop": "Shift-P",
+    "file_fold": "Shift-1",
+    "file_necrosis": "Shift-2",
+    "file_failed_spot": "Shift-3",
+    "file_real": "Shift-4",
 }
 """The usual key of each action that has one, by the function's name; ``napari.yaml`` offers each for another in Preferences."""
 
@@ -69,6 +109,12 @@ KEYS: dict[str, str] = {
 def keys() -> dict[str, str]:
     """Key of each action that has one, as the user prefers."""
     return preferred_keys(KEYS)[0]
+
+
+def key_tip(name: str) -> str:
+    """ " Shift-V on the slide." for the action that has this key, "" for one without."""
+    key = keys().get(name)
+    return f" {key} on the slide." if key else ""
 
 
 def bind_keys(dock: DeepSpaceDock, viewer: Any) -> Callable[[], None]:
@@ -80,17 +126,31 @@ def bind_keys(dock: DeepSpaceDock, viewer: Any) -> Callable[[], None]:
         dock.say(words, "warning")
     taken = {str(key) for key in viewer.keymap}
     bound = {key: globals()[name] for name, key in wanted.items() if key_name(key) not in taken}
+    shortcuts: list[QShortcut] = []
     for key, action in bound.items():
-        viewer.bind_key(key, action)
+        if key[-1].isdigit():  # napari drops Shift from such keys, for it makes another character of them on most keyboards; Qt knows both
+            shortcuts.append(QShortcut(QKeySequence(key.replace("-", "+")), dock))
+            shortcuts[-1].activated.connect(partial(_press, here, action))
+        else:
+            viewer.bind_key(key, action)
 
     def release() -> None:
         if here in _open:
             _open.remove(here)
+        for shortcut in shortcuts:
+            with suppress(RuntimeError):  # it was destroyed with the dock
+                shortcut.setEnabled(False)
         for key, action in bound.items():
             if action in viewer.keymap.values():
                 viewer.bind_key(key, None)
 
     return release
+
+
+def _press(here: weakref.ref[DeepSpaceDock], action: Callable[[Any], None]) -> None:
+    dock = here()
+    if dock is not None:
+        action(dock.canvas.viewer)
 
 
 def _ask(viewer: Any, act: Callable[[DeepSpaceDock], None]) -> None:

@@ -9,12 +9,13 @@ import pandas as pd
 from napari.layers import Layer, Points
 from scipy.spatial import cKDTree
 
-from napari_deepspace.layers import METADATA, RING, LayerTuple, slide_layer, spots_layer
+from napari_deepspace.layers import METADATA, RING, LayerTuple, ring_layer, slide_layer, spots_layer
 from napari_deepspace.section import Section
 from napari_deepspace.views import View
 
-SLIDE, SPOTS, SLIDE_2, SPOTS_2 = "slide", "spots", "slide, right", "spots, right"
+SLIDE, SPOTS, SLIDE_2, SPOTS_2, PINNED = "slide", "spots", "slide, right", "spots, right", "pinned"
 THICK = 0.22  #: width of the ring of a selected spot, as a share of its diameter
+PITCHES_SEEN = 16.0  #: how many distances between spots a view of one spot is wide, at most
 
 
 class Canvas:
@@ -101,6 +102,7 @@ class Canvas:
         """Two cells with linked cameras: slide and spots twice. The second slide shares the first one's pixels."""
         if self.section is None or (self.layer(SPOTS_2) is not None) == on:
             return
+        self.mark(None)
         if on:
             for make, role in ((slide_layer, SLIDE_2), (spots_layer, SPOTS_2)):
                 if role == SLIDE_2 and self.layer(SLIDE) is None:
@@ -119,6 +121,28 @@ class Canvas:
         grid.spacing = 6
         grid.enabled = on
         self.viewer.reset_view()
+        self.activate()
+
+    def fly_to(self, yx_um: tuple[float, float]) -> None:
+        """Put a place in the middle of the view, near enough to see the tissue there; who is nearer stays so."""
+        if self.section is None:
+            return
+        camera = self.viewer.scene.camera
+        camera.center = (0.0, *yx_um)
+        camera.zoom = max(float(camera.zoom), min(self.viewer.canvas.size) / (PITCHES_SEEN * self.section.platform.pitch_um))
+
+    def mark(self, index: int | None) -> None:
+        """Ring the spot in that row; None: none. Not where two maps stand side by side: each layer more would be a map more."""
+        layer = self.layer(PINNED)
+        if self.section is None or index is None or self.layer(SPOTS_2) is not None:
+            if layer is not None:
+                self.viewer.layers.remove(layer)
+            return
+        centre = self.section.centres_yx[[index]]
+        if layer is not None:
+            layer.data = centre
+            return
+        self._add(Layer.create(*ring_layer(self.section, centre, PINNED)))
         self.activate()
 
     def spot_at(self, position: tuple[float, ...]) -> int | None:

@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QCheckBox, QDialog, QPushButton, QSlider, QTabWidget, QVBoxLayout, QWidget
 
-from napari_deepspace._napari.actions import KEYS
+from napari_deepspace._napari.actions import key_tip
 from napari_deepspace._napari.confusion_table import ConfusionTable
 from napari_deepspace._napari.scatter import Scatter
 from napari_deepspace._napari.session import Session
@@ -41,9 +41,9 @@ class CompareDialog(QDialog):
         self.clear = QPushButton("Clear")
         self.clear.setToolTip("No spot is selected any more (Escape).")
         self.flip = QPushButton("Flip")
-        self.flip.setToolTip(f"{term('flip')} {KEYS['flip']} on the slide.")
+        self.flip.setToolTip(term("flip") + key_tip("flip"))
         self.swipe = QCheckBox("Swipe")
-        self.swipe.setToolTip(f"{term('swipe')} {KEYS['swipe']} on the slide.")
+        self.swipe.setToolTip(term("swipe") + key_tip("swipe"))
         self.line = QSlider(Qt.Orientation.Horizontal)
         self.line.setRange(0, 1000)
         self.line.setValue(500)

@@ -27,6 +27,7 @@ from napari_deepspace._napari.estimates import Estimates
 from napari_deepspace._napari.figures import Figures
 from napari_deepspace._napari.gene_panel import GenePanel
 from napari_deepspace._napari.gene_table import GeneTableDialog
+from napari_deepspace._napari.inspecting import Inspector, bind_clicks
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.loading import Opened, open_section
 from napari_deepspace._napari.look_panel import LookPanel
@@ -45,6 +46,7 @@ from napari_deepspace._napari.students import Students
 from napari_deepspace._napari.train_panel import TrainPanel
 from napari_deepspace._napari.training import Training
 from napari_deepspace._napari.widgets import Wrapped, calm_wheel, label, one_shot, restyle
+from napari_deepspace.causes import causes_of, set_causes
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.outlines import Outline, read_outlines
 from napari_deepspace.preprocess.clusters import given_clusters
@@ -54,7 +56,7 @@ from napari_deepspace.settings import RunSettings, SectionSettings
 logger = logging.getLogger(__name__)
 
 RESEARCH = "Research use only."
-Drawn = tuple[tuple[Outline, ...], Any]  #: outlines and clusters of a section that is only read again
+Drawn = tuple[tuple[Outline, ...], Any, Any]  #: outlines, clusters and causes of a section that is only read again
 WIDTH = 372
 
 
@@ -75,6 +77,7 @@ class DeepSpaceDock(QWidget):
         self.denser_panel = DenserPanel(self.session)
         self.panels = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel, self.gene_panel, self.denser_panel)
         self.painter = Painter(self.session, self.canvas, self.look_panel)
+        self.inspector = Inspector(self.session, self.painter, self.canvas, self, lambda: self.opened, self.say, self.fail)
         self.reaches = Reaches(self.session, self)
         self.denser = Denser(self.session, self.canvas, self.denser_panel, lambda: self.opened, self._paint_later, self.say, self.fail)
         self.training = Training(self.session, self.train_panel, self.say, self.fail)
@@ -115,7 +118,7 @@ class DeepSpaceDock(QWidget):
     def reopen(self, **changes: Any) -> None:
         """Read the open section again with another image or platform."""
         if self.opened is not None:
-            self._open(self.opened.model_copy(update=changes), drawn=(self.session.outlines, self.session.clusters))
+            self._open(self.opened.model_copy(update=changes), drawn=(self.session.outlines, self.session.clusters, self.session.causes))
 
     def open_project(self, folder: Path, library_id: str | None = None) -> None:
         """Open a project as it was saved, or another of its sections; a file that moved is asked for."""
@@ -252,12 +255,13 @@ class DeepSpaceDock(QWidget):
         q.regions.rejected.connect(self.outline_layers.reject)
         q.regions.shown.connect(self.outline_layers.go_to)
         self.checks.genes_found.connect(self._show_genes)
+        self.look_panel.tour.clicked.connect(lambda: self.inspector.go(1))
         self.gene_panel.table_wanted.connect(self._show_table)
         self.look_panel.against.clicked.connect(self.compare.open)
         events.maps.connect(self._maps_changed)
         for signal in (events.gene, events.show):
             signal.connect(self._forget_limits)
-        for signal in (events.outlines, events.clusters):
+        for signal in (events.outlines, events.clusters, events.causes):
             signal.connect(self.projects.keep_drawn)
         events.connect(self._paint_later)  # whatever changed
         self._paint_soon.timeout.connect(self.paint)
@@ -268,7 +272,7 @@ class DeepSpaceDock(QWidget):
         self._closing.about_to.connect(self._end_denser)
         self._viewer.events.theme.connect(self._restyle)
         watch, mouse = bind_viewer(self._viewer, self.painter, self.denser), bind_mouse(self._viewer, self.compare)
-        self._release = (watch, mouse, bind_keys(self, self._viewer))
+        self._release = (watch, mouse, bind_clicks(self._viewer, self.inspector), bind_keys(self, self._viewer))
         self.destroyed.connect(partial(_gone, self._owners(), self._release))
 
     def of_viewer(self, viewer: Any) -> bool:
@@ -277,7 +281,7 @@ class DeepSpaceDock(QWidget):
 
     def _owners(self) -> tuple[Any, ...]:
         jobs = (self.training, self.searches, self.students, self.estimates, self.checks)
-        return (*jobs, self.runs, self.seals, self.reaches, self.denser, self.compare, self.figures)
+        return (*jobs, self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures)
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
@@ -311,6 +315,7 @@ class DeepSpaceDock(QWidget):
         self.searches.restyle(palette)
         self.students.restyle(palette)
         self.quality_panel.restyle(palette)
+        self.inspector.restyle(palette)
         self.gene_panel.restyle(palette)
         self.compare.restyle(palette)
         self.figures.restyle(palette)
@@ -349,10 +354,12 @@ class DeepSpaceDock(QWidget):
         session.clusters = session.sctransform = None
         self.quality_panel.outlines.draw.setChecked(False)
         session.filter = session.filter.model_copy(update={"exclude_cluster": None})
-        self.opened = opened.settings.model_copy(update={"outlines": None, "clusters": None})  # the session holds them from now on
+        self.opened = opened.settings.model_copy(update={"outlines": None, "clusters": None, "causes": None})  # the session holds them from now on
         session.loaded = opened.loaded
         self.seals.show(opened.settings.sealed)
-        session.outlines, session.clusters = drawn or (tuple(section.outlines), given_clusters(section.adata))
+        found = drawn or (tuple(section.outlines), given_clusters(section.adata), causes_of(section.adata))
+        session.outlines, session.clusters, session.causes = found
+        set_causes(section.adata, session.causes)
         if session.running is None:
             self.train_panel.run.reset()
         if section.synthetic and not self.train_panel.chips.names():

@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QPushButton, QSlider
 
-from napari_deepspace._napari.actions import keys
+from napari_deepspace._napari.actions import key_tip, keys
 from napari_deepspace._napari.gene_chooser import GeneChooser
 from napari_deepspace._napari.legend import Legend
 from napari_deepspace._napari.scale_view import ScaleView
@@ -56,6 +56,8 @@ class LookPanel(Collapsible):
         self.beside.setToolTip(term("side by side"))
         self.against = QPushButton("Measured against predicted…")
         self.against.setToolTip(term("measured against predicted"))
+        self.tour = QPushButton("Look through the largest differences")
+        self.tour.setToolTip(term("tour") + key_tip("next_stop"))
         self.classes = QCheckBox("The likeliest cluster of each spot")
         self.classes.setToolTip(term("likeliest cluster"))
         self.legend = Legend(session)
@@ -89,6 +91,7 @@ class LookPanel(Collapsible):
         self.content.addLayout(row(label("Slide", "slide"), self.slide, self.slide_text))
         self.content.addWidget(self.beside)
         self.content.addWidget(self.against)
+        self.content.addWidget(self.tour)
         self.hover.setAlignment(Qt.AlignmentFlag.AlignTop)
 
     def _connect(self) -> None:
@@ -166,7 +169,7 @@ class LookPanel(Collapsible):
 
     def show_hover(self, text: str) -> None:
         """The line of the spot under the cursor."""
-        self.hover.setText(text or "Point at a spot to read its values.")
+        self.hover.setText(text or "Point at a spot to read its values; click it for its card.")
 
     def _picked(self, gene: str) -> None:
         self._session.paint = "gene"
@@ -200,6 +203,7 @@ class LookPanel(Collapsible):
         self.automatic.setToolTip("Colour limits from percentile {:g} to {:g} of the values.".format(*s.scale.percentiles))
         for button in (self.beside, self.against):
             button.setEnabled(counts and predicted)
+        self.tour.setEnabled("difference" in possible)
         for widget, value in ((self.shared, s.shared_limits), (self.beside, s.side_by_side), (self.anyway, s.show_anyway)):
             if widget.isChecked() != value:
                 widget.setChecked(value)

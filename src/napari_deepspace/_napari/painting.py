@@ -6,6 +6,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
+
 from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.denser import Denser
 from napari_deepspace._napari.look_panel import LookPanel
@@ -46,11 +48,15 @@ class Painter:
 
     def hover(self, position: tuple[float, ...]) -> None:
         """Tell what is known of the spot at this place of the world (um)."""
-        index, section = self._canvas.spot_at(position), self._session.section
-        if index is None or section is None or self._painted is None:
+        index, loaded = self._canvas.spot_at(position), self._session.loaded
+        if index is None or loaded is None or self._painted is None:
             self._look.show_hover("")
             return
-        self._look.show_hover(hover_text(str(section.adata.obs_names[index]), self._painted, index, self._notes[index]))
+        umi, labels = int(loaded.spots["umi"].to_numpy()[index]) if loaded.section.adata.n_vars else None, self._session.clusters
+        own: Any = None if labels is None else labels.iat[index]
+        cluster = "" if own is None or pd.isna(own) else str(own)
+        barcode = str(loaded.section.adata.obs_names[index])
+        self._look.show_hover(hover_text(barcode, self._painted, index, self._notes[index], umi, cluster))
 
     def cycle(self) -> None:
         """Show the next of measured, model, colour alone and neighbours alone, of those that there are."""

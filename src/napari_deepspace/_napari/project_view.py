@@ -64,7 +64,7 @@ class Projects:
         self._say(f"Saved in {folder}.")
 
     def keep_drawn(self, *_: Any) -> None:
-        """Outlines and computed clusters of a section of the open project are kept as they change, without *Save*."""
+        """Outlines, computed clusters and filed causes of a section of the open project are kept as they change, without *Save*."""
         s = self._session
         if s.project is None or s.section is None or s.busy == "loading":
             return
@@ -73,6 +73,7 @@ class Projects:
             if s.section.library_id in {section.library_id for section in project.file.sections}:
                 projects.save_outlines(project, s.section.library_id, s.outlines)
                 projects.save_clusters(project, s.section.library_id, s.own_clusters())
+                projects.save_causes(project, s.section.library_id, s.causes)
         except (DeepSpaceError, OSError) as error:
             self._say(f"The outlines could not be kept in {s.project} ({error}).", "warning")
 
@@ -138,6 +139,7 @@ def stored(folder: Path, session: Session, viewer: Any) -> Project:
     if session.section is not None:
         projects.save_outlines(project, session.section.library_id, session.outlines)
         projects.save_clusters(project, session.section.library_id, session.own_clusters())
+        projects.save_causes(project, session.section.library_id, session.causes)
     return project
 
 

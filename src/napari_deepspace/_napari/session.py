@@ -17,6 +17,7 @@ from psygnal import SignalGroupDescriptor
 from scipy import sparse
 
 from napari_deepspace.analyse.bands import band_width, no_band_words
+from napari_deepspace.causes import filed, set_causes
 from napari_deepspace.cluster_colours import cluster_colours, known_as, recolour, usual_colours
 from napari_deepspace.colour_scale import ColourScale
 from napari_deepspace.comparison import Comparison, compare
@@ -70,7 +71,7 @@ class Session:
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor(
         equality_operators=dict.fromkeys(
-            ("loaded", "maps", "denser", "reach", "colours", "clusters", "sctransform", "outlines", "proposals", "selected"), operator.is_
+            ("loaded", "maps", "denser", "reach", "colours", "clusters", "sctransform", "outlines", "proposals", "selected", "causes"), operator.is_
         )
     )
 
@@ -81,6 +82,7 @@ class Session:
     outlines: tuple[Outline, ...] = ()  #: drawn, imported or accepted
     proposals: tuple[Outline, ...] = ()  #: low regions that wait for the user's word
     clusters: pd.Series | None = None
+    causes: pd.Series = field(default_factory=lambda: pd.Series(dtype=object))  #: why spots disagree, by barcode, as the user filed it
     normalisation: str = "log"
     sctransform: Normaliser | None = None  #: fitted to the spots that stay; None: not fitted yet
     paint: Paint = "gene"  #: what the spots' colours mean
@@ -132,6 +134,13 @@ class Session:
         if self.colours is None or len(self.colours.mean_rgb) != len(spots):
             return filter_spots(spots, self.filter)
         return judge(spots, self.colours, self.filter).filter
+
+    def file_cause(self, barcode: str, cause: str) -> None:
+        """File a cause at a spot, in ``obs`` of the section too; the same one again takes it back."""
+        assert self.section is not None
+        causes = filed(self.causes, barcode, cause)
+        set_causes(self.section.adata, causes)
+        self.causes = causes
 
     def own_clusters(self) -> pd.Series | None:
         """The clusters, where they did not come with the section's own folder."""

@@ -16,6 +16,7 @@ from napari_deepspace._napari.run_view import score_words
 from napari_deepspace._napari.runs_dialogs import Choice, ask_what_becomes
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.train_panel import TrainPanel
+from napari_deepspace.causes import write_causes
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.events import BaselinesScored, Event, Finished, Noted, Paused, Started
 from napari_deepspace.layers import Maps, live_maps
@@ -30,7 +31,7 @@ from napari_deepspace.settings import RunSettings, dump_yaml
 
 logger = logging.getLogger(__name__)
 Say = Callable[[str, str], None]
-OUTLINES_FILE, CLUSTERS_FILE = "outlines.geojson", "clusters.csv"  #: in a run's folder
+OUTLINES_FILE, CLUSTERS_FILE, CAUSES_FILE = "outlines.geojson", "clusters.csv", "causes.csv"  #: in a run's folder
 
 
 def runs_folder(session: Session) -> Path:
@@ -265,11 +266,11 @@ def is_of(section: Section, place: tuple[Path, str | None] | None) -> bool:
 
 
 def with_what_is_shown(settings: RunSettings, session: Session, folder: Path) -> RunSettings:
-    """``settings`` of one section with its outlines and clusters as they are now, which are written into ``folder``.
+    """``settings`` of one section with its outlines, clusters and causes as they are now, which are written into ``folder``.
 
     Clusters that were computed are handed on, not computed again: on other spots they would come out with other names.
     """
-    outlines = clusters = None
+    outlines = clusters = causes = None
     if session.outlines:
         outlines = folder / OUTLINES_FILE
         write_outlines(outlines, session.outlines)
@@ -277,7 +278,10 @@ def with_what_is_shown(settings: RunSettings, session: Session, folder: Path) ->
     if own is not None:
         clusters = folder / CLUSTERS_FILE
         write_atomic(clusters, own.rename("cluster").to_csv(index_label="barcode"))
-    section = settings.sections[0].model_copy(update={"outlines": outlines, "clusters": clusters})
+    if len(session.causes):
+        causes = folder / CAUSES_FILE
+        write_causes(causes, session.causes)
+    section = settings.sections[0].model_copy(update={"outlines": outlines, "clusters": clusters, "causes": causes})
     return settings.model_copy(update={"sections": (section,)})
 
 

@@ -232,7 +232,7 @@ def _combine_shown(shown: list[np.ndarray], fold: np.ndarray) -> np.ndarray:
 def spot_table(section: Section, model: TrainedModel, verdict: SpotFilter) -> pd.DataFrame:
     """The ``deepspace_*`` columns of ``obs``: which part each spot was to the model whose value is shown, and where the value comes from."""
     n = section.adata.n_obs
-    fold, part = _recognise(section, model)
+    fold, part = recognise(section, model)
     split = np.full(n, "test", dtype=object)  # a section the model never saw
     seen = part >= 0
     split[seen] = np.array(PART_NAMES, dtype=object)[part[seen]]
@@ -283,7 +283,7 @@ def matches(section: Section, model: TrainedModel) -> list[np.ndarray]:
     return found
 
 
-def _recognise(section: Section, model: TrainedModel) -> tuple[np.ndarray, np.ndarray]:
+def recognise(section: Section, model: TrainedModel) -> tuple[np.ndarray, np.ndarray]:
     """For every spot: the fold that held it out (-1: none, or never seen) and its part to that fold's member (-1: never seen)."""
     fold, part = (np.full(section.adata.n_obs, -1) for _ in range(2))
     for seen, match in zip(model.seen, matches(section, model), strict=True):

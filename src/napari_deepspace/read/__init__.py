@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_deepspace.causes import read_causes, set_causes
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.outlines import read_outlines
 from napari_deepspace.read.files import Spots, first_existing, reading
@@ -35,6 +36,7 @@ def read_section(
     outlines: str | Path | None = None,
     clusters: str | Path | None = None,
     obs: str | Path | None = None,
+    causes: str | Path | None = None,
     aligned: str | Path | None = None,
     sealed: str | Path | None = None,
     slide: bool = True,
@@ -55,6 +57,8 @@ def read_section(
         CSV with the columns barcode and cluster, which come as ``obs["given_cluster"]``.
     obs
         CSV with a column barcode and numbers per spot, which come as columns of ``obs``.
+    causes
+        CSV with the columns barcode and cause, filed in the window, which come as ``obs["deepspace_cause"]``.
     aligned
         CSV with the columns barcode, x, y: the spots in a frame (um) that the sections of one patient share, which come as
         ``obsm["spatial_aligned"]``; left out: ``spatial_aligned.csv`` in the section's folder, where there is one.
@@ -83,6 +87,8 @@ def read_section(
         add_given_clusters(spots.adata, Path(clusters))
     if obs is not None:
         add_numbers(spots.adata, Path(obs))
+    if causes is not None:
+        set_causes(spots.adata, read_causes(Path(causes)))
     found = Path(aligned) if aligned is not None else first_existing(*(folder / ALIGNED for folder in _own_folders(spots)))
     if found is not None:
         add_aligned(spots.adata, found)
@@ -126,6 +132,7 @@ def read_settings(settings: SectionSettings) -> Section:
         outlines=settings.outlines,
         clusters=settings.clusters,
         obs=settings.obs,
+        causes=settings.causes,
         aligned=settings.aligned,
         sealed=settings.sealed,
     )
