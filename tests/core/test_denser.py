@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import zarr
+from shapely import box
 from tests.conftest import part_of
 
 from napari_deepspace import denser, fit, predict, results
@@ -17,10 +18,12 @@ from napari_deepspace.cli import main
 from napari_deepspace.errors import DataError, ModelError, SettingsError
 from napari_deepspace.events import Noted, Predicted, Progress, from_json, result_of
 from napari_deepspace.figure_settings import FigureSettings
+from napari_deepspace.figure_sources import denser_map
 from napari_deepspace.figures import write
 from napari_deepspace.learn import denser_write
 from napari_deepspace.learn.denser_write import write_denser
 from napari_deepspace.learn.packing import choose_packing
+from napari_deepspace.outlines import EXCLUDE, Outline
 from napari_deepspace.settings import RunSettings, SectionSettings
 from napari_deepspace.views import likeliest
 
@@ -309,5 +312,10 @@ def test_the_figure_shows_spots_points_and_both_and_refuses_what_is_not_there(qu
         result_of(write(small, FigureSettings(gene="NOBODY"), out, run_dir))
     with pytest.raises(SettingsError, match="not of another"):
         result_of(write(replace(small, library_id="another"), FigureSettings(gene="ESR1", denser=folder), out, run_dir))
+    x, y = small.adata.obsm["spatial"].mean(axis=0)
+    drawn_over = replace(small, outlines=[Outline(box(x - 500, y - 500, x + 500, y + 500), EXCLUDE)])
+    own = result_of(denser_map(run_dir, drawn_over))
+    assert own.folder != folder
+    assert own.on_tissue.sum() < dmap.on_tissue.sum()
     with pytest.raises(SettingsError, match="a figure is"):
         result_of(write(small, FigureSettings(gene="ESR1"), tmp_path / "figure.txt", run_dir))
