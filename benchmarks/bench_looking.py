@@ -56,7 +56,6 @@ def many_spots(phantom, n: int):
 @pytest.mark.parametrize("n", [5_000, 50_000])
 def test_looking_at_the_next_gene(make_napari_viewer, phantom, n):
     """Core and repaint: from the choice of a gene to its colours on the slide, measured and predicted in turn."""
-    from napari_deepspace._napari import style
     from napari_deepspace._napari.canvas import SPOTS, Canvas
     from napari_deepspace._napari.look_panel import LookPanel
     from napari_deepspace._napari.painting import Painter
@@ -80,8 +79,6 @@ def test_looking_at_the_next_gene(make_napari_viewer, phantom, n):
 
         ways[show] = (median_ms(ours), median_ms(lambda number, ours=ours: (ours(number), drawn(viewer))))
     layer = canvas.layer(SPOTS)
-    whole = style.luts()["value"]
-    assert len(whole) == 256
 
     def usual(number: int) -> None:
         layer.features = layer.features.assign(**{genes[number % GENES]: values[:, number % GENES]})
@@ -131,13 +128,13 @@ def test_looking_at_the_next_gene_of_a_map(make_napari_viewer, phantom, tmp_path
     from napari.layers import Image
     from napari.utils.colormaps import Colormap
 
-    from napari_deepspace._napari import style
+    from napari_deepspace.colour_scale import table
     from napari_deepspace.denser import open_denser, to_image, values
     from napari_deepspace.denser_layers import denser_layer
 
     folder, genes = large_store(tmp_path, phantom)
     dmap, viewer = open_denser(folder), make_napari_viewer(show=True)
-    lut = style.luts()["value"]
+    lut = table("viridis")
     found = values(dmap, genes[0])
     data, kwargs, _ = denser_layer(dmap, phantom, found)
     layer = viewer.add_layer(Image(data, **kwargs))

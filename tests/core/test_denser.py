@@ -9,23 +9,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import zarr
+from shapely import box
 from tests.conftest import part_of
 
 from napari_deepspace import denser, fit, predict, results
 from napari_deepspace.analyse.super_resolution_figure import Drawn, draw, footer
 from napari_deepspace.cli import main
+from napari_deepspace.cluster_colours import class_lut, usual_colours
 from napari_deepspace.denser_layers import denser_colours, denser_values
 from napari_deepspace.errors import DataError, ModelError, SettingsError
 from napari_deepspace.events import Noted, Predicted, Progress, from_json, result_of
 from napari_deepspace.figure_settings import FigureSettings
+from napari_deepspace.figure_sources import denser_map
 from napari_deepspace.figures import write
 from napari_deepspace.learn import denser_write
 from napari_deepspace.learn.denser_write import write_denser
 from napari_deepspace.learn.packing import choose_packing
+from napari_deepspace.outlines import EXCLUDE, Outline
 from napari_deepspace.points import points_between
 from napari_deepspace.section import PLATFORMS
 from napari_deepspace.settings import RunSettings, SectionSettings
-from napari_deepspace.views import class_lut, likeliest
+from napari_deepspace.views import likeliest
 
 HALF = 2e-3
 """What float16 loses of a value of a few units."""
@@ -231,7 +235,7 @@ def test_a_map_of_clusters_is_what_prediction_says(small, tmp_path):
     np.testing.assert_array_equal(denser_values(dmap, "", "class"), found)
     shown, limits = denser_colours(dmap, found, "class", None)
     assert (limits[0] < np.nanmin(shown)) and (np.nanmax(shown) < limits[1])
-    names = {tuple(colour) for colour in class_lut(len(dmap.outputs))}
+    names = {tuple(colour) for colour in class_lut(usual_colours(dmap.outputs))}
     assert len(names) == len(dmap.outputs), "a colour a cluster"
 
 
@@ -353,5 +357,10 @@ def test_the_figure_shows_spots_points_and_both_and_refuses_what_is_not_there(qu
         result_of(write(small, FigureSettings(gene="NOBODY"), out, run_dir))
     with pytest.raises(SettingsError, match="not of another"):
         result_of(write(replace(small, library_id="another"), FigureSettings(gene="ESR1", denser=folder), out, run_dir))
+    x, y = small.adata.obsm["spatial"].mean(axis=0)
+    drawn_over = replace(small, outlines=[Outline(box(x - 500, y - 500, x + 500, y + 500), EXCLUDE)])
+    own = result_of(denser_map(run_dir, drawn_over))
+    assert own.folder != folder
+    assert own.on_tissue.sum() < dmap.on_tissue.sum()
     with pytest.raises(SettingsError, match="a figure is"):
         result_of(write(small, FigureSettings(gene="ESR1"), tmp_path / "figure.txt", run_dir))

@@ -43,8 +43,12 @@ def test_a_figure_has_the_colours_of_the_window_and_is_drawn_beside_it(run, qtbo
     dialog.width_mm.setValue(80)
     dialog.height_mm.setValue(80)
     dialog.dpi.setValue(127)
+    run.session.gene = "ESR1"
+    run.session.gene = "SPARC"
+    assert dialog.width_mm.value() == 80  # another gene changes no size
     settings = figures.settings()
     face = figures.material(settings)().views["predicted"].face
+    qtbot.waitUntil(lambda: np.allclose(face, spots(run).face_color, atol=1e-6), timeout=5_000)
     assert np.allclose(face, spots(run).face_color, atol=1e-6)
     out = tmp_path / "drawn.png"
     figures.draw(out)

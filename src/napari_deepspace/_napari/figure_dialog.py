@@ -26,6 +26,7 @@ class FigureDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Figure")
         self.setMinimumWidth(470)
+        self._sized_for = ""  #: the kind that width and height are of
         self.what, self.region = QComboBox(), QComboBox()
         self.region.addItem("the whole section", "whole")
         self.region.addItem("what is in view", "view")
@@ -107,11 +108,13 @@ class FigureDialog(QDialog):
 
     def _what_chosen(self, *_: int) -> None:
         what = self.chosen()
-        if what is not None:
+        if what is not None and what[0] != self._sized_for:  # what the user set for this kind stays
+            self._sized_for = what[0]
             for box, value in zip((self.width_mm, self.height_mm), SIZES_MM[what[0]], strict=True):
                 box.blockSignals(True)
                 box.setValue(value)
                 box.blockSignals(False)
+        if what is not None:
             self.region.setEnabled(what[0] in ("map", "side-by-side", "denser", "between"))
         self.changed.emit()
 
