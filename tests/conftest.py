@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torchvision  # noqa: F401  before any window: Triton and Mesa bring an LLVM each, and the later one may crash
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

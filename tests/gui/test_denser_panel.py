@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torchvision  # noqa: F401  before any window, whichever test opens it: Triton and Mesa bring an LLVM each, and the later one may crash
 from window_tools import spots
 
 from napari_deepspace import fit

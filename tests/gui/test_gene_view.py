@@ -199,7 +199,9 @@ def test_preferences_give_keys_and_first_looks(viewer, qtbot):
     settings.look.colour_map = "magma"
     settings.look.spot_size = 80
     _, dock = viewer.window.add_plugin_dock_widget("napari-deepspace", "DeepSpaCE")
-    assert {str(key) for key in viewer.keymap} == {"Ctrl+Alt+M", "Shift+Right"}
+    bound = {str(key) for key in viewer.keymap}
+    assert {"Ctrl+Alt+M", "Shift+Right"} <= bound
+    assert not {"Shift+C", "Shift+Left"} & bound
     told = [words for words in dock.messages if "Shift-Nonsense" in words]
     assert len(told) == 1
     assert "Shift-Right stays" in told[0]
@@ -210,5 +212,6 @@ def test_preferences_give_keys_and_first_looks(viewer, qtbot):
     assert not viewer.keymap
     settings.keys.show_next_map = settings.keys.next_gene = "Shift-Right"
     found, told = preferred_keys(KEYS)
-    assert found == {"show_next_map": "Shift-Right"}, "a key is one action's"
+    assert found["show_next_map"] == "Shift-Right"
+    assert "next_gene" not in found, "a key is one action's"
     assert "show_next_map has it" in told[0]
