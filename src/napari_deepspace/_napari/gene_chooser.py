@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QComboBox, QFileDialog, QMenu, QToolButton, QWidget
 
@@ -17,6 +17,7 @@ from napari_deepspace.gene_sets import OwnGenes, genes_here, keep_own_genes, rea
 from napari_deepspace.glossary import term
 
 ALL, PREDICTED, FAVOURITES = "All genes", "Predicted", "Favourites"
+LONGEST = 20  #: letters of a set's name that fit the box
 FILES = "Gene sets (*.gmt *.txt *.csv *.tsv);;All files (*)"
 
 
@@ -127,7 +128,9 @@ class GeneChooser(QWidget):
         for kind, count in kinds:
             self.box.addItem(f"{kind} ({count:,})", (kind, kind))
         for name, genes in self.own.sets.items():
-            self.box.addItem(f"{name} ({len(genes):,})", ("set", name))
+            short = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+            self.box.addItem(f"{short} ({len(genes):,})", ("set", name))
+            self.box.setItemData(self.box.count() - 1, name, Qt.ItemDataRole.ToolTipRole)
         at = next((i for i in range(self.box.count()) if self.box.itemData(i) == chosen), 0)
         self.box.setCurrentIndex(at)
         self.forget.setEnabled(self.box.currentData()[0] == "set")
