@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_deepspace.denser import DenserMap
+from napari_deepspace.figure_parts import short
 from napari_deepspace.figure_settings import FigureSettings
 from napari_deepspace.layers import HOLLOW, HONEST, Maps
 from napari_deepspace.section import Section
@@ -71,7 +72,7 @@ def right_words(maps: Maps) -> str:
 def class_entries(names: Sequence[str], found: np.ndarray) -> list[tuple[str, str]]:
     """Legend of classes: each with how many of ``found`` (n,), indices or NaN and -1 where there is none, it has, and its colour."""
     counts = np.bincount(found[np.isfinite(found) & (found >= 0)].astype(int), minlength=len(names))
-    return [(f"{name} ({counts[number]:,})", cluster_colour(number)) for number, name in enumerate(names)]
+    return [(f"{short(name)} ({counts[number]:,})", cluster_colour(number)) for number, name in enumerate(names)]
 
 
 def titled(material: Material, words: str) -> str:
