@@ -11,6 +11,7 @@ import numpy as np
 from napari_deepspace.cluster_colours import counts_of
 from napari_deepspace.comparison import confusion
 from napari_deepspace.denser import DenserMap
+from napari_deepspace.figure_parts import short
 from napari_deepspace.figure_settings import FigureSettings
 from napari_deepspace.layers import HOLLOW, Maps
 from napari_deepspace.section import Section
@@ -65,7 +66,7 @@ def right_words(maps: Maps) -> str:
 def class_entries(colours: dict[str, str], found: np.ndarray, hidden: Collection[str] = ()) -> list[tuple[str, str]]:
     """Legend of the classes ``colours``: each with how many of ``found`` (n,), indices or NaN and -1 where there is none, it has, and its colour."""
     counts = counts_of(found, len(colours))
-    return [(f"{name} ({counts[number]:,})", colour) for number, (name, colour) in enumerate(colours.items()) if name not in hidden]
+    return [(f"{short(name)} ({counts[number]:,})", colour) for number, (name, colour) in enumerate(colours.items()) if name not in hidden]
 
 
 def titled(material: Material, words: str) -> str:

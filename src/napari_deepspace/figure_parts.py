@@ -81,8 +81,9 @@ def make_page(size_mm: tuple[float, float], title: str, footer: Sequence[str]) -
     figure = Figure(figsize=(width / MM, height / MM), facecolor="white")
     share = min(1.0, max(0.75, width / 110))
     inner = width - 2 * MARGIN
-    above = broken(title, inner, TITLE_PT * share, "bold")
-    beneath = [line for sentence in footer if sentence for line in broken(sentence, inner, SMALL_PT * share)]
+    words = 0.96 * inner  # letters of a coarse PNG are a little wider than they should be
+    above = broken(title, words, TITLE_PT * share, "bold")
+    beneath = [line for sentence in footer if sentence for line in broken(sentence, words, SMALL_PT * share)]
     top = height - MARGIN - len(above) * line_mm(TITLE_PT * share) - (GAP if above else 0)
     bottom = MARGIN + len(beneath) * line_mm(SMALL_PT * share) + GAP
     if top - bottom < 20:
@@ -122,6 +123,11 @@ def broken(text: str, width_mm: float, points: float, weight: str = "normal") ->
             rest = rest[fits:]
         lines.append(rest)
     return lines
+
+
+def short(name: str, most: int = 28) -> str:
+    """``name``, cut where it has more than ``most`` letters."""
+    return name if len(name) <= most else f"{name[: most - 1].rstrip()}…"
 
 
 def along(words: str, length_mm: float) -> tuple[str, dict[str, float]]:
@@ -246,7 +252,7 @@ def legend_mm(names: Sequence[str], height_mm: float) -> float:
     """Width that :func:`legend` takes."""
     rows = max(1, int(height_mm / line_mm(SMALL_PT)))
     columns = [names[at : at + rows] for at in range(0, len(names), rows)]
-    return sum(5.0 + max(text_mm(name, SMALL_PT) for name in column) for column in columns)
+    return sum(6.5 + max(text_mm(name, SMALL_PT) for name in column) for column in columns)
 
 
 def legend(page: Page, box: Box, entries: Sequence[tuple[str, str]]) -> None:

@@ -23,6 +23,7 @@ from napari_deepspace.figure_parts import (
     colour_bar,
     line_mm,
     make_page,
+    short,
     text_mm,
 )
 from napari_deepspace.figure_settings import FigureSettings
@@ -86,11 +87,10 @@ def draw_table(material: Material, settings: FigureSettings) -> Figure:
         height = min(height, 48 + (len(rows) + 3) * line_mm(TEXT_PT))
     page = make_page((width, height), title, [*notes, *footer_of(material, settings, "table")])
     height, points = page.body.height, TEXT_PT
-    fit = int(height / line_mm(points)) - 2
-    while fit < len(rows) and points > 5.5:
+    needed = len(rows) + (len(rows) < len(genes))  # and a line that says how many there are
+    while (fit := int(height / line_mm(points)) - 2) < needed and points > 5.5:
         points -= 0.25
-        fit = int(height / line_mm(points)) - 2
-    cells = [[cell(one) for _, cell in columns] for one in rows[: fit if fit >= len(genes) else max(fit - 1, 1)]]
+    cells = [[cell(one) for _, cell in columns] for one in rows[: len(rows) if fit >= needed else max(fit - 1, 0)]]
     if not cells:
         raise SettingsError("The figure is too low for a table. Give more height.")
     heads = [head for head, _ in columns]
@@ -143,8 +143,8 @@ def draw_confusion(material: Material, settings: FigureSettings) -> Figure:
     if counts is None or not counts.sum():
         raise SettingsError("No spot has a measured cluster and was not trained on: there is no confusion to draw.")
     page = make_page(size_of(settings), titled(material, "Measured cluster and likeliest predicted one"), footer_of(material, settings, "class"))
-    names, k, body = list(maps.genes), len(maps.genes), page.body
-    longest = min(max(text_mm(name, SMALL_PT) for name in names), 35.0)
+    names, k, body = [short(name, 22) for name in maps.genes], len(maps.genes), page.body
+    longest = max(text_mm(name, SMALL_PT) for name in names)
     left, below, bar = longest + 9, longest + 9, BAR_MM
     side = min(body.width - left - bar - GAP, body.height - below)
     if side < 20:

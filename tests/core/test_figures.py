@@ -17,7 +17,7 @@ from napari_deepspace.cli import main
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.events import result_of
 from napari_deepspace.figure_material import counts_at_spots
-from napari_deepspace.figure_parts import broken, make_page, save, text_mm
+from napari_deepspace.figure_parts import broken, make_page, save, short, text_mm
 from napari_deepspace.figure_settings import KINDS, FigureSettings, read_show
 from napari_deepspace.figures import draw, gather, make, write
 from napari_deepspace.outlines import EXCLUDE, Outline
@@ -216,6 +216,8 @@ def test_words_fit_their_lines():
     lines = broken(text, 60, 7)
     assert max(text_mm(line, 7) for line in lines) <= 60
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert short("tumour") == "tumour"
+    assert len(short("a cluster with a name of very many letters")) <= 28
     page = make_page((90, 90), "title", ["word " * 60])
     assert page.body.bottom > 10
 
