@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from napari_deepspace import results
+from napari_deepspace.causes import CAUSE
 from napari_deepspace.cli import app
 from napari_deepspace.section import SEALED
 
@@ -32,7 +33,7 @@ def test_the_contract_for_results_names_every_slot():
     text = (ROOT / "docs" / "results-format.md").read_text(encoding="utf-8")
     layers = {results.PREDICTED, results.MEASURED, results.FILLED, *results.BASELINES.values()}
     spots = (results.SPLIT, results.SOURCE, results.FOLD, results.REASON, results.HOLE, results.UNLIKE, results.DISTANCE)
-    spots += (results.CLUSTER, results.TARGET, results.VERDICT, SEALED)
+    spots += (results.CLUSTER, results.TARGET, results.VERDICT, SEALED, CAUSE)
     keys = {*layers, *spots}
     assert set(re.findall(r"`(deepspace_\w+)`", text)) == keys
     for source in results.SOURCES:

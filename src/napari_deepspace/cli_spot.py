@@ -41,13 +41,14 @@ def spot(
         lower_priority()  # before torch is imported
     from napari_deepspace.blocking import drain
     from napari_deepspace.read import read_section
-    from napari_deepspace.spot_command import describe_spot, known_of
+    from napari_deepspace.spot_command import describe_spot, known_of, with_measured
     from napari_deepspace.spot_command import look_alikes as find
 
     read = read_section(section, image, platform=platform, library_id=library_id, causes=causes)
     known = known_of(run_dir, read, gene)
     facts = describe_spot(known, barcode)
     found = drain(find(run_dir, read, barcode, known.gene), sys.stderr.isatty() and not as_json) if look_alikes else None
+    found = with_measured(found, known) if found is not None else None
     if tiles is not None:
         from napari_deepspace.spot_command import write_tiles
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,13 @@ def look_alikes(run_dir: Path, section: Section, barcode: str, gene: str) -> Gen
         yield from keep_looks(model, section, lambda: [read_settings(one) for one in model.settings.sections], run_dir, member)
         found = kept_look_alikes(run_dir, section.library_id, barcode, gene)
     return found or []
+
+
+def with_measured(found: list[LookAlike], known: Known) -> list[LookAlike]:
+    """Look-alikes with what was measured of a gene that the run does not predict, where they lie on the section of ``known``."""
+    rows = known.section.adata.obs_names.get_indexer([one.barcode for one in found])
+    missing = [row >= 0 and one.library_id == known.section.library_id and np.isnan(one.measured) for one, row in zip(found, rows, strict=True)]
+    return [replace(one, measured=float(known.measured[row])) if lacks else one for one, row, lacks in zip(found, rows, missing, strict=True)]
 
 
 def disagreements(known: Known) -> list[Stop]:

@@ -14,8 +14,19 @@ from napari_deepspace.cli import main
 from napari_deepspace.disagreements import APART_PITCHES, find_stops
 from napari_deepspace.errors import DataError
 from napari_deepspace.layers import Maps
-from napari_deepspace.look_alikes import Axes, Looks, find_look_alikes, keep_arrays, kept_look_alikes, looks_path, read_looks, usual_distance
+from napari_deepspace.look_alikes import (
+    Axes,
+    LookAlike,
+    Looks,
+    find_look_alikes,
+    keep_arrays,
+    kept_look_alikes,
+    looks_path,
+    read_looks,
+    usual_distance,
+)
 from napari_deepspace.model_view import seen, view_of_run
+from napari_deepspace.spot_command import with_measured
 from napari_deepspace.spot_facts import Known, facts_of, gene_shares, neighbours_of, top_measured, top_predicted
 from napari_deepspace.tiles import cut_tiles, tile_radius_px
 
@@ -283,3 +294,16 @@ def test_causes_go_with_the_section_into_results(phantom_dir, small, tmp_path):
     result = results.result_at_spots(part, Target("genes", ("SPARC",), "1 gene", "log", 5000.0), columns, spots, {})
     results.write_result(result, tmp_path / "result.h5ad")
     assert results.read_result(tmp_path / "result.h5ad").obs[CAUSE].dropna().to_dict() == {barcode: "necrosis"}
+
+
+def test_a_gene_that_the_run_does_not_predict_is_measured_at_look_alikes(small):
+    """On the open section alone; what the run measured stays as it is."""
+    first, second = (str(name) for name in small.adata.obs_names[[3, 8]])
+    place = {"array_row": 0, "array_col": 0, "yx_um": (0.0, 0.0), "yx_px": (0.0, 0.0), "mpp": 1.0, "image": "", "distance": 0.5}
+    found = [
+        LookAlike(small.library_id, first, **place),
+        LookAlike("other", first, **place),
+        LookAlike(small.library_id, second, **place, measured=9.0),
+    ]
+    told = with_measured(found, known(small))
+    assert told[0].measured == 3.0 and np.isnan(told[1].measured) and told[2].measured == 9.0

@@ -27,7 +27,7 @@ from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.model_view import ModelView, view_of_run
 from napari_deepspace.preprocess.prepare import tile_side_um
 from napari_deepspace.settings import SectionSettings
-from napari_deepspace.spot_command import disagreements, tiles_of
+from napari_deepspace.spot_command import disagreements, tiles_of, with_measured
 from napari_deepspace.spot_facts import Known, TopGene, facts_of, gene_shares, top_measured, top_predicted
 from napari_deepspace.tiles import tile_radius_px
 
@@ -102,9 +102,9 @@ class Inspector:
         """Say again what is known at once of the pinned spot."""
         if self.card is None or self.pinned is None or self._session.section is None:
             return
-        known = self.known()
-        stop = next((one.words for one in self._stops if one.index == self.pinned), "") if same(self._stops_of, self._tour_key()) else ""
-        self.card.show_facts(facts_of(known, self.pinned), stop, "difference" in self._session.showable())
+        known, tour = self.known(), "difference" in self._session.showable()
+        stop = next((one.words for one in self._tour(known) if one.index == self.pinned), "") if self._stops and tour else ""
+        self.card.show_facts(facts_of(known, self.pinned), stop, tour)
         if known.gene != self._gene_looked:
             self._look_alikes()
 
@@ -136,7 +136,7 @@ class Inspector:
             self._say("Open a section first.", "info")
             return
         try:
-            stops = self._tour()
+            stops = self._tour(self.known())
         except DeepSpaceError as error:
             self._say(str(error), "warning")
             return
@@ -160,13 +160,11 @@ class Inspector:
         filed = self._session.causes.get(barcode)
         self._say(f"{barcode}: filed as {filed}." if filed else f"{barcode}: the cause was taken back.", "info")
 
-    def _tour_key(self) -> tuple[Any, ...]:
-        return (self._session.loaded, self._session.maps, self._session.gene, self._session.kept())
-
-    def _tour(self) -> list[Stop]:
-        key = self._tour_key()
+    def _tour(self, known: Known) -> list[Stop]:
+        """The stops of what is shown now; raises DataError where there is nothing to compare."""
+        key = (self._session.loaded, self._session.maps, self._session.gene, self._session.kept())
         if not same(self._stops_of, key):
-            self._stops, self._stops_of = disagreements(self.known()), key
+            self._stops, self._stops_of = disagreements(known), key
         return self._stops
 
     # -- what takes a moment -----------------------------------------------------------------------------------------------------------
@@ -196,7 +194,8 @@ class Inspector:
 
     def _show_look_alikes(self, alike: Shown) -> None:
         if self.card is not None and self._session.section is not None:
-            self.card.show_look_alikes(alike.found, alike.tiles, self._gene_looked, self._session.section.library_id, alike.words)
+            found = with_measured(alike.found, self.known())
+            self.card.show_look_alikes(found, alike.tiles, self._gene_looked, self._session.section.library_id, alike.words)
 
     # -- the card ----------------------------------------------------------------------------------------------------------------------
 
