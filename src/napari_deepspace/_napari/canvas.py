@@ -25,6 +25,7 @@ class Canvas:
         self.viewer = viewer
         self.section: Section | None = None
         self._tree: cKDTree | None = None
+        self._barcodes = np.zeros(0, dtype=object)
         self.extra = ""  #: a line of the caption beside what is said of the spots
 
     def show_section(self, section: Section, tuples: list[LayerTuple]) -> None:
@@ -33,6 +34,7 @@ class Canvas:
         self.clear()
         self.section = section
         self._tree = cKDTree(section.centres_yx)
+        self._barcodes = section.adata.obs_names.to_numpy(dtype=object)
         for layer in layers:
             self._add(layer)
         self.viewer.canvas.overlays.scale_bar.visible = True
@@ -57,15 +59,19 @@ class Canvas:
             layer = self.layer(role)
             if layer is None or one is None or len(layer.data) != len(one.face):
                 continue
-            if not np.array_equal(layer.border_color, one.border):
-                with layer.events.border_color.blocker():
-                    layer.border_color = one.border
+            rings_change = not np.array_equal(layer.border_color, one.border)
+            if rings_change:
+                layer.border_color[:] = one.border  # in place: the colours' upload takes it along
             width = RING if one.rings is None else np.where(one.rings, THICK, RING)
             if not np.array_equal(layer.border_width, np.broadcast_to(width, len(one.face))):
-                with layer.events.border_width.blocker():  # the colours' upload takes it along
+                rings_change = True
+                with layer.events.border_width.blocker():
                     layer.border_width = width
-            with layer.events.face_color.blocker():  # one upload instead of two
-                layer.face_color = one.face
+            if not np.array_equal(layer.face_color, one.face):
+                with layer.events.face_color.blocker():  # one upload instead of two
+                    layer.face_color = one.face
+            elif rings_change:
+                layer.events.border_color()
             layer.refresh(thumbnail=True, data_displayed=False, highlight=False, extent=False)  # which the blocked event would have done
             layer.features = self._features(view, notes)
         self._caption(view, right)
@@ -188,7 +194,7 @@ class Canvas:
         assert self.section is not None
         return pd.DataFrame(
             {
-                "barcode": self.section.adata.obs_names.astype(str),
+                "barcode": self._barcodes,
                 f"{view.gene} measured": view.measured,
                 f"{view.gene} predicted": view.predicted,
                 "spot": pd.Series(notes, dtype=object),

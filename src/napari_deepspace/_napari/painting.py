@@ -23,6 +23,7 @@ class Painter:
         self._session, self._canvas, self._look = session, canvas, look_panel
         self._painted: View | None = None  #: what the spots show now
         self._notes: Any = ()
+        self._notes_of: tuple[Any, Any] = (None, None)  #: predictions and filter that the notes are of
 
     def paint(self) -> None:
         """Paint what the session says, now."""
@@ -41,7 +42,8 @@ class Painter:
         kept = session.kept()
         self._painted = right or view
         if view is not None and kept is not None:
-            self._notes = spot_notes(session.maps, kept.reasons)
+            if self._notes_of[0] is not session.maps or self._notes_of[1] is not kept:  # another gene has the same ones
+                self._notes, self._notes_of = spot_notes(session.maps, kept.reasons), (session.maps, kept)
             self._canvas.paint(marked(view, session.selected), self._notes, right and marked(right, session.selected))
         self._canvas.set_spot_size(session.spot_percent)
         self._canvas.set_slide_opacity(session.slide_percent)
