@@ -22,18 +22,31 @@ from napari_deepspace.errors import DataError
 from napari_deepspace.runs import write_atomic
 
 EXCLUDE, FAILED, UNCLEAR = "Exclude", "Failed region", "Low, cannot tell"
+HAND, BLIND, MADE = "hand", "hand, blind", "from gene"
 COLOURS = {EXCLUDE: (17, 17, 17), FAILED: (255, 122, 0), UNCLEAR: (110, 110, 110)}
 
 
 @dataclass(frozen=True)
 class Outline:
-    """One region drawn on a section: ``geometry`` is a (multi-)polygon in full-resolution px, (x, y); ``notes`` are plain facts about it."""
+    """One region on a section: ``geometry`` is a (multi-)polygon in full-resolution px, (x, y); ``notes`` are plain facts about it.
+
+    ``origin`` says how it came about: HAND, BLIND (drawn while expression was hidden) or MADE, from ``gene`` of ``run``. ``locked`` outlines are not
+    edited; ``date`` is ISO 8601, "" where it is not known.
+    """
 
     geometry: Polygon | MultiPolygon
     classification: str
     name: str = ""
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     notes: dict[str, Any] = field(default_factory=dict)
+    colour: tuple[int, int, int] | None = None  #: None: that of its class
+    locked: bool = False
+    note: str = ""  #: free words of the author
+    author: str = ""
+    date: str = ""
+    origin: str = HAND
+    gene: str = ""
+    run: str = ""
 
     @property
     def excludes(self) -> bool:
