@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from napari_deepspace.gene_names import ALIASES, FORMER, SPOKEN, GeneNames, find_genes, fold
@@ -89,17 +87,6 @@ def test_nothing_is_found_where_the_section_lacks_the_gene():
     """A gene that is not there is not offered, and a nonsense name finds none."""
     assert find_genes("HER2", ("ESR1",)) == []
     assert find_genes("no such gene", NAMES) == []
-
-
-def test_33000_names_are_searched_in_a_moment():
-    """A search over 33,000 names takes milliseconds, so that typing never waits."""
-    names = GeneNames([f"{'KRT' if number % 9 else 'LINC'}{number}" for number in range(33_000)])
-    took = []
-    for text in ("HER2", "KRT12", "collagen"):
-        start = time.perf_counter()
-        names.find(text)
-        took.append(time.perf_counter() - start)
-    assert max(took) < 0.1  # a few ms; room for a busy machine
 
 
 @pytest.mark.real_data
