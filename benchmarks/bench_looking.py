@@ -60,11 +60,13 @@ def test_looking_at_the_next_gene(make_napari_viewer, phantom, n):
     from napari_deepspace._napari.look_panel import LookPanel
     from napari_deepspace._napari.painting import Painter
     from napari_deepspace._napari.session import Loaded, Session
+    from napari_deepspace.settings import FilterSettings
 
     viewer, session, section = make_napari_viewer(show=True), Session(), many_spots(phantom, n)
     canvas, panel = Canvas(viewer), LookPanel(session)
     painter = Painter(session, canvas, panel)
     canvas.show_section(section, [slide_layer(section), spots_layer(section)])
+    session.filter = FilterSettings(min_umi=0, min_genes=0)
     session.loaded = Loaded.of(section)
     genes = tuple(section.adata.var_names[:GENES])
     values = np.random.default_rng(1).gamma(2, 1, (n, GENES)).astype(np.float32)
