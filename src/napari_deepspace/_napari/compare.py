@@ -20,6 +20,8 @@ from napari_deepspace.comparison import BRUSH, LINE, brush_layer, chosen, in_las
 
 GRASP_PX = 6  #: how near to the line the mouse takes hold of it
 
+BELOW_CAPTION = 76  #: px; what is said on the slide stays legible where a small screen lets the window cover a part of it
+
 
 class Compare(QObject):
     """Owns the window "Measured against predicted" and carries out what keys and mouse ask for."""
@@ -47,7 +49,7 @@ class Compare(QObject):
             if window is not None:  # to the left of the slide, which shall stay in view
                 screen, napari = window.screen(), window.frameGeometry()
                 left = screen.availableGeometry().left() if screen is not None else 0
-                self.dialog.move(max(napari.left() - self.dialog.width(), left), napari.top())
+                self.dialog.move(max(napari.left() - self.dialog.width(), left), napari.top() + BELOW_CAPTION)
         self.dialog.show()
         self.dialog.raise_()
 

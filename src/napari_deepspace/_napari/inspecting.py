@@ -204,7 +204,7 @@ class Inspector:
         window = parent.window() if parent is not None else None
         self.card = SpotCard(window, keys())
         if window is not None:
-            self.card.move(window.mapToGlobal(QPoint(10, 60)))  # over napari's own controls, not over the slide
+            self.card.move(window.mapToGlobal(QPoint(10, 92)))  # over napari's own controls, below what is said on the slide
         if self._palette is not None:
             self.card.restyle(self._palette)
         self.card.cause_chosen.connect(self.file)
