@@ -71,6 +71,7 @@ def main(output: Path) -> None:
     dock.figures.dialog.move(main_window.x() + 420, main_window.y() + 180)
     wait(lambda: bool(dock.figures.dialog.lines.text()), 60)
     shot("8-figure", dock.look_panel.beside)
+    dock.figures.dialog.dpi.setValue(150)
     dock.figures.draw(output / "tutorial-9-print.png")
     wait(lambda: dock.figures.out is not None, 120)
     viewer.close()
