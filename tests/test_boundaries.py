@@ -16,6 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("slide_formats", "slide_cache", "slide"),
     ("geojson", "outlines", "section", "seal", "causes"),
     (
+        "cells",
         "figure_settings",
         "gene_names",
         "gene_scores",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import shapely
+from pydantic_core import from_json
 
 from napari_deepspace.errors import DataError
 
@@ -36,6 +37,7 @@ _LEGACY = {
 }
 """QuPath 0.2 wrote these into "id", where all features of a kind shared one."""
 _KINDS = _LEGACY | {"tmaCore": CORE, "tma_core": CORE} | {kind: kind for kind in (ANNOTATION, DETECTION, CELL, TILE, ROOT)}
+_BORDER = re.compile(r'\}\s*,\s*\{\s*"type"\s*:\s*"Feature"')
 _SPACE = re.compile(r"[ \t\n\r]*")
 _decode = json.JSONDecoder().raw_decode
 
@@ -158,12 +160,27 @@ def _array(text: str, at: int) -> Generator[Any, None, int]:
     if text[at : at + 1] == "]":
         return at + 1
     while True:
-        item, at = _decode(text, at)
+        item, at = _item(text, at)
         yield item
         at = _space(text, at)
         if text[at : at + 1] == "]":
             return at + 1
         at = _after(text, at, ",")
+
+
+def _item(text: str, at: int) -> tuple[Any, int]:
+    """The value that begins at ``at``, and where it ends.
+
+    pydantic's decoder takes a quarter of the time of the standard one, but has to be told where a value ends. What comes before the next feature is
+    this one, if it is a whole value; it is not where a child object, or a name, holds such a border.
+    """
+    border = _BORDER.search(text, at)
+    if border is not None:
+        try:
+            return from_json(text[at : border.start() + 1]), border.start() + 1
+        except ValueError:
+            pass
+    return _decode(text, at)
 
 
 def _space(text: str, at: int) -> int:
