@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "gene_names",
         "gene_scores",
         "gene_sets",
+        "geojson_tiles",
         "glossary",
         "project_format",
         "project",
@@ -53,6 +54,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "blocking",
         "figure_sources",
         "figures",
+        "geojson_command",
         "impute_command",
         "phantom",
         "predict_command",
@@ -65,7 +67,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "train_command",
     ),
     ("cli_options", "cli_print"),
-    ("cli_figure", "cli_spot"),
+    ("cli_figure", "cli_outlines", "cli_spot"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""
