@@ -134,11 +134,17 @@ def test_spots_go_out_as_they_are_in_the_run(run, phantom, phantom_dir, tmp_path
     assert "Research use only" in words
 
 
-def test_points_and_a_grid_go_out_as_they_are_in_the_map(run, small, tmp_path):
+@pytest.fixture(scope="module")
+def maps(run, small, tmp_path_factory):
+    """Points between 40 spots, and a grid over them, as that model predicts them."""
+    folder, few = tmp_path_factory.mktemp("maps"), part_of(small, slice(40))
+    points = result_of(write_denser(run[1], few, folder / "points.zarr", "between-spots", 0.0))
+    return [denser.open_denser(made) for made in (points, result_of(write_denser(run[1], few, folder / "grid.zarr", "grid", 150.0)))]
+
+
+def test_points_and_a_grid_go_out_as_they_are_in_the_map(run, maps, small, tmp_path):
     """Points between spots as small discs, a grid as squares that meet; predicted values with their band, never measured ones."""
-    few = part_of(small, slice(40))
-    for at, spacing in (("between-spots", 0.0), ("grid", 150.0)):
-        dmap = denser.open_denser(result_of(write_denser(run[1], few, tmp_path / f"{at}.zarr", at, spacing)))
+    for at, dmap in zip(("between-spots", "grid"), maps, strict=True):
         out = tmp_path / f"{at}.geojson"
         made = result_of(export_tiles(run[0], small, ["ESR1"], out, denser=dmap.folder))
         tiles, properties = tiles_in(out)
@@ -156,7 +162,7 @@ def test_points_and_a_grid_go_out_as_they_are_in_the_map(run, small, tmp_path):
         expected = dmap.step_px if at == "grid" else denser.BETWEEN_SIZE * small.spot_diameter_px
         np.testing.assert_allclose(np.ptp(ring, axis=0), expected, atol=0.02)
     with pytest.raises(SettingsError, match="holds grid, not between-spots"):
-        result_of(export_tiles(run[0], small, ["ESR1"], tmp_path / "a.geojson", "between-spots", tmp_path / "grid.zarr"))
+        result_of(export_tiles(run[0], small, ["ESR1"], tmp_path / "a.geojson", "between-spots", maps[1].folder))
 
 
 def test_another_patients_section_goes_out_relative(run, small, tmp_path):
