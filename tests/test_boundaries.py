@@ -14,12 +14,14 @@ GUI = ("napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "su
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "events", "settings", "presets", "runs", "run_queue", "awake", "verdicts", "colour_scale", "cluster_colours"),
     ("slide_formats", "slide_cache", "slide"),
-    ("outlines", "section", "seal", "causes"),
+    ("geojson", "outlines", "section", "seal", "causes"),
     (
+        "cells",
         "figure_settings",
         "gene_names",
         "gene_scores",
         "gene_sets",
+        "geojson_tiles",
         "glossary",
         "project_format",
         "project",
@@ -52,6 +54,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "blocking",
         "figure_sources",
         "figures",
+        "geojson_command",
         "impute_command",
         "phantom",
         "predict_command",
@@ -64,7 +67,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "train_command",
     ),
     ("cli_options", "cli_print"),
-    ("cli_figure", "cli_spot"),
+    ("cli_figure", "cli_outlines", "cli_spot"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""

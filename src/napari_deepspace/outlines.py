@@ -1,5 +1,7 @@
 """Outlines on a section as QuPath's GeoJSON: full-resolution px, (x, y) order, polygons with holes and multi-polygons.
 
+Nothing of a file is lost: what has no field here stays in ``Outline.extra`` and is written again as it was.
+
 A class says what an outline does: ``Exclude``, and every class of QuPath that begins with ``Ignore``, takes the tiles under it out of training and
 prediction; ``Failed region`` is never trained on, but predicted. Outlines of any other class are kept and do nothing here.
 """
@@ -7,23 +9,54 @@ prediction; ``Failed region`` is never trained on, but predicted. Outlines of an
 from __future__ import annotations
 
 import json
+import math
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
+from shapely import affinity
 from shapely.geometry import MultiPolygon, Polygon, mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 from napari_deepspace.errors import DataError
+from napari_deepspace.geojson import (
+    ANNOTATION,
+    FAULTS,
+    MEMBER,
+    NEEDED,
+    SlideStamp,
+    class_of,
+    colour_of,
+    id_of,
+    kind_of,
+    read_features,
+    shift_onto,
+    stamp_in,
+    with_children,
+)  # fmt: skip
 from napari_deepspace.runs import write_atomic
 
 EXCLUDE, FAILED, UNCLEAR = "Exclude", "Failed region", "Low, cannot tell"
 HAND, BLIND, MADE = "hand", "hand, blind", "from gene"
 COLOURS = {EXCLUDE: (17, 17, 17), FAILED: (255, 122, 0), UNCLEAR: (110, 110, 110)}
+OTHER_COLOUR = (120, 160, 220)  #: of a class that has none of its own here
+IN_METADATA = {
+    "note": "ANNOTATION_DESCRIPTION",  # which QuPath shows as the annotation's description
+    "author": "deepspace_author",
+    "date": "deepspace_date",
+    "origin": "deepspace_origin",
+    "gene": "deepspace_gene",
+    "run": "deepspace_run",
+}
+"""Fields of an outline that a file keeps among its metadata, and their names there."""
+_PARENT = "deepspace_parent"
+_READ = ("objectType", "name", "color", "classification", "isLocked", "metadata", "childObjects", "children")
+_STALE = ("isEllipse", "bbox")  #: would no longer fit once the outline is edited; QuPath draws an ellipse for the first whatever the polygon says
 
 
 @dataclass(frozen=True)
@@ -47,6 +80,7 @@ class Outline:
     origin: str = HAND
     gene: str = ""
     run: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)  #: what else its feature in the file said, written again as it was
 
     @property
     def excludes(self) -> bool:
@@ -74,93 +108,164 @@ def inside(outlines: Iterable[Outline], centres_yx: np.ndarray) -> np.ndarray:
     return touched(outlines, centres_yx, 0.0)
 
 
-def read_outlines(path: Path) -> list[Outline]:
+@dataclass(frozen=True)
+class OutlineFile:
+    """What a file holds: its outlines in their order, the slide it says it was drawn on, and how many features of which kind are no outlines.
+
+    ``mended`` counts outlines whose line crossed itself, ``shift_xy`` is how far (px) all were moved because the bounds of the slide differ.
+    """
+
+    outlines: list[Outline]
+    drawn_on: SlideStamp | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+    mended: int = 0
+    shift_xy: tuple[float, float] = (0.0, 0.0)
+
+
+def read_outlines(path: Path, slide: SlideStamp | None = None) -> list[Outline]:
     """Read GeoJSON as QuPath writes it: a FeatureCollection, a list of features, one feature or a bare geometry.
 
-    Geometries that are no areas (points, lines) are left out.
+    Child objects come after their parent. Geometries that are no areas (points, lines), and objects that are no annotations (cells, for which there
+    is :func:`napari_deepspace.cells.read_cells`, other detections, tiles), are left out.
+
+    ``slide`` is the one they are for (:func:`napari_deepspace.geojson.stamp_of`): outlines move where the file says that its slide had other bounds.
 
     Raises
     ------
     DataError
-        The file is missing, is no GeoJSON, or holds a polygon that cannot be one.
+        The file is missing, is no GeoJSON, holds a polygon that cannot be one, or was drawn on another slide than ``slide``.
     """
-    needed = "Export the annotations from QuPath as GeoJSON again."
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist. Choose a GeoJSON file of outlines.") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as GeoJSON ({error}). {needed}") from error
-    found = []
-    for number, feature in enumerate(_features(values, path, needed), start=1):
+    return read_outline_file(path, slide).outlines
+
+
+def read_outline_file(path: Path, slide: SlideStamp | None = None, kinds: Collection[str] = (ANNOTATION,)) -> OutlineFile:
+    """The same with all that there is to say of the file; ``kinds`` are the objects taken, of :func:`napari_deepspace.geojson.kind_of`."""
+    members: dict[str, Any] = {}
+    found: dict[str, Outline] = {}
+    left_out: Counter[str] = Counter()
+    mended = 0
+    for number, feature, parent in with_children(read_features(path, members)):
         try:
-            outline = _outline(feature)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, shapely.errors.ShapelyError) as error:
-            raise DataError(f"{path}: feature {number} is no outline ({type(error).__name__}: {error}). {needed}") from error
-        if outline is not None:
-            found.append(outline)
-    return found
+            kind, geometry = kind_of(feature), feature["geometry"] if feature.get("type") == "Feature" else feature
+            area, was_valid = _area(geometry) if kind in kinds else (None, True)
+            if area is None:
+                left_out[kind if kind not in kinds else (geometry or {}).get("type", "no geometry")] += 1
+                continue
+            outline = _outline(feature, area, parent)
+        except FAULTS as error:
+            raise DataError(f"{path}: feature {number} is no outline ({type(error).__name__}: {error}). {NEEDED}") from error
+        mended += not was_valid
+        one = outline if outline.id not in found else replace(outline, id=str(uuid.uuid4()))
+        found[one.id] = one
+    file = OutlineFile(list(found.values()), stamp_in(members, path), dict(left_out), mended)
+    return on_slide(file, slide, path) if slide is not None else file
 
 
-def _features(values: Any, path: Path, needed: str) -> list[Any]:
-    if isinstance(values, dict) and values.get("type") == "FeatureCollection":
-        values = values.get("features")
-    if isinstance(values, dict) and (values.get("type") == "Feature" or "coordinates" in values):
-        return [values]
-    if isinstance(values, list):
-        return values
-    raise DataError(f"{path} holds no GeoJSON features. {needed}")
+def on_slide(file: OutlineFile, slide: SlideStamp, path: Path) -> OutlineFile:
+    """``file``, read from ``path``, as it lies on ``slide``.
+
+    Raises
+    ------
+    DataError
+        The file says that it was drawn on another one.
+    """
+    dx, dy = shift_onto(slide, file.drawn_on, path)
+    if (dx, dy) == (0.0, 0.0):
+        return file
+    moved = [replace(one, geometry=affinity.translate(one.geometry, dx, dy)) for one in file.outlines]
+    return replace(file, outlines=moved, shift_xy=(dx, dy))
 
 
-def _outline(feature: dict[str, Any]) -> Outline | None:
-    bare = feature.get("type") != "Feature"
-    geometry: BaseGeometry = shape(feature if bare else feature["geometry"])
-    if not isinstance(geometry, (Polygon, MultiPolygon)):
-        return None
-    if not np.isfinite(shapely.get_coordinates(geometry)).all():
+def _area(geometry: dict[str, Any] | None) -> tuple[Polygon | MultiPolygon | None, bool]:
+    """The polygon of a geometry, mended where its line crosses itself, and whether it was right as it was; None where it is no area."""
+    area: BaseGeometry | None = None if geometry is None else shape(geometry)
+    if not isinstance(area, (Polygon, MultiPolygon)):
+        return None, True
+    area = shapely.force_2d(area)
+    if not np.isfinite(shapely.get_coordinates(area)).all():
         raise ValueError("a coordinate is no number")
-    if not geometry.is_valid:  # a line drawn by hand often crosses itself
-        geometry = shapely.make_valid(geometry, method="structure")
-    if geometry.is_empty or geometry.area == 0:
+    was_valid = area.is_valid
+    if not was_valid:  # a line drawn by hand often crosses itself
+        area = shapely.make_valid(area, method="structure", keep_collapsed=False)
+    if not isinstance(area, (Polygon, MultiPolygon)) or area.is_empty or area.area == 0:
         raise ValueError("it has no area")
-    properties = {} if bare else feature.get("properties") or {}
-    notes = properties.get("metadata") or {}
+    return area, was_valid
+
+
+def _outline(feature: dict[str, Any], area: Polygon | MultiPolygon, parent: str) -> Outline:
+    if feature.get("type") != "Feature":
+        return Outline(area, "")
+    properties = feature.get("properties") or {}
+    metadata, given = (value if isinstance(value := properties.get(key), dict) else {} for key in ("metadata", "classification"))
+    name = class_of(properties.get("classification"))
+    usual, own, of_class = COLOURS.get(name, OTHER_COLOUR), colour_of(properties.get("color")), colour_of(given.get("color", given.get("colorRGB")))
+    kept = {key: value for key, value in properties.items() if key not in _READ}
+    if (said := properties.get("objectType") or kind_of(feature)) != ANNOTATION:
+        kept["objectType"] = said
+    if properties.get("color") is not None and (own is None or (name and own != usual)):
+        kept["color"] = properties["color"]
+    of_its_class = {key: value for key, value in given.items() if key not in ("name", "names", "parentClass", "color", "colorRGB")}
+    if own and of_class and own != of_class:  # QuPath draws the object in its own colour, and others of the class in that of the class
+        of_its_class["color"] = list(of_class)
+    extra = {
+        "feature": {key: value for key, value in feature.items() if key not in ("type", "id", "geometry", "properties", *_STALE)},
+        "geometry": {key: value for key, value in feature["geometry"].items() if key not in ("type", "coordinates", *_STALE)},
+        "properties": kept,
+        "classification": of_its_class,
+        "parent": metadata.get(_PARENT, parent),
+    }
     return Outline(
-        geometry=geometry,
-        classification=_class_name(properties.get("classification")),
+        geometry=area,
+        classification=name,
         name=str(properties.get("name") or ""),
-        id=str((not bare and feature.get("id")) or uuid.uuid4()),
-        notes=dict(notes) if isinstance(notes, dict) else {},
+        id=id_of(feature) or str(uuid.uuid4()),
+        notes={key: value for key, value in metadata.items() if key not in (*IN_METADATA.values(), _PARENT)},
+        colour=own or (of_class if of_class != usual else None),
+        locked=bool(properties.get("isLocked")),
+        extra={key: value for key, value in extra.items() if value},
+        **{one: str(metadata[key]) for one, key in IN_METADATA.items() if key in metadata},
     )
 
 
-def _class_name(value: Any) -> str:
-    """QuPath's classification: null, a bare string, or an object with "name" or, for derived classes, "names"."""
-    if isinstance(value, dict):
-        names = value.get("names")
-        return ": ".join(map(str, names)) if isinstance(names, list) else str(value.get("name") or "")
-    return "" if value is None else str(value)
+def write_outlines(path: Path, outlines: Sequence[Outline], slide: SlideStamp | None = None) -> None:
+    """Write a FeatureCollection that QuPath reads, atomically; with ``slide`` the file says on which slide it was drawn."""
+    write_atomic(Path(path), geojson_of(outlines, slide))
 
 
-def write_outlines(path: Path, outlines: Sequence[Outline]) -> None:
-    """Write a FeatureCollection that QuPath reads, atomically."""
-    write_atomic(Path(path), geojson_of(outlines))
+def geojson_of(outlines: Sequence[Outline], slide: SlideStamp | None = None) -> str:
+    """The text of a FeatureCollection that QuPath reads, a feature a line."""
+    head = {"type": "FeatureCollection"} | ({MEMBER: slide.member()} if slide is not None else {})
+    features = ",\n".join(json.dumps(_feature(outline), default=str, ensure_ascii=False) for outline in outlines)
+    return f'{json.dumps(head, ensure_ascii=False)[:-1]}, "features": [\n{features}\n]}}\n'
 
 
-def geojson_of(outlines: Sequence[Outline]) -> str:
-    """The text of a FeatureCollection that QuPath reads."""
-    features = [
-        {
-            "type": "Feature",
-            "id": outline.id,
-            "geometry": mapping(outline.geometry),
-            "properties": {
-                "objectType": "annotation",
-                **({"name": outline.name} if outline.name else {}),
-                "classification": {"name": outline.classification, "color": list(COLOURS.get(outline.classification, (120, 160, 220)))},
-                "metadata": {str(key): str(value) for key, value in outline.notes.items()},
-            },
-        }
-        for outline in outlines
-    ]
-    return json.dumps({"type": "FeatureCollection", "features": features}, indent=1) + "\n"
+def _feature(outline: Outline) -> dict[str, Any]:
+    extra, colour, name = outline.extra, outline.colour, outline.classification
+    of_its_class, usual = extra.get("classification", {}), COLOURS.get(name, OTHER_COLOUR)
+    properties: dict[str, Any] = {"objectType": ANNOTATION} | extra.get("properties", {})
+    if outline.name:
+        properties["name"] = outline.name
+    if colour is not None and (not name or colour == usual or "color" in properties):
+        properties["color"] = list(colour)
+    elif colour_of(properties.get("color")):  # somebody took it away
+        del properties["color"]
+    if name:
+        words = {"names": name.split(": ")} if ": " in name else {"name": name}
+        shown = list(usual if colour is None else colour)
+        properties["classification"] = words | {"color": shown} | of_its_class
+        if "color" not in properties and colour is not None:
+            properties["classification"]["color"] = shown
+    if outline.locked:
+        properties["isLocked"] = True
+    own = {key: getattr(outline, one) for one, key in IN_METADATA.items()} | {_PARENT: extra.get("parent", "")}
+    own = {key: value for key, value in own.items() if value and (key, value) != (IN_METADATA["origin"], HAND)}
+    metadata = {str(key): _plain(value) for key, value in outline.notes.items()} | own
+    if metadata:
+        properties["metadata"] = metadata
+    geometry = mapping(outline.geometry) | extra.get("geometry", {})
+    return {"type": "Feature", "id": outline.id} | {"geometry": geometry, "properties": properties} | extra.get("feature", {})
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON can hold it: what is no finite number is written in words."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

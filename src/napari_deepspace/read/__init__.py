@@ -9,7 +9,8 @@ import numpy as np
 
 from napari_deepspace.causes import read_causes, set_causes
 from napari_deepspace.errors import DataError, SettingsError
-from napari_deepspace.outlines import read_outlines
+from napari_deepspace.geojson import stamp_of
+from napari_deepspace.outlines import on_slide, read_outline_file
 from napari_deepspace.read.files import Spots, first_existing, reading
 from napari_deepspace.read.images import check_image, find_image
 from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
@@ -70,15 +71,15 @@ def read_section(
     Raises
     ------
     DataError
-        The folder or one of its files cannot be read, the image cannot be the one the positions refer to, or the seal is of another section.
-        Nothing stays open.
+        The folder or one of its files cannot be read, the image cannot be the one the positions refer to, the seal is of another section, or the
+        outlines were drawn on another slide. Nothing stays open.
     SettingsError
         An unknown platform.
     """
     if platform not in ("auto", *PLATFORMS):
         raise SettingsError(f"platform {platform!r} is unknown: choose auto, {' or '.join(PLATFORMS)}.")
     path = Path(path)
-    drawn = read_outlines(Path(outlines)) if outlines is not None else []
+    drawn = read_outline_file(Path(outlines)) if outlines is not None else None
     seal = read_seal(Path(sealed)) if sealed is not None else None
     spots = _read_spots(path)
     if seal is not None:
@@ -102,6 +103,12 @@ def read_section(
         opened, image_path = _open_image(spots, image_path)
         if opened is not None and opened.mpp and abs(opened.mpp / mpp - 1) > 0.05:
             spots.notes.append(f"The image states {opened.mpp:.3f} um per px, the lattice of the spots {mpp:.3f}: the lattice is used.")
+    if drawn is not None and drawn.drawn_on is not None and opened is not None:
+        try:
+            drawn = on_slide(drawn, stamp_of(opened), Path(outlines or ""))
+        except DataError:
+            opened.close()
+            raise
     section = Section(
         adata=spots.adata,
         slide=opened,
@@ -113,7 +120,7 @@ def read_section(
         path=path,
         image_path=image_path,
         synthetic=bool(origin),
-        outlines=drawn,
+        outlines=drawn.outlines if drawn is not None else [],
         notes=spots.notes,
         lattice=np.column_stack([spots.lattice_rc, swap_xy(spots.lattice_xy_px)]).astype(np.float64),
     )
