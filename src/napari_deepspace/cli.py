@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_deepspace import __version__, cli_spot
+from napari_deepspace import __version__, cli_regions, cli_spot
 from napari_deepspace.cli_figure import figure
 from napari_deepspace.cli_options import Aligned, Block, Causes, Image, Json, LibraryId, Patient, PlatformName, Sealed
 from napari_deepspace.cli_print import print_holes, print_preprocessed, print_run, print_scores, print_values
@@ -30,6 +30,8 @@ app = typer.Typer(
 app.command()(figure)
 app.command()(cli_spot.spot)
 app.command()(cli_spot.disagreements)
+app.command()(cli_regions.regions)
+app.command("propose-outlines")(cli_regions.propose_outlines)
 
 
 @app.command("open")

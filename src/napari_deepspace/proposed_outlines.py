@@ -1,7 +1,7 @@
 """Outlines proposed from a denser map (predicted): where a gene is predicted above a threshold, or a cluster is the likeliest.
 
-A proposal has no class: what the tissue is there is for a pathologist to say. Its origin is MADE, with the gene and the run, so that it cannot be tested
-with the gene that it was made from (:mod:`napari_deepspace.analyse.region_tests`).
+A proposal has no class: what the tissue is there is for a pathologist to say. Its origin is MADE, with the gene and the run, so that it cannot be
+tested with the gene that it was made from (:mod:`napari_deepspace.analyse.region_tests`).
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ def propose_outlines(dmap: DenserMap, output: str, threshold: float | None = Non
         raise DataError(f"{name}: no piece of {least_px2 * dmap.mpp**2:,.0f} um2 or more in {dmap.folder}. Give a lower --above.")
     about = {"geometry from": "denser map (predicted)", "spacing um": f"{dmap.spacing_um:g}", **({} if clusters else {"threshold": f"{level:.6g}"})}
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    return [
-        Outline(geometry=piece, classification="", name=name, notes=dict(about), origin=MADE, gene=output, run=dmap.run, date=date) for piece in pieces
-    ]
+    return [Outline(piece, "", name, notes=dict(about), origin=MADE, gene=output, run=dmap.run, date=date) for piece in pieces]
 
 
 def _of(dmap: DenserMap, output: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Whether a gene goes with an outline beyond chance: measured spots only, against a null that keeps the gene's own smoothness; and when nobody may ask.
+"""Whether a gene goes with an outline beyond chance: measured spots only, against a null that keeps the gene's smoothness; and when nobody may ask.
 
 The null: the gene's map is moved as a whole over the tissue (:func:`napari_deepspace.analyse.blocks.moved_maps`: mirrored or not, shifted at random)
 while the outline stays where it is. So neighbouring spots stay alike, and only what ties the gene to this place is lost. Blocks that change places
@@ -129,14 +129,15 @@ def judge_regions(
             inner = within[r][rows]
             counts = int(inner.sum()), int((~inner).sum())
             few = _too_few(counts, blocks)
-            why = [refusal(region, genes[column], known) or (few if rows.any() else f"not tested: {genes[column]} was not measured") for column in columns]
+            names = [genes[int(column)] for column in columns]
+            why = [refusal(region, name, known) or (few if rows.any() else f"not tested: {name} was not measured") for name in names]
             p = np.full(len(columns), np.nan)
             asked = np.array([not one for one in why])
             if asked.any():
                 moved = moved_maps(places, moves, seed) if moved is None else moved
                 p[asked] = moved_p(inner, values[:, asked], moved)
             for at, column in enumerate(columns):
-                reason = why[at] or (f"not tested: {genes[column]} is the same at every spot" if np.isnan(p[at]) else "")
+                reason = why[at] or (f"not tested: {names[at]} is the same at every spot" if np.isnan(p[at]) else "")
                 tests[r, int(column)] = RegionTest(
                     auroc(inner, values[:, at]), float(p[at]), *counts, round(blocks, 1), reason, "" if reason else caution(region)
                 )
