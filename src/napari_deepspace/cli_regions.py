@@ -61,7 +61,7 @@ def regions(
     said: dict[str, Any] = {"section": read.library_id, "synthetic": read.synthetic, "by": by, "null": NULL, "research_use_only": True}
     if chosen is not None:
         table = front_table(read, chosen, known, band_um, open_denser(denser) if denser is not None else None)
-        notes = front_notes(read, chosen, known)
+        notes = front_notes(read, chosen, known, table)
         said |= {"front": chosen.name, "notes": notes, "bands": table.to_dict("records")}
         if plot is not None:
             plot_front(read, chosen, known, table, plot)

@@ -61,7 +61,7 @@ def propose_outlines(dmap: DenserMap, output: str, threshold: float | None = Non
     level = 0.5 if clusters else best_threshold(dmap, output) if threshold is None else float(threshold)
     least_px2 = (dmap.tile_um**2 if least_um2 is None else least_um2) / dmap.mpp**2
     name = f"{output}, likeliest cluster" if clusters else f"{output} predicted > {level:.2f}"
-    pieces = _areas(to_image(dmap, found), level, dmap.origin_yx_px, dmap.step_px, least_px2)
+    pieces = areas_above(to_image(dmap, found), level, dmap.origin_yx_px, dmap.step_px, least_px2)
     if not pieces:
         raise DataError(f"{name}: no piece of {least_px2 * dmap.mpp**2:,.0f} um2 or more in {dmap.folder}. Give a lower --above.")
     about = {"geometry from": "denser map (predicted)", "spacing um": f"{dmap.spacing_um:g}", **({} if clusters else {"threshold": f"{level:.6g}"})}
@@ -80,7 +80,7 @@ def _of(dmap: DenserMap, output: str) -> np.ndarray:
     return np.where(np.isfinite(best), best == dmap.outputs.index(output), np.nan).astype(np.float32)
 
 
-def _areas(image: np.ndarray, level: float, origin_yx: tuple[float, float], step_px: float, least_px2: float) -> list[Polygon]:
+def areas_above(image: np.ndarray, level: float, origin_yx: tuple[float, float], step_px: float, least_px2: float) -> list[Polygon]:
     """The areas of ``image`` (rows, columns) above ``level`` as polygons in px, (x, y), the largest first."""
     there = np.isfinite(image)
     if not there.any():

@@ -157,18 +157,20 @@ def front_table(section: Section, region: Region, known: Sequence[Known], band_u
     return pd.concat(tables, ignore_index=True)
 
 
-def front_notes(section: Section, region: Region, known: Sequence[Known]) -> list[str]:
+def front_notes(section: Section, region: Region, known: Sequence[Known], table: pd.DataFrame) -> list[str]:
     """What has to stand beside a profile: how the outline came about, what the intervals are, and what the data are."""
     genes = set(section.adata.var_names)
     circular = [one.gene for one in known if refusal(region, one.gene, genes)]
     said = caution(region)
     notes = [f"{region.name} was made from this: the step of {', '.join(circular)} at its border is by construction."] if circular else []
     notes += [f"{said[0].upper()}{said[1:]}."] if said else []
-    notes.append(f"Intervals: 95 %, from whole blocks of tissue drawn again and again; {ONE_PATIENT}. Below 0: inside.")
+    spots = table[table["source"] == MEASURED].groupby("gene")["n"].sum().max() if (table["source"] == MEASURED).any() else 0
+    number = spot_blocks(section.centres_yx[known[0].keep] * section.mpp).number
+    notes.append(f"{spots:,} measured spots near the border; 95 % intervals from {number} blocks of tissue drawn again and again; {ONE_PATIENT}.")
     notes.append(f"{section.library_id}.{' SYNTHETIC data, nothing here was measured on tissue.' if section.synthetic else ''} Research use only.")
     return notes
 
 
 def plot_front(section: Section, region: Region, known: Sequence[Known], table: pd.DataFrame, out: Path) -> None:
     """Draw the profiles of :func:`front_table` into ``out`` (.png, .svg, .pdf), written beside and renamed. Raises SettingsError as it says."""
-    save(draw_front(table, f"{section.library_id}: across the border of {region.name}", front_notes(section, region, known)), out)
+    save(draw_front(table, f"{section.library_id}: across the border of {region.name}", front_notes(section, region, known, table)), out)
