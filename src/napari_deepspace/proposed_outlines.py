@@ -41,7 +41,7 @@ def propose_outlines(dmap: DenserMap, output: str, threshold: float | None = Non
     """Outlines where ``output`` is predicted above ``threshold`` (default: :func:`best_threshold`), or, of clusters, where it is the likeliest one.
 
     One outline a piece, the largest first, in full-resolution px; the border lies where the map crosses the threshold between its points and is
-    simplified to within half a step. Pieces and holes smaller than ``least_um2`` (default: one tile) are dropped: the model sees nothing so small.
+    simplified to within a quarter of a step. Pieces and holes below ``least_um2`` (default: one tile) are dropped: the model sees nothing so small.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def areas_above(image: np.ndarray, level: float, origin_yx: tuple[float, float],
     lines = [shapely.LinearRing((ring[:, ::-1] - 1) * step_px + np.array(origin_yx)[::-1]) for ring in rings if len(ring) > 3]
     if not lines:
         return []
-    whole = shapely.build_area(shapely.MultiLineString(lines)).simplify(step_px / 2)
+    whole = shapely.build_area(shapely.MultiLineString(lines)).simplify(step_px / 4)
     pieces = [part for part in shapely.get_parts(shapely.make_valid(whole, method="structure")) if isinstance(part, Polygon)]
     pieces = [Polygon(part.exterior, [hole for hole in part.interiors if Polygon(hole).area >= least_px2]) for part in pieces]
     return sorted((part for part in pieces if part.area >= least_px2), key=lambda part: -part.area)

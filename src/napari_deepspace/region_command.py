@@ -79,7 +79,15 @@ def region_table(section: Section, regions: Sequence[Region], known: Sequence[Kn
             sides = {"measured": one.measured[within], "outside": one.measured[~within], "predicted": predicted[within]}
             sides |= {"predicted_outside": predicted[~within]}
             numbers = {f"{side}_{name}": number for side, some in sides.items() for name, number in distribution(some).items()}
-            said = {"auroc": test.auroc, "p": test.p, "blocks": test.blocks, "patients": ONE_PATIENT, "why": test.why, "caution": test.caution}
+            said = {
+                "auroc": test.auroc,
+                "p": test.p,
+                "blocks": test.blocks,
+                "moves": test.moves,
+                "patients": ONE_PATIENT,
+                "why": test.why,
+                "caution": test.caution,
+            }
             rows.append(row | {"gene": one.gene, "unit": one.unit} | numbers | said)
     return pd.DataFrame(rows)
 

@@ -21,7 +21,7 @@ from napari_deepspace.analyse.blocks import moved_maps, spot_blocks
 from napari_deepspace.analyse.front import blocks_at, profile, signed_distance_um
 from napari_deepspace.analyse.front_figure import draw_front
 from napari_deepspace.analyse.observers import area_overlap, compare_observers, spot_overlap
-from napari_deepspace.analyse.region_tests import LEAST_BLOCKS, SEEN, caution, judge_regions, moved_p, refusal
+from napari_deepspace.analyse.region_tests import LEAST_BLOCKS, SEEN, caution, fitting_moves, judge_regions, moved_p, refusal
 from napari_deepspace.analyse.regions import (
     Region,
     area_mm2,
@@ -162,7 +162,7 @@ def test_p_is_given_or_said_why_not():
     gene = spots_inside(inner, spots) + rng.normal(size=len(spots))
     measured = np.column_stack([gene, np.ones(len(spots)), np.full(len(spots), np.nan)])
     (tests,) = judge_regions([inner], ["A", "flat", "none"], ["A", "flat", "none"], spots, measured, 0.5, moves=199)
-    assert 0.005 <= tests[0].p <= 0.05 and (tests[0].why, tests[0].patients) == ("", "one patient")
+    assert tests[0].p == 1 / (1 + tests[0].moves) <= 0.01 and (tests[0].why, tests[0].patients) == ("", "one patient")
     assert tests[0].blocks >= LEAST_BLOCKS and tests[0].inside + tests[0].outside == len(spots)
     assert [np.isnan(one.p) for one in tests[1:]] == [True, True]
     assert "same at every spot" in tests[1].why and "was not measured" in tests[2].why
@@ -182,7 +182,8 @@ def test_p_of_a_gene_does_not_depend_on_its_company():
     rng = np.random.default_rng(3)
     values = fields(spots, "exponential", 2, 3, rng)
     within = spots[:, 0] < 500
-    moved = moved_maps(spots, 199, 0)
+    moved = moved_maps(spots, 199, 0, gaps=True)
+    moved = moved[fitting_moves(within, moved)]
     together = moved_p(within, values, moved)
     assert together.tolist() == [moved_p(within, values[:, [k]], moved)[0] for k in range(3)]
     np.testing.assert_array_equal(together, moved_p(within, np.exp(values), moved))
@@ -199,11 +200,11 @@ def test_a_hand_that_knows_nothing_finds_nothing():
     quarter of a shuffled gene the naive P is tiny, which is why that is refused."""
     spots, rng = lattice("tissue", 500), np.random.default_rng(4)
     genes = fields(spots, "exponential", 4, 40, rng)
-    moved = moved_maps(spots, 99, 0)
+    moved = moved_maps(spots, 199, 0, gaps=True)
     honest, naive = [], []
     for gene in genes.T:
         within = spots_inside(region(blob(spots, rng)), spots)
-        honest.append(moved_p(within, gene[:, None], moved)[0])
+        honest.append(moved_p(within, gene[:, None], moved[fitting_moves(within, moved)])[0])
         naive.append(ranksums(gene[within], gene[~within]).pvalue)
     assert np.mean(np.array(honest) <= 0.05) <= 0.15
     assert np.mean(np.array(naive) <= 0.05) >= 0.5

@@ -2,7 +2,9 @@
 
 The null: the gene's map is moved as a whole over the tissue (:func:`napari_deepspace.analyse.blocks.moved_maps`: mirrored or not, shifted at random)
 while the outline stays where it is. So neighbouring spots stay alike, and only what ties the gene to this place is lost. Blocks that change places
-would do the same but for the seams between them, which make P too small. P is about this section, of one patient: it says nothing of others.
+would do the same but for the seams between them, which make P too small. Moves that leave the tissue do not count: reading the spots at the rim in
+place of what is not there made P so large that of genes without smoothness 7 % were found where this finds 43 % (compared once). P is about this
+section, of one patient: it says nothing of others.
 
 An outline that was made from a gene cannot be tested with that gene, because it lies where the gene is high, also if the gene means nothing.
 """
@@ -20,9 +22,11 @@ from napari_deepspace.analyse.regions import Region, auroc, spots_inside
 from napari_deepspace.outlines import BLIND, MADE
 
 MOVES = 999
+FITS = 0.7  #: of the spots on either side that have a value after a move; otherwise the move does not count
+LEAST_MOVES = 99  #: that count, of MOVES
 LEAST_BLOCKS = 8  #: of the section's spots, about 50 of them: fewer places differ too little for a null
 LEAST_SIDE = 10  #: measured spots inside, and outside
-NULL = f"P: two-sided, against {MOVES} moves of the gene's map as a whole over the tissue"
+NULL = "P: two-sided, against moves of the gene's map as a whole over the tissue"
 ONE_PATIENT = "one patient"
 SEEN = "drawn while expression could be seen: the border may follow what was seen there, and P may be too small"
 _CHUNK = 2_000_000  #: numbers of one array that are held at once
@@ -32,7 +36,8 @@ _CHUNK = 2_000_000  #: numbers of one array that are held at once
 class RegionTest:
     """What can be said of a gene and a region. ``p`` is NaN where nothing may be said, and ``why`` says why; ``caution`` stands beside P.
 
-    ``inside`` and ``outside`` count measured spots, ``blocks`` are the pieces of tissue that would say as much if they were independent.
+    ``inside`` and ``outside`` count measured spots, ``blocks`` are the pieces of tissue that would say as much if they were independent, ``moves``
+    those that P counts: it is never below 1 / (1 + moves).
     """
 
     auroc: float
@@ -40,6 +45,7 @@ class RegionTest:
     inside: int
     outside: int
     blocks: float
+    moves: int = 0
     why: str = ""
     caution: str = ""
     patients: str = ONE_PATIENT
@@ -72,21 +78,28 @@ def caution(region: Region) -> str:
     return "; ".join(words)
 
 
+def fitting_moves(within: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Which moves leave at least FITS of the spots inside, and of those outside, a value, bool (moves,): the others lie beside the tissue."""
+    there = moved >= 0
+    return np.asarray((there[:, within].mean(axis=1) >= FITS) & (there[:, ~within].mean(axis=1) >= FITS))
+
+
 def moved_p(within: np.ndarray, values: np.ndarray, moved: np.ndarray) -> np.ndarray:
     """Two-sided P per column that values inside and outside differ in rank, float64 (n_genes,), against moves of each map as a whole.
 
-    ``within`` bool (n,), ``values`` (n, n_genes) without NaN, ``moved`` (moves, n) from :func:`napari_deepspace.analyse.blocks.moved_maps`. What is
-    compared is the rank correlation of the values with inside and outside, which orders maps as |AUROC - 0.5| does; P is (1 + moves that reach it) /
-    (1 + moves), at least 0.001 for 999 moves. NaN for a constant map and where a side is empty.
+    ``within`` bool (n,) with spots on both sides, ``values`` (n, n_genes) without NaN, ``moved`` (moves, n) from
+    :func:`napari_deepspace.analyse.blocks.moved_maps`, -1 for no value. What is compared is the mean rank inside less outside, by the ranks' spread,
+    which orders maps as |AUROC - 0.5| does; P is (1 + moves that reach it) / (1 + moves). NaN for a constant map.
     """
     values = np.asarray(values, dtype=np.float64)
     (moves, n), n_genes = moved.shape, values.shape[1]
     p = np.full(n_genes, np.nan)
-    if within.all() or not within.any():
-        return p
-    side = within - within.mean()
-    reads = np.stack([np.bincount(index, weights=side, minlength=n) for index in moved])  # what each spot's value weighs after a move
-    times = np.stack([np.bincount(index, minlength=n) for index in moved]) / n
+    side, reads, times = within / within.sum() - ~within / (~within).sum(), np.empty((moves, n)), np.empty((moves, n))
+    for move, index in enumerate(moved):  # how often each spot's value is read inside less outside, and at all
+        rows = index >= 0
+        weights = within / (within & rows).sum() - ~within / (~within & rows).sum()
+        reads[move] = np.bincount(index[rows], weights=weights[rows], minlength=n)
+        times[move] = np.bincount(index[rows], minlength=n) / rows.sum()
     width = max(_CHUNK // max(moves, n), 1)
     for start in range(0, n_genes, width):
         ranks = rankdata(values[:, start : start + width], axis=0) / n
@@ -131,15 +144,20 @@ def judge_regions(
             few = _too_few(counts, blocks)
             names = [genes[int(column)] for column in columns]
             why = [refusal(region, name, known) or (few if rows.any() else f"not tested: {name} was not measured") for name in names]
-            p = np.full(len(columns), np.nan)
+            p, used = np.full(len(columns), np.nan), 0
             asked = np.array([not one for one in why])
             if asked.any():
-                moved = moved_maps(places, moves, seed) if moved is None else moved
-                p[asked] = moved_p(inner, values[:, asked], moved)
+                moved = moved_maps(places, moves, seed, gaps=True) if moved is None else moved
+                fits = fitting_moves(inner, moved)
+                used = int(fits.sum())
+                if used < min(LEAST_MOVES, moves):
+                    why = [one or f"not tested: it fits only {used} other places of this tissue; {LEAST_MOVES} are needed" for one in why]
+                else:
+                    p[asked] = moved_p(inner, values[:, asked], moved[fits])
             for at, column in enumerate(columns):
                 reason = why[at] or (f"not tested: {names[at]} is the same at every spot" if np.isnan(p[at]) else "")
                 tests[r, int(column)] = RegionTest(
-                    auroc(inner, values[:, at]), float(p[at]), *counts, round(blocks, 1), reason, "" if reason else caution(region)
+                    auroc(inner, values[:, at]), float(p[at]), *counts, round(blocks, 1), used, reason, "" if reason else caution(region)
                 )
     return [[tests[r, column] for column in range(len(genes))] for r in range(len(regions))]
 
