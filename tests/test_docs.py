@@ -25,7 +25,7 @@ def test_the_readme_lists_the_commands():
     """The README lists exactly the commands that the command line has; `open` is the one without a name."""
     text = (ROOT / "README.md").read_text(encoding="utf-8").split("## Command line")[1].split("## ")[0]
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert set(re.findall(r"^napari-deepspace ([a-z]+)", text, flags=re.MULTILINE)) == commands - {"open"}
+    assert set(re.findall(r"^napari-deepspace ([a-z-]+)", text, flags=re.MULTILINE)) == commands - {"open"}
 
 
 def test_the_contract_for_results_names_every_slot():
