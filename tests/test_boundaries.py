@@ -46,7 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("figure_parts",),
     ("analyse", "denser"),
-    ("comparison", "denser_layers"),
+    ("comparison", "denser_layers", "proposed_outlines"),
     ("figure_material",),
     ("figure_maps", "figure_plots"),
     ("learn",),
@@ -60,6 +60,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "predict_command",
         "preprocess_command",
         "recipes",
+        "region_command",
         "seal_command",
         "search",
         "spot_command",
@@ -67,7 +68,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "train_command",
     ),
     ("cli_options", "cli_print"),
-    ("cli_figure", "cli_outlines", "cli_spot"),
+    ("cli_figure", "cli_outlines", "cli_regions", "cli_spot"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_deepspace import __version__, cli_outlines, cli_spot
+from napari_deepspace import __version__, cli_outlines, cli_regions, cli_spot
 from napari_deepspace.cli_figure import figure
 from napari_deepspace.cli_options import Aligned, Block, Causes, Image, Json, LibraryId, Patient, PlatformName, Sealed
 from napari_deepspace.cli_print import print_holes, print_preprocessed, print_run, print_scores, print_values
@@ -32,6 +32,8 @@ app.command()(cli_spot.spot)
 app.command()(cli_spot.disagreements)
 app.command("import-geojson")(cli_outlines.import_geojson)
 app.command("export-geojson")(cli_outlines.export_geojson)
+app.command()(cli_regions.regions)
+app.command("propose-outlines")(cli_regions.propose_outlines)
 
 
 @app.command("open")

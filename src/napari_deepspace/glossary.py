@@ -188,6 +188,20 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "Moran's I": "How far neighbouring spots resemble each other: 0 is chance, 1 a smooth map. Predictions are usually too smooth.",
         "research use only": "Predictions are no measurements: not for diagnosis, treatment or any other clinical decision.",
     },
+    "Outlines": {
+        "outline": "An area drawn on the tissue or proposed for it. Its class says what it is; only a person gives it one.",
+        "spot inside": "A spot belongs to an outline if its centre lies inside, or on the border.",
+        "cut by the border": "Spots whose disc the border crosses: their RNA comes from both sides.",
+        "drawn blind": "Drawn while expression was hidden, so that the border cannot follow what is tested.",
+        "proposed outline": "Where a denser map is above a threshold, or a cluster is the likeliest. It has no class, and knows its gene and run.",
+        "made from a gene": "An outline that lies where a gene is high by construction: it cannot be tested with that gene.",
+        "moved map": "The null of P: the gene's map shifted and mirrored over the tissue as a whole, so that it stays as smooth as it is.",
+        "one patient": "P is about this section alone: it says nothing of other patients, however small it is.",
+        "AUROC": "The chance that a gene is higher at a spot inside than at one outside: 0.5 says nothing.",
+        "Dice": "How far two outlines agree: twice what they share by the sum of both. 1 is the same, 0 is nothing in common.",
+        "IoU": "How far two outlines agree: what they share by what they cover together. 1 is the same, 0 is nothing in common.",
+        "front profile": "The mean of a gene by distance from a border, negative inside, with intervals from whole blocks of tissue.",
+    },
 }  # fmt: skip
 
 TERMS: dict[str, str] = {name.casefold(): line for chapter in GLOSSARY.values() for name, line in chapter.items()}

@@ -23,14 +23,15 @@ from napari_deepspace.results import REASON, SPLIT
 from napari_deepspace.run_maps import maps_of_run, read_targets, result_file
 from napari_deepspace.runs import SETTINGS, best_run, write_atomic
 from napari_deepspace.section import Section
-from napari_deepspace.settings import NORMALISATIONS, load_run_settings
+from napari_deepspace.settings import NORMALISATIONS, FilterSettings, load_run_settings
 from napari_deepspace.spot_facts import HOW_PREDICTED, HOW_TOP, Known, facts_of, gene_shares, top_measured, top_predicted
 from napari_deepspace.stain import find_stain
 from napari_deepspace.views import within_slide
 
 
-def known_of(run_dir: Path, section: Section, gene: str | None = None) -> Known:
-    """A gene on ``section`` as the run in ``run_dir`` knows it; left out: the run's best. Without predictions for the section, what was measured.
+def known_of(run_dir: Path | None, section: Section, gene: str | None = None, usual: FilterSettings | None = None) -> Known:
+    """A gene on ``section`` as the run in ``run_dir`` knows it; left out: the run's best. Without predictions for the section, what was measured;
+    without a run, what was measured at the spots that pass ``usual`` (default: the usual filter).
 
     Raises
     ------
@@ -39,15 +40,15 @@ def known_of(run_dir: Path, section: Section, gene: str | None = None) -> Known:
     ModelError
         The run's result is damaged.
     """
-    run_dir = best_run(run_dir)
-    maps, file = maps_of_run(run_dir, section), result_file(run_dir, section.library_id)
+    run_dir = best_run(run_dir) if run_dir is not None else None
+    maps, file = (maps_of_run(run_dir, section), result_file(run_dir, section.library_id)) if run_dir is not None else (None, None)
     spots = spots_of(section)
     if maps is not None and file is not None:
         obs = read_targets(file).obs.reindex(section.adata.obs_names)
         reasons = obs[REASON].astype(object).fillna("").to_numpy()
         keep = (obs[SPLIT].astype(object) != "excluded").to_numpy() & (reasons == "")
     else:
-        verdict = filter_spots(spots, load_run_settings(run_dir / SETTINGS).filter)
+        verdict = filter_spots(spots, load_run_settings(run_dir / SETTINGS).filter if run_dir is not None else usual or FilterSettings())
         reasons, keep = verdict.reasons, verdict.keep
     if gene is None:
         ordered = maps.scores.ordered() if maps is not None and maps.scores is not None else []
@@ -59,8 +60,9 @@ def known_of(run_dir: Path, section: Section, gene: str | None = None) -> Known:
     if measured is None and gene in section.adata.var_names and keep.any():
         measured = result_of(normalised(section.adata, [gene], "log", keep, target_sum=maps.target_sum if maps is not None else None))[:, 0]
         unit = unit if predicted is not None else NORMALISATIONS["log"]
-    if measured is None and predicted is None:
-        raise SettingsError(f"{gene} is neither a gene of {section.library_id} nor predicted by {run_dir.name}. Give --gene with a name of either.")
+    if measured is None and predicted is None and gene not in section.adata.var_names:
+        by_run = f", nor predicted by {run_dir.name}" if run_dir is not None else ""
+        raise SettingsError(f"{gene} is no gene of {section.library_id}{by_run}. Give --gene with another name.")
     if predicted is not None and maps is not None and maps.relative:
         predicted = within_slide(predicted)
     return Known(

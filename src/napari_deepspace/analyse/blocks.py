@@ -112,13 +112,14 @@ def _joined(cells: np.ndarray, centres: np.ndarray) -> np.ndarray:
         labels = np.unique(labels, return_inverse=True)[1]
 
 
-def moved_maps(centres_um: np.ndarray, moves: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
+def moved_maps(centres_um: np.ndarray, moves: int, seed: int, groups: np.ndarray | None = None, *, gaps: bool = False) -> np.ndarray:
     """For each of ``moves`` random moves of a whole map, which spot's value comes to lie on each spot: int32 (moves, n_spots).
 
     The map is mirrored or not along each axis, continued beyond its frame by its own mirror image, shifted by a random distance, and read at the
     nearest spot, each section by itself. Unlike exchanged blocks, or a shift that comes in again on the other side, this makes no seams, which
     would make the moved map rougher than the map and p values too small: with smooth maps that have nothing to do with one another blocks gave
     p < 0.05 to up to 19 % of genes, shifts on a torus to 17 % (compared once), this to 3 to 7 % (tests/acceptance/test_interval_coverage.py).
+    With ``gaps`` a spot that nothing of the map comes to lie on, because the tissue has no spot there, gets -1 and not the nearest one at the rim.
     """
     centres_um = np.asarray(centres_um, dtype=np.float64)
     groups = np.zeros(len(centres_um), dtype=int) if groups is None else np.asarray(groups)
@@ -127,19 +128,21 @@ def moved_maps(centres_um: np.ndarray, moves: int, seed: int, groups: np.ndarray
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
         origin, extent = _frame(centres_um[rows])
-        nearest, step = _nearest_spots(centres_um[rows], origin, extent)
+        nearest, step = _nearest_spots(centres_um[rows], origin, extent, gaps)
         for move in range(moves):
             at = (centres_um[rows] - origin + rng.random(2) * 2 * extent) % (2 * extent)
             at = np.where(rng.random(2) < 0.5, 2 * extent - at, at)
             at = np.where(at > extent, 2 * extent - at, at)
             cell = np.minimum((at / step).astype(int), np.array(nearest.shape) - 1)
-            moved[move, rows] = rows[nearest[cell[:, 0], cell[:, 1]]]
+            found = nearest[cell[:, 0], cell[:, 1]]
+            moved[move, rows] = np.where(found < 0, -1, rows[found])
     return moved
 
 
-def _nearest_spots(centres: np.ndarray, origin: np.ndarray, extent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest spot at every cell of a picture of the frame, and the cells' sides (2,)."""
+def _nearest_spots(centres: np.ndarray, origin: np.ndarray, extent: np.ndarray, gaps: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest spot at every cell of a picture of the frame, and the cells' sides (2,); with ``gaps`` -1 farther than 3/4 pitch from any."""
     count = np.clip(np.ceil(extent / (_pitch(centres) / 4)).astype(int), 1, _RASTER)
     step = extent / count
     middles = np.stack(np.meshgrid(*((np.arange(c) + 0.5) for c in count), indexing="ij"), axis=-1) * step + origin
-    return cKDTree(centres).query(middles.reshape(-1, 2))[1].reshape(count), step
+    distance, nearest = cKDTree(centres).query(middles.reshape(-1, 2))
+    return (np.where(distance > 0.75 * _pitch(centres), -1, nearest) if gaps else nearest).reshape(count), step
