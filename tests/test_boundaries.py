@@ -14,7 +14,7 @@ GUI = ("napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "su
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "events", "settings", "presets", "runs", "run_queue", "awake", "verdicts", "colour_scale", "cluster_colours"),
     ("slide_formats", "slide_cache", "slide"),
-    ("outlines", "section", "seal", "causes"),
+    ("annotating", "outlines", "outline_history", "section", "seal", "causes"),
     (
         "figure_settings",
         "gene_names",
@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "glossary",
         "project_format",
         "project",
+        "outline_files",
         "results",
         "tiles",
         "stain",
