@@ -6,7 +6,7 @@ import getpass
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 from zlib import crc32
 
 import numpy as np
@@ -15,7 +15,7 @@ from shapely.geometry import LineString, MultiPolygon, Point, Polygon
 from napari_deepspace.errors import DataError
 from napari_deepspace.outlines import BLIND, COLOURS, EXCLUDE, HAND, MADE, Outline
 
-Area = Polygon | MultiPolygon
+Area: TypeAlias = Polygon | MultiPolygon
 RGB = tuple[int, int, int]
 
 CLASSES: dict[str, RGB] = {
@@ -78,6 +78,8 @@ def drawn(geometry: Area, classification: str, author: str, blind: bool) -> Outl
 def changed(outlines: Sequence[Outline], outline_id: str, blind: bool = False, **changes: Any) -> tuple[Outline, ...]:
     """``outlines`` with fields of one of them changed; an unknown id changes nothing.
 
+    What was drawn blind and is unlocked or changed while expression is shown (not ``blind``) counts as drawn by hand from then on.
+
     Raises
     ------
     DataError
@@ -102,23 +104,22 @@ def locked_words(outline: Outline) -> str:
 def settled(before: Sequence[Outline], after: Sequence[Outline], blind: bool) -> tuple[tuple[Outline, ...], tuple[Outline, ...]]:
     """``after`` an edit with the mouse as the rules allow it, and the locked outlines that it would have changed: these stay as they were.
 
-    An outline that was drawn blind, and is changed while expression is shown, counts as drawn by hand from then on.
+    What was drawn blind and is open to change while expression is shown counts as drawn by hand from then on.
     """
     old, new = {one.id: one for one in before}, {one.id: one for one in after}
     refused = tuple(one for one in before if one.locked and new.get(one.id) != one)
-    kept = [old[one.id] if one.id in old and old[one.id].locked else _as_seen(old.get(one.id), one, blind) for one in after]
+    kept = [old[one.id] if one.id in old and old[one.id].locked else _as_seen(one, blind) for one in after]
     return (*kept, *(one for one in refused if one.id not in new)), refused
 
 
 def _changed(outline: Outline, blind: bool, changes: dict[str, Any]) -> Outline:
     if outline.locked and set(changes) != {"locked"}:
         raise DataError(locked_words(outline))
-    return _as_seen(outline, replace(outline, **changes), blind)
+    return _as_seen(replace(outline, **changes), blind)
 
 
-def _as_seen(before: Outline | None, after: Outline, blind: bool) -> Outline:
-    same = before is None or (before.classification == after.classification and before.geometry == after.geometry)
-    return after if same or blind or after.origin != BLIND else replace(after, origin=HAND)
+def _as_seen(outline: Outline, blind: bool) -> Outline:
+    return replace(outline, origin=HAND) if outline.origin == BLIND and not outline.locked and not blind else outline
 
 
 # -- drawing blind ---------------------------------------------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ def lock_blind(outlines: Sequence[Outline]) -> tuple[Outline, ...]:
 
 def give_up_blind(outlines: Sequence[Outline]) -> tuple[Outline, ...]:
     """``outlines`` where those that were drawn blind and not locked count as drawn by hand: expression was shown before they were final."""
-    return tuple(replace(one, origin=HAND) if one.origin == BLIND and not one.locked else one for one in outlines)
+    return tuple(_as_seen(one, blind=False) for one in outlines)
 
 
 # -- the brush -------------------------------------------------------------------------------------------------------------------------

@@ -220,6 +220,21 @@ def outline_colours(outlines: Sequence[Outline]) -> tuple[np.ndarray, np.ndarray
     return edge, face
 
 
+def stroke_layer(section: Section, path_yx: np.ndarray, diameter_px: float, colour: tuple[int, int, int], role: str) -> LayerTuple:
+    """A stroke of the brush as far as it goes: a disc at each place of ``path_yx`` (n, 2), full-resolution px."""
+    kwargs = {
+        "name": f"{section.library_id} {role}",
+        "size": diameter_px,
+        "face_color": [np.array([*colour, 255]) / 255],
+        "border_width": 0,
+        "opacity": 0.35,
+        "scale": (section.mpp, section.mpp),
+        "units": UNITS,
+        "metadata": metadata(section, role),
+    }
+    return path_yx, kwargs, "points"
+
+
 def outlines_layer(section: Section, outlines: Sequence[Outline], role: str, name: str) -> LayerTuple:
     """Outlines as editable polygons; one with several parts becomes several polygons of one id. Holes are kept with the outline, not drawn."""
     parts = [(outline, part) for outline in outlines for part in shapely.get_parts(outline.geometry)]

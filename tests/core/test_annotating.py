@@ -132,7 +132,7 @@ def test_a_locked_outline_cannot_be_changed_or_deleted():
 
 
 def test_blind_counts_only_while_nothing_was_seen():
-    """Changed while expression shows, by list or mouse, it is by hand; while it is hidden it stays blind; a name or a note does not matter."""
+    """Open to change while expression shows, by list or mouse, it is by hand; while it is hidden, or locked, it stays blind."""
     blind = drawn(SQUARE, "Stroma", "", True)
     moved = replace(blind, geometry=box(0, 0, 50, 50))
     assert settled((blind,), (moved,), False)[0][0].origin == HAND
@@ -141,6 +141,8 @@ def test_blind_counts_only_while_nothing_was_seen():
     assert changed((blind,), blind.id, True, classification="Immune")[0].origin == BLIND
     assert changed((blind,), blind.id, note="seen", name="A", locked=True)[0].origin == BLIND
     locked = replace(drawn(SQUARE, "Stroma", "", True), locked=True)
+    assert changed((locked,), locked.id, locked=False)[0].origin == HAND
+    assert changed((locked,), locked.id, True, locked=False)[0].origin == BLIND
     assert unlocked_blind((blind, locked)) == (blind,)
     assert [one.locked for one in lock_blind((blind, locked))] == [True, True]
     assert [one.origin for one in give_up_blind((blind, locked))] == [HAND, BLIND]
