@@ -118,7 +118,7 @@ class OutlineList(QWidget):
                 self.list.setCurrentItem(item)
         self.list.blockSignals(False)
         self.list.setVisible(bool(outlines))
-        self.list.setFixedHeight(min(max(len(outlines), 2), 6) * 21 + 6)
+        self.list.setFixedHeight(min(max(len(outlines), 2), 6) * max(self.list.sizeHintForRow(0), 16) + 6)
         self._refresh_details()
 
     def _refresh_details(self) -> None:
@@ -189,4 +189,6 @@ def swatch(colour: RGB) -> QIcon:
     painter.setPen(QColor(128, 128, 128))
     painter.drawRect(0, 0, 11, 11)
     painter.end()
-    return QIcon(pixmap)
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # Qt's own would be tinted: another colour than on the slide
+    return icon
