@@ -106,10 +106,12 @@ def settled(before: Sequence[Outline], after: Sequence[Outline], blind: bool) ->
 
     What was drawn blind and is open to change while expression is shown counts as drawn by hand from then on.
     """
-    old, new = {one.id: one for one in before}, {one.id: one for one in after}
+    new = {one.id: one for one in after}
     refused = tuple(one for one in before if one.locked and new.get(one.id) != one)
-    kept = [old[one.id] if one.id in old and old[one.id].locked else _as_seen(one, blind) for one in after]
-    return (*kept, *(one for one in refused if one.id not in new)), refused
+    kept = [one if one.locked else new.get(one.id) for one in before]  # in their order, whatever that of the shapes is
+    known = {one.id for one in before}
+    everything = (*kept, *(one for one in after if one.id not in known))
+    return tuple(_as_seen(one, blind) for one in everything if one is not None), refused
 
 
 def _changed(outline: Outline, blind: bool, changes: dict[str, Any]) -> Outline:

@@ -124,7 +124,8 @@ def test_a_locked_outline_cannot_be_changed_or_deleted():
             act()
     moved = replace(free, geometry=affinity.translate(free.geometry, 10))
     assert settled(both, (replace(locked, geometry=box(0, 0, 9, 9)), moved), False) == ((locked, moved), (locked,))
-    assert settled(both, (moved,), False) == ((moved, locked), (locked,))
+    assert settled(both, (moved,), False) == ((locked, moved), (locked,))
+    assert settled(both, (moved, locked), False) == ((locked, moved), ()), "the order of the list stays"
     assert settled(both, (locked, moved), False) == ((locked, moved), ())
     unlocked = changed(both, locked.id, locked=False)
     assert not unlocked[0].locked

@@ -58,7 +58,7 @@ def test_outlines_are_drawn_undone_locked_and_brushed(opened, viewer, qtbot):
     assert session.chosen_outline == first.id, "a click on the slide chooses it in the list"
     session.outline_class = "Immune"
     panel.tools.buttons["freehand"].click()
-    around = [corners(viewer, session.section, 0.7 + 0.1 * np.cos(a), 0.3 + 0.1 * np.sin(a), 0)[0] for a in np.linspace(0, 2 * np.pi, 30)]
+    around = [corners(viewer, session.section, 0.7 + 0.1 * np.cos(a), 0.3 + 0.1 * np.sin(a), 0)[0] for a in np.linspace(0, 2 * np.pi, 14)]
     drag(canvas, around)
     assert [one.classification for one in session.outlines] == ["Invasive", "Immune"]
     layer = opened.canvas.layer("outlines")
@@ -213,7 +213,7 @@ def test_a_crash_while_drawing_costs_two_seconds_at_most(dock, phantom_dir, qtbo
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(phantom_dir / "outs")], stdout=subprocess.PIPE, text=True)
     when: dict[int, float] = {}
     try:
-        while len(when) < 35:
+        while len(when) < 28:
             line = child.stdout.readline()
             assert line, "the program ended by itself"
             when[int(line)] = time.monotonic()
@@ -222,7 +222,7 @@ def test_a_crash_while_drawing_costs_two_seconds_at_most(dock, phantom_dir, qtbo
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
     old = [number for number, at in when.items() if at < killed - 2]
-    assert 5 < len(old) < 30
+    assert 2 < len(old) < 26
 
     def open_again() -> None:
         dock.open_section(phantom_dir / "outs")
@@ -246,3 +246,24 @@ def test_a_crash_while_drawing_costs_two_seconds_at_most(dock, phantom_dir, qtbo
     panel.undo.click()
     qtbot.waitUntil(path.exists, timeout=3000)
     assert len(read_outlines(Path(path))) == n == len(session.outlines)
+
+
+def test_outlines_that_nobody_touched_stay_exact(phantom):
+    """napari keeps 32 bits of each number: beside one that moves, and between two edits, the others are what they were."""
+    from napari.layers import Shapes
+
+    from napari_deepspace._napari.outline_shapes import outlines_of
+    from napari_deepspace.layers import outlines_layer
+
+    ring = Point(15000.123456789, 12000.987654321).buffer(333.333).difference(Point(15000.1, 12000.9).buffer(100))
+    still, moves = Outline(ring, "Immune", locked=True), Outline(box(0.1, 0.2, 100.3, 100.4), "Stroma")
+    data, kwargs, _ = outlines_layer(phantom, (still, moves), "outlines", "outlines")
+    layer = Shapes(data, **kwargs)
+    layer.data = [layer.data[0], layer.data[1] + 50]
+    after = outlines_of(layer, (still, moves), lambda area: Outline(area, "new"))
+    assert after[0] is still
+    assert after[1].geometry.equals_exact(box(50.1, 50.2, 150.3, 150.4), 1e-3)
+    layer.data = [layer.data[0] + 50, layer.data[1]]
+    shifted = outlines_of(layer, (still, moves), lambda area: Outline(area, "new"))[0].geometry
+    assert shifted.area == pytest.approx(ring.area, rel=1e-6), "a hole goes with its outline"
+    assert shifted.centroid.x == pytest.approx(ring.centroid.x + 50, abs=0.01)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import shapely
 from napari.layers import Shapes
-from shapely import affinity
-from shapely.geometry import MultiPolygon, Point, Polygon
+from shapely.geometry import MultiPolygon, Polygon
 
 from napari_deepspace._napari.canvas import Canvas
+from napari_deepspace._napari.outline_shapes import area_of, outlines_of, shape_key, without_shapes
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.training import Say
 from napari_deepspace.annotating import drawn, locked_words, settled
@@ -93,7 +93,7 @@ class OutlineLayers:
             self._draft = None
             return ()
         kind = str(layer.shape_type[-1])
-        area = _area(np.asarray(layer.data[-1])[:, -2:], "polygon" if kind == "path" else kind)
+        area = area_of(np.asarray(layer.data[-1])[:, -2:], "polygon" if kind == "path" else kind)
         if area is None:
             return ()
         draft = self._draft or replace(self._new(area), note="unfinished")
@@ -139,6 +139,10 @@ class OutlineLayers:
         if not self._listening:
             return
         layer, outlines = self._canvas.layer(role), self._shown(role)
+        drawing = role == OUTLINES and bool(self._session.tool)
+        if layer is not None and (outlines or drawing) and not self.unfinished():
+            self._match(layer, role, outlines)
+            return
         if layer is not None:
             self._canvas.viewer.layers.remove(layer)
         if outlines and self._session.section is not None:
@@ -146,6 +150,27 @@ class OutlineLayers:
             self._canvas.activate()
         if self._session.tool:
             self.use_tool()
+
+    def _match(self, layer: Shapes, role: str, outlines: tuple[Outline, ...]) -> None:
+        """Change those shapes of ``layer`` that differ from ``outlines``: to make a layer anew takes napari half a second."""
+        section = self._session.section
+        assert section is not None
+        data, kwargs, _ = outlines_layer(section, outlines, role, NAMES[role])
+        wanted = [shape_key(*one) for one in zip(kwargs["features"]["id"], data, strict=True)]
+        have = [shape_key(*one) for one in zip(layer.features["id"], layer.data, strict=True)] if layer.nshapes else []
+        gone = [number for number, one in enumerate(have) if one not in set(wanted)]
+        new = [number for number, one in enumerate(wanted) if one not in set(have)]
+        ids = [one[0] for number, one in enumerate(have) if number not in set(gone)] + [wanted[number][0] for number in new]
+        self._listening = False
+        try:
+            layer.remove(gone)
+            layer.add([data[number] for number in new], shape_type="polygon", edge_width=kwargs["edge_width"])
+        finally:
+            self._listening = True
+        if ids:
+            layer.features["id"] = ids
+        self._colour(layer, outlines)
+        self._select_chosen()
 
     def _blind_changed(self, *_: Any) -> None:
         for role in (OUTLINES, PROPOSALS):
@@ -155,7 +180,7 @@ class OutlineLayers:
         section = self._session.section
         assert section is not None
         data, kwargs, _ = outlines_layer(section, tuple(outlines), role, NAMES[role])
-        layer = Shapes(data or None, ndim=2, **kwargs) if data else Shapes(ndim=2, **_without_shapes(kwargs))
+        layer = Shapes(data or None, ndim=2, **kwargs) if data else Shapes(ndim=2, **without_shapes(kwargs))
         layer.feature_defaults = {"id": "", "class": ""}
         self._canvas.viewer.add_layer(layer)
         layer.events.data.connect(lambda event: self._edited(layer, role, event))
@@ -164,21 +189,24 @@ class OutlineLayers:
         return layer
 
     def _edited(self, layer: Shapes, role: str, event: Any) -> None:
-        if str(getattr(event, "action", "")).lower() not in _ENDED or self._session.section is None or layer not in self._canvas.viewer.layers:
+        if str(getattr(event, "action", "")).lower() not in _ENDED or self._session.section is None or not self._listening:
+            return
+        if layer not in self._canvas.viewer.layers:
             return
         before, everything = self._shown(role), getattr(self._session, role)
         new = self._new if role == OUTLINES else partial(Outline, classification=UNCLEAR)
-        after, refused = settled(before, outlines_of(layer, before, new), self._session.blind)
-        known = {one.id for one in before}
+        shown = {one.id for one in before}
+        hidden = tuple(one for one in everything if one.id not in shown)
+        after, refused = settled(everything, (*hidden, *outlines_of(layer, before, new)), self._session.blind)
         self._listening = False
         try:
-            setattr(self._session, role, (*(one for one in everything if one.id not in known), *after))
+            setattr(self._session, role, after)
         finally:
             self._listening = True
         if refused:
             self._say(locked_words(refused[0]), "warning")
             self._show(role)
-        elif len(after) > len(before):
+        elif len(after) > len(everything):
             self._colour(layer, after)
 
     # -- colours and selection: napari gives what is drawn next the colours of what is selected, and the session takes them back --------------
@@ -226,73 +254,5 @@ class OutlineLayers:
         self._colour_new()
 
 
-def outlines_of(layer: Shapes, before: tuple[Outline, ...], new: Callable[[Polygon | MultiPolygon], Outline]) -> tuple[Outline, ...]:
-    """What is drawn in ``layer``, px (x, y). Shapes of one id are parts of one outline; lines are no outlines.
-
-    A shape is new, and gets an id of its own in the layer too, if it has none, one that nobody knows, or one of which there were fewer parts
-    before: napari may give a new shape the features of the one that was selected last. ``new`` makes its outline.
-    """
-    ids = [str(value) if isinstance(value, str) else "" for value in layer.features["id"]] if layer.nshapes else []
-    old = {outline.id: outline for outline in before}
-    parts: dict[str, list[Polygon | MultiPolygon]] = {}
-    found: dict[str, Outline] = {}
-    for number, (vertices, kind) in enumerate(zip(layer.data, layer.shape_type, strict=True)):
-        area = _area(np.asarray(vertices)[:, -2:], kind)
-        if area is None:
-            continue
-        outline = old.get(ids[number])
-        if outline is None or len(parts.get(outline.id, ())) == len(shapely.get_parts(outline.geometry)):
-            outline = new(area)
-            ids[number] = outline.id
-        found[outline.id] = outline
-        parts.setdefault(outline.id, []).append(area)
-    if layer.nshapes and ids != list(layer.features["id"]):
-        layer.features["id"] = ids
-    return tuple(_changed(found[one], areas) for one, areas in parts.items())
-
-
-def _changed(outline: Outline, areas: list[Polygon | MultiPolygon]) -> Outline:
-    """``outline`` with its parts where they lie now. A part that was moved as a whole takes its holes with it; else holes stay where they were."""
-    old = shapely.get_parts(outline.geometry)
-    moved = [_moved(part, area) for part, area in zip(old, areas, strict=False)]
-    if len(moved) == len(old) == len(areas) and all(part is not None for part in moved):
-        geometry = shapely.union_all(moved)
-    else:
-        holes = [Polygon(ring) for part in old for ring in part.interiors]
-        geometry = shapely.union_all(areas).difference(shapely.union_all(holes)) if holes else shapely.union_all(areas)
-    return outline if geometry.equals(outline.geometry) or geometry.is_empty else replace(outline, geometry=geometry)
-
-
-def _moved(part: Polygon, area: Polygon | MultiPolygon) -> Polygon | None:
-    """``part`` with its holes at the place of ``area``, if that is its outer line moved as a whole."""
-    if not isinstance(area, Polygon):
-        return None
-    before, after = np.asarray(part.exterior.coords), np.asarray(area.exterior.coords)
-    if before.shape != after.shape:
-        return None
-    shift = after - before
-    return affinity.translate(part, *shift[0]) if np.allclose(shift, shift[0], atol=1e-6) else None
-
-
-def _area(vertices_yx: np.ndarray, kind: str) -> Polygon | MultiPolygon | None:
-    """The polygon of one shape in (x, y); None for lines and paths."""
-    xy = vertices_yx[:, ::-1]
-    if kind in ("line", "path") or len(xy) < 3:
-        return None
-    if kind == "ellipse":  # napari gives the corners of its box
-        centre, a, b = xy.mean(axis=0), (xy[1] - xy[0]) / 2, (xy[3] - xy[0]) / 2
-        return affinity.affine_transform(Point(0, 0).buffer(1, 32), [a[0], b[0], a[1], b[1], *centre])
-    polygon = Polygon(xy)
-    polygon = polygon if polygon.is_valid else shapely.make_valid(polygon, method="structure")
-    return polygon if polygon.area > 0 else None
-
-
 def _by_id(outlines: Iterable[Outline], outline_id: str) -> Outline | None:
     return next((outline for outline in outlines if outline.id == outline_id), None)
-
-
-def _without_shapes(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments for a layer to draw in: what describes single shapes is left out, what describes every shape stays."""
-    own = {"edge_color", "face_color", "features", "shape_type"}
-    features = kwargs["features"].reindex(columns=["id", "class"])
-    return {key: value for key, value in kwargs.items() if key not in own} | {"features": features}

@@ -122,6 +122,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.events.clusters.connect(self._show_all_clusters)
+        self._acting: tuple[Outline, ...] = ()
         self._verdict: tuple[tuple[Any, ...], SpotFilter] | None = None
         self._fitted: tuple[tuple[Any, ...], Normaliser] | None = None
 
@@ -129,7 +130,9 @@ class Session:
         """The filter's verdict on the section's spots; white tiles count from when they have been looked at."""
         if self.loaded is None:
             return None
-        key = (self.loaded, self.filter, self.colours, self.outlines, self.clusters)
+        acting = tuple(one for one in self.outlines if one.excludes or one.failed)
+        self._acting = self._acting if acting == self._acting else acting  # another name or another stroma changes nothing about spots
+        key = (self.loaded, self.filter, self.colours, self._acting, self.clusters)
         if self._verdict is None or not _same(self._verdict[0], key):
             self._verdict = (key, self._judge(self.loaded))
         return self._verdict[1]
