@@ -14,7 +14,7 @@ GUI = ("napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "su
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "events", "settings", "presets", "runs", "run_queue", "awake", "verdicts", "colour_scale", "cluster_colours"),
     ("slide_formats", "slide_cache", "slide"),
-    ("geojson", "outlines", "section", "seal", "causes"),
+    ("annotating", "geojson", "outlines", "outline_history", "section", "seal", "causes"),
     (
         "cells",
         "figure_settings",
@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "glossary",
         "project_format",
         "project",
+        "outline_files",
         "results",
         "tiles",
         "stain",

@@ -15,9 +15,10 @@ import pandas as pd
 import shapely
 from anndata import AnnData
 
+from napari_deepspace.annotating import colour_of
 from napari_deepspace.colour_scale import CLEAR
 from napari_deepspace.gene_scores import GeneScore, Scores
-from napari_deepspace.outlines import COLOURS, Outline
+from napari_deepspace.outlines import Outline
 from napari_deepspace.results import BASELINES, HOLE, MEASURED, PREDICTED, SOURCE, SPLIT, UNS, holes_of, outputs_of, target_of, values_of
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS
@@ -211,14 +212,38 @@ def live_maps(
     return Maps(section.library_id, genes, predicted, source, np.where(known, "test", "none"), model, unit=unit, measured=measured, live=True)
 
 
+def outline_colours(outlines: Sequence[Outline]) -> tuple[np.ndarray, np.ndarray]:
+    """RGBA of line and area of each outline, (n, 4) each; the area of a locked one is fainter."""
+    edge = np.array([[*colour_of(outline), 255] for outline in outlines], dtype=float).reshape(-1, 4) / 255
+    face = edge.copy()
+    face[:, 3] = [(16 if outline.locked else 40) / 255 for outline in outlines]
+    return edge, face
+
+
+def stroke_layer(section: Section, path_yx: np.ndarray, diameter_px: float, colour: tuple[int, int, int], role: str) -> LayerTuple:
+    """A stroke of the brush as far as it goes: a disc at each place of ``path_yx`` (n, 2), full-resolution px."""
+    kwargs = {
+        "name": f"{section.library_id} {role}",
+        "size": diameter_px,
+        "face_color": [np.array([*colour, 255]) / 255],
+        "border_width": 0,
+        "opacity": 0.35,
+        "scale": (section.mpp, section.mpp),
+        "units": UNITS,
+        "metadata": metadata(section, role),
+    }
+    return path_yx, kwargs, "points"
+
+
 def outlines_layer(section: Section, outlines: Sequence[Outline], role: str, name: str) -> LayerTuple:
     """Outlines as editable polygons; one with several parts becomes several polygons of one id. Holes are kept with the outline, not drawn."""
     parts = [(outline, part) for outline in outlines for part in shapely.get_parts(outline.geometry)]
+    edge, face = outline_colours([outline for outline, _ in parts])
     kwargs = {
         "name": f"{section.library_id} {name}",
         "shape_type": "polygon",
-        "edge_color": [np.array([*COLOURS.get(outline.classification, (120, 160, 220)), 255]) / 255 for outline, _ in parts] or "white",
-        "face_color": [np.array([*COLOURS.get(outline.classification, (120, 160, 220)), 40]) / 255 for outline, _ in parts] or "transparent",
+        "edge_color": list(edge) if parts else "white",
+        "face_color": list(face) if parts else "transparent",
         "edge_width": section.spot_diameter_px / 4,
         "scale": (section.mpp, section.mpp),
         "units": UNITS,

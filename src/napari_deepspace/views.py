@@ -148,6 +148,13 @@ def _automatic_limits(
     return limits_of(*((measured, predicted) if shared and np.isfinite(predicted).any() else (values,)), percentiles=percentiles)
 
 
+def hidden_view(n_spots: int, gene: str) -> View:
+    """Hollow rings and no value at all, while somebody draws blind."""
+    nothing = np.full(n_spots, np.nan, dtype=np.float32)
+    face, border = (np.tile(np.asarray(colour, dtype=np.float32), (n_spots, 1)) for colour in (CLEAR, HOLLOW))
+    return View(gene, "measured", nothing, nothing, nothing, (0.0, 1.0), face, border, "drawing blind", title="Expression is hidden")
+
+
 def removed_view(view: View, verdict: SpotFilter) -> View:
     """Removed spots in the colour of the first step that removes each, spots that stay as thin rings; ``view`` gives the hover's values."""
     colours_ = np.array([hex_rgba(REASON_COLOURS[step]) for step in STEPS] + [CLEAR], dtype=np.float32)

@@ -7,7 +7,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
-from window_tools import spots
+from window_tools import canvas_of, drag, on_canvas, spots
 
 from napari_deepspace._napari.scatter import Scatter
 from napari_deepspace.comparison import BRUSH, BY_HAND, CHOSEN, LINE, Comparison, confusion, line_x
@@ -30,27 +30,6 @@ def compared(opened, small_run, qtbot):
     yield opened
     opened.compare.shut()
     QTest.qWait(10)
-
-
-def drag(widget, points, modifiers=Qt.KeyboardModifier.NoModifier):
-    """Press, move and release the left button; the canvas looks at moves as they come in the event loop."""
-    QTest.mousePress(widget, Qt.MouseButton.LeftButton, modifiers, points[0])
-    for point in points[1:]:
-        QTest.mouseMove(widget, point)
-        QTest.qWait(25)
-    QTest.mouseRelease(widget, Qt.MouseButton.LeftButton, modifiers, points[-1])
-    QTest.qWait(20)
-
-
-def canvas_of(viewer):
-    return viewer.window._qt_viewer.canvas.native
-
-
-def on_canvas(viewer, x_um: float, y_um: float) -> QPoint:
-    """Where a place of the world lies on the canvas, px."""
-    camera, canvas = viewer.scene.camera, canvas_of(viewer)
-    y, x = camera.center[-2:]
-    return canvas.rect().center() + QPoint(round((x_um - x) * camera.zoom), round((y_um - y) * camera.zoom))
 
 
 def ringed(dock) -> np.ndarray:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
 
 
 def spots(dock):
@@ -14,3 +16,25 @@ def painted(dock) -> bool:
     """Whether any spot has a colour."""
     layer = spots(dock)
     return layer is not None and bool(np.any(layer.face_color[:, 3] > 0))
+
+
+def drag(widget, points, modifiers=Qt.KeyboardModifier.NoModifier):
+    """Press, move and release the left button; the canvas looks at moves as they come in the event loop."""
+    QTest.mousePress(widget, Qt.MouseButton.LeftButton, modifiers, points[0])
+    for point in points[1:]:
+        QTest.mouseMove(widget, point)
+        QTest.qWait(25)
+    QTest.mouseRelease(widget, Qt.MouseButton.LeftButton, modifiers, points[-1])
+    QTest.qWait(20)
+
+
+def canvas_of(viewer):
+    """The widget that the mouse acts on."""
+    return viewer.window._qt_viewer.canvas.native
+
+
+def on_canvas(viewer, x_um: float, y_um: float) -> QPoint:
+    """Where a place of the world lies on the canvas, px."""
+    camera, canvas = viewer.scene.camera, canvas_of(viewer)
+    y, x = camera.center[-2:]
+    return canvas.rect().center() + QPoint(round((x_um - x) * camera.zoom), round((y_um - y) * camera.zoom))

@@ -89,6 +89,21 @@ def file_real(viewer: napari.viewer.Viewer) -> None:
     _ask(viewer, lambda dock: dock.inspector.file("real"))
 
 
+def undo_outlines(viewer: napari.viewer.Viewer) -> None:
+    """Outlines as they were before the last change of them."""
+    _ask(viewer, lambda dock: dock.drawing.undo())
+
+
+def redo_outlines(viewer: napari.viewer.Viewer) -> None:
+    """The change that was undone last, again."""
+    _ask(viewer, lambda dock: dock.drawing.redo())
+
+
+def draw_blind(viewer: napari.viewer.Viewer) -> None:
+    """Hide expression while outlines are drawn, or show it again."""
+    _ask(viewer, lambda dock: dock.drawing.set_blind(not dock.session.blind))
+
+
 KEYS: dict[str, str] = {
     "show_next_map": "Shift-C",
     "next_gene": "Shift-Right",
@@ -102,6 +117,8 @@ KEYS: dict[str, str] = {
     "file_necrosis": "Shift-2",
     "file_failed_spot": "Shift-3",
     "file_real": "Shift-4",
+    "undo_outlines": "Control-Z",
+    "redo_outlines": "Control-Shift-Z",
 }
 """The usual key of each action that has one, by the function's name; ``napari.yaml`` offers each for another in Preferences."""
 

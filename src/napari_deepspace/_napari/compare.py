@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.compare_dialog import CompareDialog
-from napari_deepspace._napari.session import Session
+from napari_deepspace._napari.session import HIDDEN, Session
 from napari_deepspace._napari.style import Palette, palette
 from napari_deepspace._napari.training import Say
 from napari_deepspace.comparison import BRUSH, LINE, brush_layer, chosen, in_lasso, line_x, selection_words, share_at
@@ -33,6 +33,7 @@ class Compare(QObject):
         self.dialog: CompareDialog | None = None
         events = session.events
         events.loaded.connect(self.clear)
+        events.blind.connect(self._hide)
         for signal in (events.loaded, events.show, events.paint, events.side_by_side):
             signal.connect(self._other_map)
         values = (events.gene, events.maps, events.loaded, events.filter, events.outlines, events.colours, events.clusters, events.normalisation)
@@ -41,6 +42,9 @@ class Compare(QObject):
 
     def open(self) -> None:
         """Show the window, the same one each time."""
+        if self._session.blind:
+            self._say(HIDDEN, "info")
+            return
         if self.dialog is None:
             self.dialog = CompareDialog(self._session, self._parent)
             self.dialog.restyle(self._palette)
@@ -76,7 +80,8 @@ class Compare(QObject):
         """Whether there are two maps to compare; says so where there are not."""
         both = {"measured", "predicted"} <= set(self._session.showable())
         if not both:
-            self._say(f"{self._session.gene or 'The gene'} has no measured and predicted map to compare. Train, or choose a predicted gene.", "info")
+            missing = f"{self._session.gene or 'The gene'} has no measured and predicted map to compare. Train, or choose a predicted gene."
+            self._say(HIDDEN if self._session.blind else missing, "info")
         return both
 
     def clear(self, *_: Any) -> None:
@@ -97,6 +102,13 @@ class Compare(QObject):
                 self.dialog.deleteLater()
             self.dialog = None
 
+    def _hide(self, blind: bool) -> None:
+        """Nothing of expression is seen while somebody draws blind."""
+        self._session.swipe = None
+        if blind and self.dialog is not None:
+            self.dialog.close()
+        self._changed()
+
     def _changed(self, *_: Any) -> None:
         if self.dialog is not None:
             self.dialog.later()
@@ -110,7 +122,7 @@ class Compare(QObject):
     def drag(self, event: Any) -> Iterator[None]:
         """What one drag of the left button does: Shift selects, the line of the swipe moves; everything else is the camera's or a layer's."""
         active = self._canvas.viewer.layers.selection.active
-        if event.button != 1 or self._session.section is None or str(getattr(active, "mode", "pan_zoom")) != "pan_zoom":
+        if event.button != 1 or self._session.section is None or self._session.tool or str(getattr(active, "mode", "pan_zoom")) != "pan_zoom":
             return
         held = {str(getattr(key, "name", key)) for key in event.modifiers}
         if held == {"Shift"}:

@@ -85,6 +85,7 @@ class Denser(QObject):
             events.scale,
             events.hidden_clusters,
             events.recoloured,
+            events.blind,
         ):
             signal.connect(self._later)
         for signal in (events.maps, events.loaded):
@@ -161,12 +162,13 @@ class Denser(QObject):
         if dmap is None:
             return
         self._found = self._reader = None  # of another gene: neither the cursor nor a read that still works may tell of it
-        if gene not in dmap.outputs:
+        if gene not in dmap.outputs or self._session.blind:
             for role in (BETWEEN, DENSER):
                 layer = self._canvas.layer(role)
                 if layer is not None:
                     layer.visible = False
-            self._say(f"{gene} is not predicted by this run: the denser map shows nothing of it.", "info")
+            if not self._session.blind:
+                self._say(f"{gene} is not predicted by this run: the denser map shows nothing of it.", "info")
             return
         self._reader = reader = start_job(
             partial(_read, dmap, gene, show),
@@ -176,7 +178,7 @@ class Denser(QObject):
 
     def _paint(self, found: np.ndarray, dmap: DenserMap, gene: str, show: DenserShow, reader: Any) -> None:
         session, section = self._session, self._session.section
-        if reader is not self._reader or session.denser is not dmap or section is None:
+        if reader is not self._reader or session.denser is not dmap or section is None or session.blind:
             return
         view = session.view("predicted")
         if view is None:

@@ -99,7 +99,7 @@ class DenserPanel(Collapsible):
         self.made.activated.connect(lambda _: self.chosen.emit(str(self.made.currentData() or "")))
         self.show_what.changed.connect(lambda key: setattr(self._session, "denser_show", key))
         events = self._session.events
-        for signal in (events.loaded, events.maps, events.running, events.busy, events.denser):
+        for signal in (events.loaded, events.maps, events.running, events.busy, events.denser, events.blind):
             signal.connect(self.refresh)
 
     def set_made(self, made: list[tuple[str, str]], shown: str) -> None:
@@ -157,8 +157,8 @@ class DenserPanel(Collapsible):
         self.unlike.setEnabled(dmap is not None and math.isfinite(dmap.unlike_beyond))
         self.words.setText("" if dmap is None else map_words(dmap))
         self.words.setVisible(dmap is not None)
-        self.hover.setVisible(dmap is not None)
-        self.colours.setVisible(dmap is not None and s.denser_show != "class")
+        self.hover.setVisible(dmap is not None and not s.blind)
+        self.colours.setVisible(dmap is not None and s.denser_show != "class" and not s.blind)
         self.legend.setVisible(dmap is not None and s.denser_show == "class")
 
     def _how_many(self, grid: bool) -> str:

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QFrame, QLineEdit, QScrollArea, QSizePolicy, QVBoxLay
 
 from napari_deepspace._napari import style
 from napari_deepspace._napari.actions import bind_keys
+from napari_deepspace._napari.annotate_panel import AnnotatePanel, connect_drawing
 from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.checks import Checks
 from napari_deepspace._napari.closing import Closing
@@ -23,6 +24,7 @@ from napari_deepspace._napari.compare import Compare, bind_mouse
 from napari_deepspace._napari.denser import Denser
 from napari_deepspace._napari.denser_panel import DenserPanel
 from napari_deepspace._napari.dock_buttons import add_buttons
+from napari_deepspace._napari.drawing import Drawing
 from napari_deepspace._napari.estimates import Estimates
 from napari_deepspace._napari.figures import Figures
 from napari_deepspace._napari.gene_panel import GenePanel
@@ -61,7 +63,7 @@ WIDTH = 372
 
 
 class DeepSpaceDock(QWidget):
-    """From a Space Ranger folder to predicted maps, from top to bottom: Section, Quality, Train, Look, trust, between the spots."""
+    """From a Space Ranger folder to predicted maps, from top to bottom: Section, Quality, Train, Look, trust, denser, Outlines."""
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__()
@@ -75,18 +77,21 @@ class DeepSpaceDock(QWidget):
         self.look_panel = LookPanel(self.session)
         self.gene_panel = GenePanel(self.session)
         self.denser_panel = DenserPanel(self.session)
-        self.panels = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel, self.gene_panel, self.denser_panel)
+        self.annotate_panel = AnnotatePanel(self.session)
+        steps = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel, self.gene_panel, self.denser_panel)
+        self.panels = (*steps, self.annotate_panel)
         self.painter = Painter(self.session, self.canvas, self.look_panel)
         self.inspector = Inspector(self.session, self.painter, self.canvas, self, lambda: self.opened, self.say, self.fail)
         self.reaches = Reaches(self.session, self)
         self.denser = Denser(self.session, self.canvas, self.denser_panel, lambda: self.opened, self._paint_later, self.say, self.fail)
         self.training = Training(self.session, self.train_panel, self.say, self.fail)
         self.checks = Checks(self.session, self.quality_panel, self.run_settings, self.say, self.fail)
-        self.outline_layers = OutlineLayers(self.session, self.canvas)
+        self.outline_layers = OutlineLayers(self.session, self.canvas, self.say)
         self.estimates = Estimates(self.session, self.train_panel, lambda: self.opened)
         self.searches = Searches(self.session, self.train_panel, self.run_settings, self.estimates.seconds, self.say, self.fail)
         self.students = Students(self.session, self.train_panel, self.run_settings, self.estimates.seconds, self.say, self.fail)
         self.projects = Projects(self.session, self.section_panel, viewer, self._open, self.say, self.fail)
+        self.drawing = Drawing(self.session, self.canvas, self.outline_layers, self.projects, self, self.say, self.fail)
         self.seals = Seals(self.session, self.train_panel, self.reopen, self.say, self.fail)
         self.figures = Figures(self.session, viewer, lambda: self.opened, self, self.say, self.fail)
         self.runs = Runs(self.session, self.train_panel, self.training, self._open, self.say, self.fail)
@@ -249,11 +254,12 @@ class DeepSpaceDock(QWidget):
         for panel in (self.train_panel, self.look_panel):
             panel.message.connect(lambda text: self.say(text, "warning"))
         q = self.quality_panel
-        q.outlines.drawing.connect(self.outline_layers.draw)
+        q.outlines.drawing.connect(self.drawing.draw_exclude)
         q.outlines.imported.connect(self.import_outlines)
         q.regions.accepted.connect(self.outline_layers.accept)
-        q.regions.rejected.connect(self.outline_layers.reject)
+        q.regions.rejected.connect(self.drawing.reject)
         q.regions.shown.connect(self.outline_layers.go_to)
+        connect_drawing(self.annotate_panel, self.drawing, self.outline_layers)
         self.checks.genes_found.connect(self._show_genes)
         self.look_panel.tour.clicked.connect(lambda: self.inspector.go(1))
         self.gene_panel.table_wanted.connect(self._show_table)
@@ -261,8 +267,8 @@ class DeepSpaceDock(QWidget):
         events.maps.connect(self._maps_changed)
         for signal in (events.gene, events.show):
             signal.connect(self._forget_limits)
-        for signal in (events.outlines, events.clusters, events.causes):
-            signal.connect(self.projects.keep_drawn)
+        for signal in (events.clusters, events.causes):
+            signal.connect(self.projects.keep_found)
         events.connect(self._paint_later)  # whatever changed
         self._paint_soon.timeout.connect(self.paint)
         self._scroll_soon.timeout.connect(self._scroll_to_wanted)
@@ -281,7 +287,7 @@ class DeepSpaceDock(QWidget):
 
     def _owners(self) -> tuple[Any, ...]:
         jobs = (self.training, self.searches, self.students, self.estimates, self.checks)
-        return (*jobs, self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures)
+        return (*jobs, self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures, self.drawing)
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
@@ -352,7 +358,6 @@ class DeepSpaceDock(QWidget):
         session.paint = "gene"
         session.outlines = session.proposals = ()
         session.clusters = session.sctransform = None
-        self.quality_panel.outlines.draw.setChecked(False)
         session.filter = session.filter.model_copy(update={"exclude_cluster": None})
         self.opened = opened.settings.model_copy(update={"outlines": None, "clusters": None, "causes": None})  # the session holds them from now on
         session.loaded = opened.loaded

@@ -15,7 +15,7 @@ from napari_deepspace._napari import style
 from napari_deepspace._napari.copying import CopyButton, put_beside, section_now
 from napari_deepspace._napari.figure_dialog import FigureDialog, What
 from napari_deepspace._napari.jobs import start_job
-from napari_deepspace._napari.session import Session
+from napari_deepspace._napari.session import HIDDEN, Session
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.figure_settings import KINDS, FigureSettings, require_format
 from napari_deepspace.recipes import Recipe, figure_recipe
@@ -52,9 +52,13 @@ class Figures(QObject):
         self._latest: Any = None  #: the job that makes the lines
         for signal in (session.events.gene, session.events.maps, session.events.loaded, session.events.denser, session.events.clusters):
             signal.connect(self._offer)
+        session.events.blind.connect(self._close)
 
     def open(self, what: What | None = None) -> None:
         """Show the dialog with ``what`` chosen; None: what is painted now."""
+        if self._session.blind:
+            self._say(HIDDEN)
+            return
         if self.dialog is None:
             self.dialog = FigureDialog(self._parent)
             self.dialog.restyle(self._palette)
@@ -65,6 +69,11 @@ class Figures(QObject):
         self.dialog.offer(self.possible(), what or self._painted())
         self.dialog.show()
         self.dialog.raise_()
+
+    def _close(self, blind: bool) -> None:
+        """A preview shows expression, which is hidden while somebody draws blind."""
+        if blind and self.dialog is not None:
+            self.dialog.close()
 
     def possible(self) -> list[tuple[What, str]]:
         """What can be drawn now, with its words."""

@@ -18,7 +18,7 @@ from napari_deepspace._napari.alike_search import AlikeSearch, Shown, same
 from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.painting import Painter
-from napari_deepspace._napari.session import Session
+from napari_deepspace._napari.session import HIDDEN, Session
 from napari_deepspace._napari.spot_card import LOOKING, SpotCard
 from napari_deepspace._napari.training import Say
 from napari_deepspace._napari.widgets import one_shot
@@ -65,13 +65,19 @@ class Inspector:
         for name in ("gene", "maps", "clusters", "filter", "outlines", "colours", "normalisation", "causes"):
             getattr(session.events, name).connect(self._refresh_later)
         session.events.loaded.connect(self.unpin)
+        session.events.blind.connect(self.unpin)
         session.events.run_dir.connect(self._other_run)
         self._look_soon = one_shot(parent, 0)  # a section that comes with another run is there by then
         self._look_soon.timeout.connect(self._look)
 
+    @property
+    def drawing(self) -> bool:
+        """Whether the mouse is at work on outlines."""
+        return bool(self._session.tool)
+
     def pin(self, index: int) -> None:
         """Show the card of the spot in that row of the section."""
-        if self._session.section is None:
+        if self._session.section is None or self._session.blind:
             return
         self.pinned, self._gene_looked = index, self._session.gene
         self._canvas.mark(index)
@@ -132,8 +138,8 @@ class Inspector:
 
     def go(self, step: int) -> None:
         """Fly to the next (1) or the previous (-1) of the largest differences of the gene, and pin it."""
-        if self._session.section is None:
-            self._say("Open a section first.", "info")
+        if self._session.section is None or self._session.blind:
+            self._say(HIDDEN if self._session.blind else "Open a section first.", "info")
             return
         try:
             stops = self._tour(self.known())
@@ -288,7 +294,7 @@ def bind_clicks(viewer: Any, inspector: Inspector) -> Callable[[], None]:
             farthest = max(farthest, _away(event, start))
             yield
         found = here()
-        if found is not None and max(farthest, _away(event, start)) < STILL_PX:
+        if found is not None and not found.drawing and max(farthest, _away(event, start)) < STILL_PX:
             found.clicked(event.position)
 
     viewer.mouse_drag_callbacks.append(click)

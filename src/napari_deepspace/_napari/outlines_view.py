@@ -12,7 +12,7 @@ from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.steps import Step
 from napari_deepspace._napari.widgets import label, row
 from napari_deepspace.glossary import term
-from napari_deepspace.outlines import Outline
+from napari_deepspace.outlines import EXCLUDE, Outline
 
 
 class OutlinesView(QWidget):
@@ -34,7 +34,9 @@ class OutlinesView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.step)
-        self.draw.toggled.connect(self.drawing.emit)
+        self.draw.clicked.connect(self.drawing.emit)
+        for signal in (session.events.tool, session.events.outline_class):
+            signal.connect(lambda *_: self.draw.setChecked(session.tool == "freehand" and session.outline_class == EXCLUDE))
         self.take.clicked.connect(self._ask)
         for name in ("loaded", "outlines", "busy"):
             getattr(session.events, name).connect(self._refresh)

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from napari_deepspace._napari.canvas import Canvas
@@ -28,7 +29,7 @@ class Painter:
     def paint(self) -> None:
         """Paint what the session says, now."""
         session = self._session
-        both = session.paint == "gene" and session.maps is not None and session.gene in session.maps.genes
+        both = not session.blind and session.paint == "gene" and session.maps is not None and session.gene in session.maps.genes
         beside, swipe = session.side_by_side and both, session.swipe if both and not session.side_by_side else None
         view = session.view("measured" if beside or swipe is not None else None)
         right = session.view("predicted") if beside or swipe is not None else None
@@ -42,7 +43,9 @@ class Painter:
         kept = session.kept()
         self._painted = right or view
         if view is not None and kept is not None:
-            if self._notes_of[0] is not session.maps or self._notes_of[1] is not kept:  # another gene has the same ones
+            if session.blind:
+                self._notes, self._notes_of = np.full(len(view.values), "", dtype=object), (None, None)
+            elif self._notes_of[0] is not session.maps or self._notes_of[1] is not kept:  # another gene has the same ones
                 self._notes, self._notes_of = spot_notes(session.maps, kept.reasons), (session.maps, kept)
             self._canvas.paint(marked(view, session.selected), self._notes, right and marked(right, session.selected))
         self._canvas.set_spot_size(session.spot_percent)
@@ -53,6 +56,9 @@ class Painter:
         index, loaded = self._canvas.spot_at(position), self._session.loaded
         if index is None or loaded is None or self._painted is None:
             self._look.show_hover("")
+            return
+        if self._session.blind:
+            self._look.show_hover(f"{loaded.section.adata.obs_names[index]}  ·  expression is hidden")
             return
         umi, labels = int(loaded.spots["umi"].to_numpy()[index]) if loaded.section.adata.n_vars else None, self._session.clusters
         own: Any = None if labels is None else labels.iat[index]

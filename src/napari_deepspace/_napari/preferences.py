@@ -18,6 +18,19 @@ def preferred_look() -> dict[str, Any]:
     return {} if settings is None else {"scale": ColourScale(map=settings.look.colour_map), "spot_percent": settings.look.spot_size}
 
 
+def preferred_author() -> str:
+    """The name that outlines are signed with; "" for the computer's own name of the user."""
+    settings = _settings()
+    return "" if settings is None else str(settings.outlines.author).strip()
+
+
+def keep_author(name: str) -> None:
+    """Sign with ``name`` from now on, the next time too."""
+    settings = _settings()
+    if settings is not None:
+        settings.outlines.author = name
+
+
 def preferred_keys(usual: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     """The key of each action of ``usual``, without those that shall have none, and one sentence for each wish that cannot be met.
 

@@ -32,9 +32,11 @@ class Projects:
     ):
         self._session, self._panel, self._viewer = session, panel, viewer
         self._open_section, self._say, self._fail = open_section, say, fail
+        self.keep_first: Callable[[], None] = lambda: None  #: called before a project is read: what is drawn lies in it then
 
     def open(self, folder: Path, library_id: str | None = None) -> None:
         """Open the project in ``folder`` as it was saved, or another of its sections."""
+        self.keep_first()
         try:
             project = self._found(projects.open_project(folder))
         except DeepSpaceError as error:
@@ -63,19 +65,26 @@ class Projects:
             return
         self._say(f"Saved in {folder}.")
 
-    def keep_drawn(self, *_: Any) -> None:
-        """Outlines, computed clusters and filed causes of a section of the open project are kept as they change, without *Save*."""
+    def of_section(self) -> Project | None:
+        """The open project, if it holds the open section; raises DataError where its file is damaged or gone."""
         s = self._session
-        if s.project is None or s.section is None or s.busy == "loading":
+        if s.project is None or s.section is None:
+            return None
+        project = Project(s.project, read_project_file(s.project / PROJECT))
+        return project if s.section.library_id in {section.library_id for section in project.file.sections} else None
+
+    def keep_found(self, *_: Any) -> None:
+        """Computed clusters and filed causes of a section of the open project are kept as they change, without *Save*, as outlines are."""
+        s = self._session
+        if s.busy == "loading":
             return
         try:
-            project = Project(s.project, read_project_file(s.project / PROJECT))
-            if s.section.library_id in {section.library_id for section in project.file.sections}:
-                projects.save_outlines(project, s.section.library_id, s.outlines)
+            project = self.of_section()
+            if project is not None and s.section is not None:
                 projects.save_clusters(project, s.section.library_id, s.own_clusters())
                 projects.save_causes(project, s.section.library_id, s.causes)
         except (DeepSpaceError, OSError) as error:
-            self._say(f"The outlines could not be kept in {s.project} ({error}).", "warning")
+            self._say(f"Clusters and causes could not be kept in {s.project} ({error}).", "warning")
 
     def show(self, project: Project) -> None:
         """Say in the panel which project is open."""

@@ -25,7 +25,7 @@ from napari_deepspace.denser import DenserMap
 from napari_deepspace.denser_layers import DenserShow
 from napari_deepspace.events import result_of
 from napari_deepspace.layers import Maps
-from napari_deepspace.outlines import Outline
+from napari_deepspace.outlines import EXCLUDE, Outline
 from napari_deepspace.preprocess.clusters import COMPUTED, GIVEN
 from napari_deepspace.preprocess.filters import SpotFilter, filter_spots, spot_table
 from napari_deepspace.preprocess.normalise import Normaliser, fit_normaliser
@@ -34,8 +34,9 @@ from napari_deepspace.preprocess.white_tiles import TileColours
 from napari_deepspace.results import CLUSTER
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS, FilterSettings, TileSettings
-from napari_deepspace.views import Show, View, class_view, cluster_view, likeliest, make_view, removed_view
+from napari_deepspace.views import Show, View, class_view, cluster_view, hidden_view, likeliest, make_view, removed_view
 
+HIDDEN = "Expression is hidden while you draw blind. Lock what you drew, then end Draw blind in step 7."
 Paint = Literal["gene", "removed", "clusters", "classes"]
 
 
@@ -81,6 +82,12 @@ class Session:
     colours: TileColours | None = None  #: of the spots' tiles; None: not looked at yet
     outlines: tuple[Outline, ...] = ()  #: drawn, imported or accepted
     proposals: tuple[Outline, ...] = ()  #: low regions that wait for the user's word
+    tool: str = ""  #: what the mouse does with outlines, of :data:`napari_deepspace._napari.outline_layers.MODES`; "": it moves the camera
+    outline_class: str = EXCLUDE  #: of what is drawn next
+    author: str = ""  #: of what is drawn next
+    brush_um: float = 150.0  #: diameter of the brush
+    chosen_outline: str = ""  #: id of the one that is looked at in the list and on the slide
+    blind: bool = False  #: expression is hidden while somebody draws
     clusters: pd.Series | None = None
     causes: pd.Series = field(default_factory=lambda: pd.Series(dtype=object))  #: why spots disagree, by barcode, as the user filed it
     normalisation: str = "log"
@@ -115,6 +122,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.events.clusters.connect(self._show_all_clusters)
+        self._acting: tuple[Outline, ...] = ()
         self._verdict: tuple[tuple[Any, ...], SpotFilter] | None = None
         self._fitted: tuple[tuple[Any, ...], Normaliser] | None = None
 
@@ -122,7 +130,9 @@ class Session:
         """The filter's verdict on the section's spots; white tiles count from when they have been looked at."""
         if self.loaded is None:
             return None
-        key = (self.loaded, self.filter, self.colours, self.outlines, self.clusters)
+        acting = tuple(one for one in self.outlines if one.excludes or one.failed)
+        self._acting = self._acting if acting == self._acting else acting  # another name or another stroma changes nothing about spots
+        key = (self.loaded, self.filter, self.colours, self._acting, self.clusters)
         if self._verdict is None or not _same(self._verdict[0], key):
             self._verdict = (key, self._judge(self.loaded))
         return self._verdict[1]
@@ -203,6 +213,8 @@ class Session:
 
     def showable(self) -> tuple[Show, ...]:
         """What can be painted of the gene."""
+        if self.blind:
+            return ()
         kept = self.kept()
         counts = self.loaded is not None and bool(self.loaded.section.adata.n_vars)
         predicted = self.maps is not None and self.gene in self.maps.genes
@@ -219,7 +231,7 @@ class Session:
     def comparison(self) -> Comparison | None:
         """Measured and predicted values of the gene at spots not trained on; None where it is not predicted."""
         kept = self.kept()
-        if self.maps is None or kept is None or self.gene not in self.maps.genes:
+        if self.maps is None or kept is None or self.gene not in self.maps.genes or self.blind:
             return None
         measured, unit = self.measured()
         return compare(self.maps, self.gene, measured, kept.keep, unit)
@@ -227,6 +239,8 @@ class Session:
     def view(self, show: Show | None = None) -> View | None:
         """What is painted now; ``show`` overrides the toggle. None without a section or a gene."""
         kept = self.kept()
+        if self.loaded is not None and self.blind:
+            return hidden_view(len(self.loaded.spots), self.gene)
         if self.loaded is None or kept is None or not (self.gene or self.paint == "clusters"):
             return None
         measured, unit = self.measured()
