@@ -29,7 +29,8 @@ def import_geojson(
         print_values(found, True)
         return
     classes = ", ".join(f"{count:,} {name or 'without a class'}" for name, count in found["classes"].items())
-    print(f"{out}: {found['outlines']:,} outlines: {classes}")
+    count = f"{found['outlines']:,} outline{'s' if found['outlines'] > 1 else ''}"
+    print(f"{out}: {count}: {classes}{'. SYNTHETIC data.' if found['synthetic'] else ''}")
     if found["left_out"]:
         print(f"  left out, for they are no outlines: {', '.join(f'{count:,} of kind {kind}' for kind, count in found['left_out'].items())}")
     if found["mended"]:
@@ -38,7 +39,7 @@ def import_geojson(
         print(f"  {found['outside']:,} lie outside the slide")
     if any(found["moved_xy_px"]):
         print(f"  moved by {found['moved_xy_px'][0]:g} px to the right and {found['moved_xy_px'][1]:g} px down, to the bounds of this slide")
-    print(f"  drawn on {found['slide']}" if found["slide"] else "  the section has no slide: nobody looked whether they lie on it")
+    print(f"  slide: {found['slide']}" if found["slide"] else "  the section has no slide: nobody looked whether they lie on it")
 
 
 def export_geojson(

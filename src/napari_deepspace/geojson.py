@@ -233,7 +233,7 @@ def class_of(value: Any) -> str:
 
 def colour_of(value: Any) -> tuple[int, int, int] | None:
     """A colour as [r, g, b] or as QuPath's older packed integer; None where it is neither."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and -(2**31) <= value < 2**32:
         return (value >> 16) & 255, (value >> 8) & 255, value & 255
     if isinstance(value, list) and len(value) == 3 and all(isinstance(part, (int, float)) and 0 <= part <= 255 for part in value):
         return int(value[0]), int(value[1]), int(value[2])

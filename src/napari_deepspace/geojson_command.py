@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -103,7 +103,7 @@ def export_tiles(
         tiles.measurements,
         tiles.shape,
         tiles.names,
-        tiles.words | {key: word for key, word in said.items() if word},
+        {**tiles.words, **{key: word for key, word in said.items() if word}},
         stamp_of(section.slide) if section.slide is not None else None,
         {"contents": f"{', '.join(genes)} at {at} of {section.library_id}; {USE}", "run": run_dir.name, "synthetic": tiles.synthetic},
     )
@@ -119,7 +119,7 @@ class _Tiles:
     shape: Literal["disc", "square"]
     names: list[str] | None
     measurements: dict[str, np.ndarray]
-    words: dict[str, list[str]]
+    words: Mapping[str, str | Sequence[str]]
     unit: str
     relative: str
     scores: Scores | None
@@ -153,7 +153,7 @@ def _points(run_dir: Path, section: Section, genes: Sequence[str], at: str, dens
         require_output(run_dir, dmap.outputs, gene)
         predicted = values(dmap, gene)
         found |= _predicted(gene, predicted, relative, band_around(dmap, gene, predicted))
-    words = {"source": ["between"] * len(dmap.centres_yx), "unlike": ["unlike the training tiles" if one else "" for one in unlike(dmap)]}
+    words: dict[str, str | Sequence[str]] = {"source": "between", "unlike": ["unlike the training tiles" if one else "" for one in unlike(dmap)]}
     maps = maps_of_run(run_dir, section)
     side = dmap.step_px or BETWEEN_SIZE * section.spot_diameter_px
     return _Tiles(

@@ -203,7 +203,7 @@ def _outline(feature: dict[str, Any], area: Polygon | MultiPolygon, parent: str)
     if (said := properties.get("objectType") or kind_of(feature)) != ANNOTATION:
         kept["objectType"] = said
     if properties.get("color") is not None and (own is None or (name and own != usual)):
-        kept["color"] = properties["color"]
+        kept["color"] = list(own) if own else properties["color"]
     of_its_class = {key: value for key, value in given.items() if key not in ("name", "names", "parentClass", "color", "colorRGB")}
     if own and of_class and own != of_class:  # QuPath draws the object in its own colour, and others of the class in that of the class
         of_its_class["color"] = list(of_class)
@@ -245,16 +245,18 @@ def _feature(outline: Outline) -> dict[str, Any]:
     properties: dict[str, Any] = {"objectType": ANNOTATION} | extra.get("properties", {})
     if outline.name:
         properties["name"] = outline.name
-    if colour is not None and (not name or colour == usual or "color" in properties):
+    had_own = colour_of(properties.get("color")) is not None
+    own_colour = colour is not None and (not name or colour == usual or had_own)
+    if colour is not None and own_colour:
         properties["color"] = list(colour)
-    elif colour_of(properties.get("color")):  # somebody took it away
+    elif had_own:  # somebody took it away
         del properties["color"]
     if name:
         words = {"names": name.split(": ")} if ": " in name else {"name": name}
-        shown = list(usual if colour is None else colour)
-        properties["classification"] = words | {"color": shown} | of_its_class
-        if "color" not in properties and colour is not None:
-            properties["classification"]["color"] = shown
+        shown = {"color": list(usual if colour is None else colour)}
+        properties["classification"] = words | (of_its_class | shown if colour is not None and not own_colour else shown | of_its_class)
+    elif of_its_class:
+        properties["classification"] = of_its_class
     if outline.locked:
         properties["isLocked"] = True
     own = {key: getattr(outline, one) for one, key in IN_METADATA.items()} | {_PARENT: extra.get("parent", "")}

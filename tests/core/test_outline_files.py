@@ -142,6 +142,31 @@ def test_what_is_an_outline(tmp_path, one, kinds):
     assert len(found.outlines) == (0 if kinds else 1)
 
 
+COLLECTION = {"features": [feature(), feature(id="second")], "type": "FeatureCollection", "crs": {"features": [3]}}
+
+
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [
+        (json.dumps(COLLECTION), 2),
+        (json.dumps(COLLECTION, indent=4).replace("\n", "\r\n"), 2),
+        ("\ufeff" + json.dumps(COLLECTION), 2),
+        (json.dumps(COLLECTION["features"]), 2),
+        (json.dumps(COLLECTION["features"], separators=(",", ":")), 2),
+        (json.dumps([feature({"name": '}, {"type": "Feature"'}), feature(id="second")]), 2),
+        (json.dumps(feature()), 1),
+        (json.dumps(SQUARE), 1),
+        (json.dumps([SQUARE, {**SQUARE, "type": "MultiPolygon", "coordinates": [SQUARE["coordinates"]]}]), 2),
+        ('{"type": "FeatureCollection", "features": []}', 0),
+        ("[]", 0),
+    ],
+)
+def test_files_of_every_form(tmp_path, text, n):
+    """A collection, an array, a feature or a geometry, printed however, with a mark of its encoding or without; members before and after."""
+    found = read_outlines(write(tmp_path, text))
+    assert [one.geometry.bounds for one in found] == [(10, 20, 30, 40)] * n
+
+
 def test_objects_of_other_kinds_keep_their_kind(tmp_path):
     """Who asks for detections gets them, and they are written as detections."""
     path = write(tmp_path, [feature({"object_type": "detection"}), feature({"objectType": "something new"}, id="b")])
