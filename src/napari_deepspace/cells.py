@@ -186,7 +186,8 @@ class _Rings:
         first = np.cumsum(sizes) - sizes
         own = xy - np.repeat(xy[first], sizes, axis=0)  # from its first point: far from the origin digits would be lost
         following = np.roll(own, -1, axis=0)
-        cross = own[:, 0] * following[:, 1] - following[:, 0] * own[:, 1]
+        with np.errstate(invalid="ignore"):  # a coordinate that is no number is told by who asks
+            cross = own[:, 0] * following[:, 1] - following[:, 0] * own[:, 1]
         cross[first + sizes - 1] = 0  # to the next ring
         twice = np.add.reduceat(cross, first)
         moments = np.add.reduceat((own + following) * cross[:, None], first)
