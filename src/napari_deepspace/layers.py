@@ -216,7 +216,7 @@ def outline_colours(outlines: Sequence[Outline]) -> tuple[np.ndarray, np.ndarray
     """RGBA of line and area of each outline, (n, 4) each; the area of a locked one is fainter."""
     edge = np.array([[*colour_of(outline), 255] for outline in outlines], dtype=float).reshape(-1, 4) / 255
     face = edge.copy()
-    face[:, 3] = [(16 if outline.locked else 40) / 255 for outline in outlines]
+    face[:, 3] = [(6 if outline.locked else 18) / 255 for outline in outlines]
     return edge, face
 
 

@@ -100,13 +100,13 @@ def students_recipe(run: RunSettings, asked: StudentsSettings, files: Mapping[st
 def figure_recipe(
     section: SectionSettings, settings: FigureSettings, out: Path, run_dir: Path | None = None, files: Mapping[str, str] | None = None
 ) -> Recipe:
-    """Draw a figure."""
+    """Draw a figure; an ``out`` without a folder comes to lie where the text is pasted."""
     section = _placed(section, files)
     source = [_path(run_dir), _path(section.path)] if run_dir is not None else [_path(section.path)]
     reading = _reading(section, (*READING, "clusters"))
-    command = _here(files) + _shell(["figure", *source, *reading, *figure_options(settings), "--out", _path(out)])
+    command = _here(files) + _shell(["figure", *source, *reading, *figure_options(settings), "--out", str(out)])
     run = f", {_path(run_dir)!r}" if run_dir is not None else ""
-    python = f"settings = {call(settings)}\nnd.save_figure(section, settings, {_path(out)!r}{run})\n"
+    python = f"settings = {call(settings)}\nnd.save_figure(section, settings, {str(out)!r}{run})\n"
     extra = "from napari_deepspace.settings import FilterSettings\n" if settings.filter is not None else ""
     return Recipe(command, f"{_import(files)}{extra}\n{_write(files)}{_read(section)}{python}")
 

@@ -121,7 +121,7 @@ def make_view(
         else f"predicted, out-of-fold{by_model}" + ("; rings: imputed" if imputed.any() else ""),
         "difference": "predicted, out-of-fold, minus measured",
         "interval": "width of the 90 % band, out-of-fold" + ("; rings: imputed" if imputed.any() else ""),
-    }.get(show) or WAYS[show]
+    }.get(show) or WAYS[show] + ("; rings: imputed" if imputed.any() else "")
     caption = origin + (", still training" if live else "")
     unit = relative if own_scale else unit
     return View(gene, show, values, measured, predicted, limits, face, border, caption, unit, lut=lut, doubt=doubt, relative=own_scale, log=log)

@@ -49,7 +49,8 @@ class CopyButton(QToolButton):
         clipboard = QGuiApplication.clipboard()
         if clipboard is not None:
             clipboard.setText(text)
-            self._say(f"Copied {text.count(chr(10))} lines: paste them into {'a ' if where == 'shell' else ''}{where}.")
+            n = text.count("\n")
+            self._say(f"Copied {n} line{'s' * (n != 1)}: paste {'them' if n != 1 else 'it'} into {'a ' if where == 'shell' else ''}{where}.")
 
 
 def put_beside(widget: QWidget, new: QWidget) -> None:

@@ -78,6 +78,8 @@ class Denser(QObject):
         events = session.events
         for signal in (
             events.gene,
+            events.show,
+            events.paint,
             events.denser_show,
             events.limits,
             events.show_anyway,
@@ -203,7 +205,7 @@ class Denser(QObject):
                 layer = self._add(Layer.create(*between_layer(dmap, section, face)))
                 lock(layer)
             layer.face_color = face
-        layer.visible = True
+        layer.visible = self._goes_with_spots(show)
         self._set_opacity(self._panel.opacity.value())
         self._mark_unlike(self._panel.unlike.isChecked())
         unit = f"SD of {view.unit}" if show == "disagreement" else view.unit
@@ -212,6 +214,11 @@ class Denser(QObject):
         else:
             self._panel.show_bar(denser_caption(dmap, show).partition(";")[0], unit, limits, lut, view.relative and show == "predicted", log)
         self._zoomed()
+
+    def _goes_with_spots(self, show: DenserShow) -> bool:
+        """Whether the map may be painted with what the spots show: never two scales in one picture."""
+        s = self._session
+        return s.paint in ("clusters", "classes") if show == "class" else s.paint == "gene" and s.show not in ("difference", "interval")
 
     def _add(self, layer: Layer) -> Any:
         """Above the slide and below the spots, which stay the active layer."""

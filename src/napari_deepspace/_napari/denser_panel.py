@@ -41,7 +41,7 @@ class DenserPanel(Collapsible):
         self.spacing.setValue(20)
         self.spacing.setSuffix(" um")
         self.spacing.setToolTip(term("spacing"))
-        self.spacing.setFixedWidth(98)
+        self.spacing.setFixedWidth(112)
         self.points = label("", "spacing", dim=True)
         self.make, self.stop = QPushButton("Predict"), QPushButton("Stop")
         self.make.setObjectName("main")

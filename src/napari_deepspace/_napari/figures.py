@@ -48,6 +48,7 @@ class Figures(QObject):
         self._palette = style.palette()
         self.dialog: FigureDialog | None = None
         self.out: Path | None = None  #: the figure that was drawn last
+        self._drawn: FigureSettings | None = None  #: and what it shows
         self._worker: Any = None
         self._latest: Any = None  #: the job that makes the lines
         for signal in (session.events.gene, session.events.maps, session.events.loaded, session.events.denser, session.events.clusters):
@@ -155,7 +156,7 @@ class Figures(QObject):
             self._failed(error)
             return
         assert self.dialog is not None
-        self.out = None
+        self.out, self._drawn = None, settings
         self.dialog.say(f"Drawing {out.name}…", working=True)
         self._worker = start_job(partial(_drawn, gather, settings, out), on_return=self._done, on_error=self._failed)
 
@@ -169,7 +170,9 @@ class Figures(QObject):
         section, files = section_now(s, self._opened())
         name = f"{settings.gene}-{settings.show or settings.kind}".strip("-").replace(" ", "-")
         run_dir = s.run_dir if not measured or own or (s.maps is not None and s.run_dir is not None) else None
-        return figure_recipe(section, settings, out or self.out or Path.home() / f"{name}.png", run_dir, files)
+        return figure_recipe(
+            section, settings, out or (self.out if self.out is not None and self._drawn == settings else Path(f"{name}.png")), run_dir, files
+        )
 
     def restyle(self, palette: style.Palette) -> None:
         """Follow napari's theme."""
@@ -217,6 +220,7 @@ class Figures(QObject):
         except DeepSpaceError as error:
             self.dialog.preview([], str(error))
             return
+        self.dialog.preview(["…"])
         self._latest = latest = start_job(
             partial(_lines, gather, settings),
             on_return=lambda lines: self._previewed(latest, lines),

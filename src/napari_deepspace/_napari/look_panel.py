@@ -199,7 +199,7 @@ class LookPanel(Collapsible):
             button.setEnabled(key in possible)
         why_not = no_band_words(s.maps) if predicted and s.maps is not None else ""
         self.toggle.buttons["interval"].setToolTip(" ".join(words for words in (TIPS["interval"], why_not) if words))
-        self.toggle.set_value(s.show)
+        self.toggle.set_value(s.show if s.paint == "gene" else "")
         self.automatic.setToolTip("Colour limits from percentile {:g} to {:g} of the values.".format(*s.scale.percentiles))
         for button in (self.beside, self.against):
             button.setEnabled(counts and predicted)
@@ -220,10 +220,11 @@ class LookPanel(Collapsible):
         self.search.show_current(s.gene)
         self.chooser.show_gene(s.gene)
         score = s.maps.score_of(s.gene) if predicted and s.maps is not None else None
-        self.verdict.setText(f"<b>{s.gene}: {score.verdict}</b>" if score is not None and score.verdict else "")
+        own = score is not None and score.verdict and s.show not in WAYS  # the verdict is the model's, not that of a simple way
+        self.verdict.setText(f"<b>{s.gene}: {score.verdict}</b>" if own and score is not None else "")
         self.score.setText(self._score_line())
         for line in (self.verdict, self.score):
-            line.setVisible(bool(line.text()))
+            line.setVisible(bool(line.text()) and s.paint == "gene")
         self.anyway.setVisible(score is not None and bool(score.doubt))
         if s.section is None:
             self.bar.setVisible(False)
@@ -247,6 +248,10 @@ class LookPanel(Collapsible):
             return "Still training: this map improves while you look."
         if maps.scores is None or not maps.scores.n:
             return f"{gene}: nothing to score it by."
+        if self._session.show in WAYS:
+            own = maps.score_of(gene).ways.get(self._session.show, math.nan)
+            of = f"{maps.scores.score} {own:.2f} at {maps.scores.where()}" if math.isfinite(own) else "not scored"
+            return f"{gene}, {WAYS[self._session.show]}: {of}. A simple way, no model."
         numbers = maps.scores.numbers(gene)
         return f"{gene}: {numbers}" if numbers else f"{gene}: r is undefined here (no variation)."
 

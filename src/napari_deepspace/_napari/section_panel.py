@@ -28,7 +28,7 @@ class SectionPanel(Collapsible):
     def __init__(self, session: Session):
         super().__init__("1  Section")
         self._session = session
-        self.drop = label("Drop a Space Ranger folder here, or", "section", wrap=True)
+        self.drop = label("Drop a Space Ranger or legacy ST folder here, or", "section", wrap=True)
         self.drop.setObjectName("drop")
         self.open_button = QPushButton("Open folder…")
         self.open_button.setObjectName("main")

@@ -170,7 +170,14 @@ class Segmented(QWidget):
         return next(key for key, button in self.buttons.items() if button.isChecked())
 
     def set_value(self, key: str) -> None:
-        self.buttons[key].setChecked(True)
+        """That button is down; none of them for ""."""
+        if key:
+            self.buttons[key].setChecked(True)
+            return
+        self._group.setExclusive(False)
+        for button in self.buttons.values():
+            button.setChecked(False)
+        self._group.setExclusive(True)
 
 
 class _Names(QAbstractListModel):
@@ -193,10 +200,14 @@ class _Names(QAbstractListModel):
         name = self.rows[index.row()]
         return "    ".join(words for words in (self.reasons.get(name) or name, self.remark(name)) if words)
 
+    def offered(self) -> list[str]:
+        """All names that are offered, whatever is typed."""
+        return list(self.all.names) if self.within is None else self.within
+
     def filter(self, text: str) -> None:
         hits = self.all.find(text) if text.strip() else []
         self.beginResetModel()
-        offered = self.all.names if self.within is None else self.within
+        offered = self.offered()
         some = None if self.within is None else set(self.within)
         self.rows = [match.name for match in hits if some is None or match.name in some] if text.strip() else offered
         self.reasons = {match.name: match.reason for match in hits if match.reason}
@@ -249,8 +260,11 @@ class GeneSearch(QWidget):
         self.model.filter(self.field.text())
 
     def neighbour(self, name: str, step: int) -> str | None:
-        """The name that many places after ``name`` in the list as it is shown, from its end on to its beginning; None where nothing is shown."""
-        rows = self.model.rows
+        """The name that many places after ``name`` in the list as it is shown, from its end on to its beginning; None where there is none.
+
+        Where only ``name`` itself was found by what is typed, the list goes on as it is without that.
+        """
+        rows = self.model.rows if self.model.rows != [name] else self.model.offered()
         if not rows:
             return None
         return rows[(rows.index(name) + step) % len(rows)] if name in rows else rows[0 if step > 0 else -1]
@@ -268,6 +282,9 @@ class GeneSearch(QWidget):
             index = self.model.index(self.model.rows.index(name))
             self.list.setCurrentIndex(index)
             self.list.scrollTo(index)
+        else:
+            self.list.clearSelection()
+            self.list.setCurrentIndex(self.model.index(-1))
 
     def _search(self, text: str) -> None:
         self.model.filter(text)
