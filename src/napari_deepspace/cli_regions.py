@@ -143,7 +143,8 @@ def _print_regions(table: pd.DataFrame, null: str) -> None:
                 f"{_number(row['outside_mean'])} (n {row['outside_n']}) outside{predicted if row['predicted_n'] else ''}"
             )
             p = row["why"] or f"P {'≤ ' if row['p'] * (1 + row['moves']) < 1.5 else ''}{row['p']:.3f}, {row['patients']}, {row['blocks']:.0f} blocks"
-            print(f"      AUROC {_number(row['auroc'])}; {p}" + (f"; {row['caution']}" if row["caution"] else ""))
+            between = f" ({_number(row['auroc_low'])} to {_number(row['auroc_high'])})" if math.isfinite(row["auroc_low"]) else ""
+            print(f"      AUROC {_number(row['auroc'])}{between}; {p}" + (f"; {row['caution']}" if row["caution"] else ""))
     if tested:
         print(f"  {null}; measured spots only. Of many tests 1 in 20 falls below 0.05 by chance; here {tested}.")
 

@@ -81,6 +81,8 @@ def region_table(section: Section, regions: Sequence[Region], known: Sequence[Kn
             numbers = {f"{side}_{name}": number for side, some in sides.items() for name, number in distribution(some).items()}
             said = {
                 "auroc": test.auroc,
+                "auroc_low": test.interval[0],
+                "auroc_high": test.interval[1],
                 "p": test.p,
                 "blocks": test.blocks,
                 "moves": test.moves,

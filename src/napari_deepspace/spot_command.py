@@ -61,8 +61,9 @@ def known_of(run_dir: Path | None, section: Section, gene: str | None = None, us
         measured = result_of(normalised(section.adata, [gene], "log", keep, target_sum=maps.target_sum if maps is not None else None))[:, 0]
         unit = unit if predicted is not None else NORMALISATIONS["log"]
     if measured is None and predicted is None and gene not in section.adata.var_names:
-        by_run = f", nor predicted by {run_dir.name}" if run_dir is not None else ""
-        raise SettingsError(f"{gene} is no gene of {section.library_id}{by_run}. Give --gene with another name.")
+        if run_dir is None:
+            raise SettingsError(f"{gene} is no gene of {section.library_id}. Give --gene with the name of one.")
+        raise SettingsError(f"{gene} is neither a gene of {section.library_id} nor predicted by {run_dir.name}. Give --gene with a name of either.")
     if predicted is not None and maps is not None and maps.relative:
         predicted = within_slide(predicted)
     return Known(

@@ -163,6 +163,7 @@ def test_p_is_given_or_said_why_not():
     measured = np.column_stack([gene, np.ones(len(spots)), np.full(len(spots), np.nan)])
     (tests,) = judge_regions([inner], ["A", "flat", "none"], ["A", "flat", "none"], spots, measured, 0.5, moves=199)
     assert tests[0].p == 1 / (1 + tests[0].moves) <= 0.01 and (tests[0].why, tests[0].patients) == ("", "one patient")
+    assert 0.5 < tests[0].interval[0] < tests[0].auroc < tests[0].interval[1] <= 1
     assert tests[0].blocks >= LEAST_BLOCKS and tests[0].inside + tests[0].outside == len(spots)
     assert [np.isnan(one.p) for one in tests[1:]] == [True, True]
     assert "same at every spot" in tests[1].why and "was not measured" in tests[2].why

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from napari_deepspace.analyse.blocks import moved_maps, spot_blocks
+from napari_deepspace.analyse.bootstrap import intervals
 from napari_deepspace.analyse.regions import Region, auroc, spots_inside
 from napari_deepspace.outlines import BLIND, MADE
 
@@ -34,13 +35,15 @@ _CHUNK = 2_000_000  #: numbers of one array that are held at once
 
 @dataclass(frozen=True)
 class RegionTest:
-    """What can be said of a gene and a region. ``p`` is NaN where nothing may be said, and ``why`` says why; ``caution`` stands beside P.
+    """What can be said of a gene and a region. ``interval`` is the 95 % one of ``auroc``, from whole blocks drawn again and again.
+    ``p`` is NaN where nothing may be said, and ``why`` says why; ``caution`` stands beside P.
 
     ``inside`` and ``outside`` count measured spots, ``blocks`` are the pieces of tissue that would say as much if they were independent, ``moves``
     those that P counts: it is never below 1 / (1 + moves).
     """
 
     auroc: float
+    interval: tuple[float, float]
     p: float
     inside: int
     outside: int
@@ -136,7 +139,8 @@ def judge_regions(
     for number, rows in enumerate(masks.T):  # as a rule one: a spot counts for all genes or for none
         columns = np.flatnonzero(group.ravel() == number)
         places, values = centres_yx[rows] * mpp, np.asarray(measured, dtype=np.float64)[np.ix_(rows, columns)]
-        blocks = spot_blocks(places).effective if len(places) else 0.0
+        pieces = spot_blocks(places)
+        blocks = pieces.effective
         moved: np.ndarray | None = None
         for r, region in enumerate(regions):
             inner = within[r][rows]
@@ -154,10 +158,21 @@ def judge_regions(
                     why = [one or f"not tested: it fits only {used} other places of this tissue; {LEAST_MOVES} are needed" for one in why]
                 else:
                     p[asked] = moved_p(inner, values[:, asked], moved[fits])
+            ends = np.full((len(columns), 2), np.nan)
+            if min(counts):
+                side = np.repeat(inner[:, None], len(columns), axis=1).astype(np.float64)
+                ends = intervals(side, {"gene": values}, "gene", pieces, ranks=True, seed=seed).of["gene"]
             for at, column in enumerate(columns):
                 reason = why[at] or (f"not tested: {names[at]} is the same at every spot" if np.isnan(p[at]) else "")
                 tests[r, int(column)] = RegionTest(
-                    auroc(inner, values[:, at]), float(p[at]), *counts, round(blocks, 1), used, reason, "" if reason else caution(region)
+                    auroc(inner, values[:, at]),
+                    (float(ends[at, 0]), float(ends[at, 1])),
+                    float(p[at]),
+                    *counts,
+                    round(blocks, 1),
+                    used,
+                    reason,
+                    "" if reason else caution(region),
                 )
     return [[tests[r, column] for column in range(len(genes))] for r in range(len(regions))]
 
