@@ -61,6 +61,7 @@ def test_outlines_are_drawn_undone_locked_and_brushed(opened, viewer, qtbot):
     around = [corners(viewer, session.section, 0.7 + 0.1 * np.cos(a), 0.3 + 0.1 * np.sin(a), 0)[0] for a in np.linspace(0, 2 * np.pi, 14)]
     drag(canvas, around)
     assert [one.classification for one in session.outlines] == ["Invasive", "Immune"]
+    assert list(opened.canvas.layer("outlines").features["class"]) == ["Invasive", "Immune"]
     layer = opened.canvas.layer("outlines")
     np.testing.assert_allclose(np.array(layer.edge_color)[:, :3] * 255, [CLASSES["Invasive"], CLASSES["Immune"]], atol=1)
 

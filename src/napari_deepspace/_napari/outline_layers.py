@@ -218,6 +218,7 @@ class OutlineLayers:
         if layer.nshapes and all(drawn_):
             edge, face = outline_colours([one for one in drawn_ if one is not None])
             layer.edge_color, layer.face_color = edge, face
+            layer.features["class"] = [one.classification for one in drawn_ if one is not None]
             self._colour_new()
 
     def _colour_new(self, *_: Any) -> None:
@@ -252,6 +253,7 @@ class OutlineLayers:
             layer.selected_data.difference_update(locked)
             self._say(locked_words(outlines[locked[0]]), "info")
         self._colour_new()
+        layer.events.highlight()  # napari draws the frame before it forgets the one of the last selection
 
 
 def _by_id(outlines: Iterable[Outline], outline_id: str) -> Outline | None:
