@@ -333,6 +333,9 @@ def test_the_commands(phantom, phantom_dir, sealed_run, half, dmap, tmp_path, ca
     assert main(["propose-outlines", str(dmap.folder), "--gene", "SPARC", "--out", str(proposed)]) == 0
     assert "cannot be tested with SPARC" in capsys.readouterr().out
     assert {one.classification for one in read_outlines(proposed)} == {""}
+    assert main(["regions", str(phantom_dir), "--outlines", str(proposed), "--gene", "SPARC", "--gene", "ESR1"]) == 0
+    said = capsys.readouterr().out
+    assert "not tested" in said and "made from SPARC" in said, "what a file says of its origin counts"
 
 
 def test_mistakes_in_the_commands(phantom_dir, half, dmap, tmp_path, capsys):
