@@ -129,7 +129,7 @@ def test_simple_ways_are_painted_with_the_same_limits():
     painted = view("mean RGB", ways=ways)
     assert painted.limits == view("predicted").limits == view("measured").limits
     assert view("mean RGB", ways=ways, shared=False).limits == painted.limits
-    assert painted.caption == "colour alone"
+    assert painted.caption == "colour alone; rings: imputed"
     assert np.isnan(view("interpolation", ways=ways).values).all()
 
 

@@ -108,6 +108,7 @@ def test_a_denser_map_is_made_and_painted(trained, qtbot):
     assert TOO_NEAR not in dock.canvas.extra
 
 
+@pytest.mark.acceptance  # half a minute and more
 def test_a_map_that_is_stopped_leaves_nothing_that_is_taken_for_one(trained, qtbot):
     """Stop ends the process within seconds and nothing is shown; Predict then goes on from there and ends with the map."""
     panel = trained.denser_panel

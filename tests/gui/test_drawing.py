@@ -31,11 +31,11 @@ def click(canvas, points: list[QPoint]) -> None:
     """Click from one to the next, and twice at the last."""
     for point in points:
         QTest.mouseMove(canvas, point)
-        QTest.qWait(25)
+        QTest.qWait(60)
         QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=point)
-        QTest.qWait(25)
+        QTest.qWait(60)
     QTest.mouseDClick(canvas, Qt.MouseButton.LeftButton, pos=points[-1])
-    QTest.qWait(25)
+    QTest.qWait(60)
 
 
 def test_outlines_are_drawn_undone_locked_and_brushed(opened, viewer, qtbot):

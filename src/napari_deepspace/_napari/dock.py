@@ -50,6 +50,7 @@ from napari_deepspace._napari.training import Training
 from napari_deepspace._napari.widgets import Wrapped, calm_wheel, label, one_shot, restyle
 from napari_deepspace.causes import causes_of, set_causes
 from napari_deepspace.errors import DeepSpaceError
+from napari_deepspace.geojson import stamp_of
 from napari_deepspace.outlines import Outline, read_outlines
 from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.project import Project, View
@@ -152,7 +153,8 @@ class DeepSpaceDock(QWidget):
     def import_outlines(self, path: Path) -> None:
         """Add the outlines of a GeoJSON file to those of the section."""
         try:
-            found = read_outlines(path)
+            section = self.session.section
+            found = read_outlines(path, stamp_of(section.slide) if section is not None and section.slide is not None else None)
         except DeepSpaceError as error:
             self.fail(error)
             return
