@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -16,11 +17,12 @@ from napari_deepspace.outlines import BLIND, MADE, Outline
 
 def main(output: Path) -> None:
     """Outlines of several classes with a locked one and a proposed one, in both themes; the slide while drawing blind."""
+    os.environ["NAPARI_DEEPSPACE_RUNS"] = tempfile.mkdtemp(prefix="deepspace-runs-")  # what is drawn here is kept there
     viewer, dock = open_window()
     viewer.window.resize(1366, 768)
     session = dock.session
-    session.runs = Path(tempfile.mkdtemp(prefix="deepspace-runs-"))  # what is drawn here is kept there
     dock.train_panel.auto.setChecked(False)
+    session.author = "A. Pathologist"
 
     def shot(name: str) -> None:
         dock.show_part(dock.annotate_panel)
