@@ -17,7 +17,7 @@ from napari_deepspace.outlines import BLIND, MADE, Outline
 
 def main(output: Path) -> None:
     """Outlines of several classes with a locked one and a proposed one, in both themes; the slide while drawing blind."""
-    os.environ["NAPARI_DEEPSPACE_RUNS"] = tempfile.mkdtemp(prefix="deepspace-runs-")  # what is drawn here is kept there
+    os.environ["NAPARI_DEEPSPACE_RUNS"] = tempfile.mkdtemp(prefix="deepspace-") + "/runs"  # what is drawn here is kept beside it
     viewer, dock = open_window()
     viewer.window.resize(1366, 768)
     session = dock.session
