@@ -7,33 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
-from zlib import crc32
 
 import numpy as np
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon
 
 from napari_deepspace.errors import DataError
-from napari_deepspace.outlines import BLIND, COLOURS, EXCLUDE, HAND, MADE, Outline
+from napari_deepspace.outlines import BLIND, CLASSES, HAND, MADE, RGB, Outline, class_colour
 
 Area: TypeAlias = Polygon | MultiPolygon
-RGB = tuple[int, int, int]
-
-CLASSES: dict[str, RGB] = {
-    "Invasive": (208, 28, 28),
-    "In situ": (245, 205, 20),
-    "Stroma": (60, 165, 70),
-    "Immune": (35, 95, 235),
-    "Normal": (0, 190, 200),
-    "Necrosis": (130, 85, 35),
-    EXCLUDE: COLOURS[EXCLUDE],
-}
-"""Classes that are always offered; told apart on pink and purple tissue."""
-_OWN: tuple[RGB, ...] = ((150, 70, 210), (255, 110, 180), (160, 200, 40), (90, 90, 160), (230, 120, 90), (0, 120, 110), (200, 160, 230))
-
-
-def class_colour(name: str) -> RGB:
-    """The colour of a class; one of the user's own always gets the same."""
-    return CLASSES.get(name) or COLOURS.get(name) or _OWN[crc32(name.encode()) % len(_OWN)]
 
 
 def colour_of(outline: Outline) -> RGB:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_deepspace.outlines import Outline, write_outlines
 from napari_deepspace.project import OUTLINES, file_stem
 from napari_deepspace.section import Section
 
@@ -24,14 +23,6 @@ def own_outlines_path(runs: Path, section: Section, umi: np.ndarray) -> Path:
     digest.update(np.ascontiguousarray(umi, dtype="<i8").tobytes())
     digest.update(np.ascontiguousarray(np.round(section.centres_yx), dtype="<i8").tobytes())
     return runs.parent / OUTLINES / f"{file_stem(section.library_id)}-{digest.hexdigest()}.geojson"
-
-
-def keep_outlines(path: Path, outlines: tuple[Outline, ...]) -> None:
-    """Write ``outlines``, atomically; without any the file goes."""
-    if outlines:
-        write_outlines(path, outlines)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def kept_on(path: Path) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import shapely
@@ -43,8 +44,27 @@ from napari_deepspace.runs import write_atomic
 
 EXCLUDE, FAILED, UNCLEAR = "Exclude", "Failed region", "Low, cannot tell"
 HAND, BLIND, MADE = "hand", "hand, blind", "from gene"
-COLOURS = {EXCLUDE: (17, 17, 17), FAILED: (255, 122, 0), UNCLEAR: (110, 110, 110)}
-OTHER_COLOUR = (120, 160, 220)  #: of a class that has none of its own here
+RGB = tuple[int, int, int]
+COLOURS: dict[str, RGB] = {EXCLUDE: (17, 17, 17), FAILED: (255, 122, 0), UNCLEAR: (110, 110, 110)}
+_EARLIER = (120, 160, 220)  #: what files of earlier versions say of every other class
+CLASSES: dict[str, RGB] = {
+    "Invasive": (208, 28, 28),
+    "In situ": (245, 205, 20),
+    "Stroma": (60, 165, 70),
+    "Immune": (35, 95, 235),
+    "Normal": (0, 190, 200),
+    "Necrosis": (130, 85, 35),
+    EXCLUDE: COLOURS[EXCLUDE],
+}
+"""Classes that are always offered; told apart on pink and purple tissue."""
+_OWN: tuple[RGB, ...] = ((150, 70, 210), (255, 110, 180), (160, 200, 40), (90, 90, 160), (230, 120, 90), (0, 120, 110), (200, 160, 230))
+
+
+def class_colour(name: str) -> RGB:
+    """The colour of a class; one of the user's own always gets the same."""
+    return CLASSES.get(name) or COLOURS.get(name) or _OWN[crc32(name.encode()) % len(_OWN)]
+
+
 IN_METADATA = {
     "note": "ANNOTATION_DESCRIPTION",  # which QuPath shows as the annotation's description
     "author": "deepspace_author",
@@ -198,7 +218,7 @@ def _outline(feature: dict[str, Any], area: Polygon | MultiPolygon, parent: str)
     properties = feature.get("properties") or {}
     metadata, given = (value if isinstance(value := properties.get(key), dict) else {} for key in ("metadata", "classification"))
     name = class_of(properties.get("classification"))
-    usual, own, of_class = COLOURS.get(name, OTHER_COLOUR), colour_of(properties.get("color")), colour_of(given.get("color", given.get("colorRGB")))
+    usual, own, of_class = class_colour(name), colour_of(properties.get("color")), colour_of(given.get("color", given.get("colorRGB")))
     kept = {key: value for key, value in properties.items() if key not in _READ}
     if (said := properties.get("objectType") or kind_of(feature)) != ANNOTATION:
         kept["objectType"] = said
@@ -220,7 +240,7 @@ def _outline(feature: dict[str, Any], area: Polygon | MultiPolygon, parent: str)
         name=str(properties.get("name") or ""),
         id=id_of(feature) or str(uuid.uuid4()),
         notes={key: value for key, value in metadata.items() if key not in (*IN_METADATA.values(), _PARENT)},
-        colour=own or (of_class if of_class != usual else None),
+        colour=own or (None if of_class in (usual, _EARLIER) else of_class),
         locked=bool(properties.get("isLocked")),
         extra={key: value for key, value in extra.items() if value},
         **{one: str(metadata[key]) for one, key in IN_METADATA.items() if key in metadata},
@@ -241,7 +261,7 @@ def geojson_of(outlines: Sequence[Outline], slide: SlideStamp | None = None) -> 
 
 def _feature(outline: Outline) -> dict[str, Any]:
     extra, colour, name = outline.extra, outline.colour, outline.classification
-    of_its_class, usual = extra.get("classification", {}), COLOURS.get(name, OTHER_COLOUR)
+    of_its_class, usual = extra.get("classification", {}), class_colour(name)
     properties: dict[str, Any] = {"objectType": ANNOTATION} | extra.get("properties", {})
     if outline.name:
         properties["name"] = outline.name

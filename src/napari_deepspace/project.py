@@ -255,7 +255,11 @@ def file_stem(library_id: str) -> str:
 
 def save_outlines(project: Project, library_id: str, outlines: Sequence[Outline]) -> None:
     """Keep what is drawn on a section, now; without any outline its file goes."""
-    path = outlines_path(project, library_id)
+    keep_outlines(outlines_path(project, library_id), outlines)
+
+
+def keep_outlines(path: Path, outlines: Sequence[Outline]) -> None:
+    """Write ``outlines``, atomically; without any the file goes."""
     if outlines:
         write_outlines(path, outlines)
     else:

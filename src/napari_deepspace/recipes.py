@@ -69,14 +69,6 @@ def denser_recipe(run_dir: Path, section: SectionSettings, out: Path, at: str, s
     return Recipe(_here(files) + _shell(command), f"{_import(files)}\n{_write(files)}{_read(section)}{python}")
 
 
-def predict_recipe(run_dir: Path, section: SectionSettings, out: Path, files: Mapping[str, str] | None = None) -> Recipe:
-    """Predict at the spots and write a result."""
-    section = _placed(section, files)
-    command = ["predict", _path(run_dir), _path(section.path), *_reading(section), "--out", _path(out)]
-    python = f"result = nd.predict(nd.load_model({_path(run_dir)!r}), section)\nresult.write_h5ad({_path(out)!r}, compression='gzip')\n"
-    return Recipe(_here(files) + _shell(command), f"{_import(files)}\n{_write(files)}{_read(section)}{python}")
-
-
 def search_recipe(run: RunSettings, asked: SearchSettings, files: Mapping[str, str] | None = None) -> Recipe:
     """Search for parameters."""
     run, name = _absolute(run, files), f"{_stem(run)}-search"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -177,11 +177,6 @@ def top_predicted(maps: Maps | None, index: int, top: int = TOP) -> list[TopGene
     above = (maps.predicted[index] - np.nanmean(values, axis=0)) / np.where(spread > 0, spread, np.nan)
     order = np.argsort(-np.nan_to_num(above, nan=-np.inf), kind="stable")[:top]
     return [TopGene(maps.genes[one], float(maps.predicted[index, one]), float(above[one])) for one in order if np.isfinite(above[one])]
-
-
-def facts_dict(facts: SpotFacts) -> dict[str, Any]:
-    """``facts`` fit for JSON, with NaN where there is no value."""
-    return asdict(facts)
 
 
 def _mean(values: np.ndarray) -> float:

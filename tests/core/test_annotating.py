@@ -29,9 +29,10 @@ from napari_deepspace.annotating import (
 )
 from napari_deepspace.errors import DataError
 from napari_deepspace.layers import outline_colours
-from napari_deepspace.outline_files import keep_outlines, own_outlines_path, set_aside
+from napari_deepspace.outline_files import own_outlines_path, set_aside
 from napari_deepspace.outline_history import STEPS, History, push, redo, undo
 from napari_deepspace.outlines import BLIND, HAND, MADE, Outline, read_outlines
+from napari_deepspace.project import keep_outlines
 
 SQUARE = box(0, 0, 100, 100)
 

@@ -9,7 +9,7 @@ import pytest
 from shapely.geometry import MultiPolygon, Polygon, box
 
 from napari_deepspace.errors import DataError
-from napari_deepspace.outlines import EXCLUDE, FAILED, UNCLEAR, Outline, inside, read_outlines, touched, write_outlines
+from napari_deepspace.outlines import EXCLUDE, FAILED, UNCLEAR, Outline, class_colour, inside, read_outlines, touched, write_outlines
 
 SQUARE = {"type": "Polygon", "coordinates": [[[10, 20], [30, 20], [30, 40], [10, 40], [10, 20]]]}
 
@@ -138,3 +138,14 @@ def test_a_bare_multi_polygon_of_qupath(data_dir):
     (outline,) = read_outlines(data_dir / "geojson" / "polygon.geojson")
     assert outline.geometry.area > 0
     assert outline.classification == ""
+
+
+def test_a_class_has_one_colour_in_the_window_and_in_files(tmp_path):
+    """QuPath gets the colour that the window draws; read back it is the class's, not the outline's own, also from files of earlier versions."""
+    write_outlines(tmp_path / "o.geojson", [Outline(box(0, 0, 9, 9), "Invasive")])
+    text = (tmp_path / "o.geojson").read_text()
+    assert json.loads(text)["features"][0]["properties"]["classification"]["color"] == list(class_colour("Invasive"))
+    assert read_outlines(tmp_path / "o.geojson")[0].colour is None
+    (tmp_path / "o.geojson").write_text(text.replace(str(list(class_colour("Invasive"))), "[120, 160, 220]"))
+    assert "[120, 160, 220]" in (tmp_path / "o.geojson").read_text()
+    assert read_outlines(tmp_path / "o.geojson")[0].colour is None

@@ -190,7 +190,7 @@ def test_a_spot_excluded_since_the_run_shows_no_prediction(checked, small_run):
     assert np.isnan(session.view().predicted[excluded]).all()
 
 
-def test_outlines_from_qupath(checked, tmp_path):
+def test_outlines_from_qupath(checked, qtbot, tmp_path):
     """Imported outlines act by their class; the same file twice adds nothing, and a damaged one is said."""
     section = checked.session.section
     y, x = np.median(section.centres_yx, axis=0)
@@ -198,7 +198,9 @@ def test_outlines_from_qupath(checked, tmp_path):
     hole = Polygon(box(x - 400, y - 400, x + 400, y + 400).exterior, [box(x - 200, y - 200, x + 200, y + 200).exterior.coords])
     write_outlines(path, [Outline(hole, "Ignore*"), Outline(box(0, 0, 300, 300), "Tumor")])
     checked.import_outlines(path)
+    qtbot.waitUntil(lambda: "2 outlines imported" in checked.status.text(), timeout=10_000)
     checked.import_outlines(path)
+    qtbot.waitUntil(lambda: "0 outlines imported" in checked.status.text(), timeout=10_000)
     assert len(checked.session.outlines) == 2
     excluded = checked.session.kept().removed["excluded"]
     middle = np.hypot(*(section.centres_yx - [y, x]).T) < 100
@@ -212,7 +214,7 @@ def test_outlines_from_qupath(checked, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_deepspace._napari.dock.show_error", lambda text: None)
         checked.import_outlines(path)
-    assert "cannot be read as GeoJSON" in checked.status.text()
+        qtbot.waitUntil(lambda: "cannot be read as GeoJSON" in checked.status.text(), timeout=10_000)
     assert len(checked.session.outlines) == 2
 
 

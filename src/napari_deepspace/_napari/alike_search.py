@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,6 +46,8 @@ class AlikeSearch:
         self._session, self._opened, self._show, self._fail = session, opened, show, fail
         self.shown = Shown()
         self.child: Child | None = None
+        self._folder = Path(tempfile.mkdtemp(prefix="deepspace-spot-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._asked: tuple[Any, ...] = ()
         self._made_for: tuple[Any, ...] = ()  #: what the last child was asked for: a second one would find no more
 
@@ -79,7 +83,7 @@ class AlikeSearch:
         opened = self._opened()
         if opened is None:
             return
-        folder = Path(tempfile.mkdtemp())
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
         arguments = ["spot", str(run_dir), str(opened.path), barcode, "--platform", opened.platform, "--library-id", section.library_id]
         arguments += ["--image", str(opened.image)] if opened.image is not None else []
         out, errors = folder / "out.json", folder / "errors.txt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -74,20 +75,21 @@ class AskedJob(LongJob):
             signal.connect(self._offer)
 
     @staticmethod
+    @abstractmethod
     def read(folder: Path, event: Any = None) -> Shown:
         """The job in ``folder``; ``event`` is that of a part that ended just now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _new_dialog(self) -> JobDialog:
-        raise NotImplementedError
+        """The dialog of this kind of job."""
 
+    @abstractmethod
     def _asked(self, run: RunSettings) -> tuple[Callable[[RunSettings], dict[str, Any]], int]:
         """What the dialog asks for: the values of the request with a run, and how many parts the job has; raises SettingsError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def recipe(self) -> Recipe:
         """The job that the dialog asks for, as text; raises DeepSpaceError where it asks for none."""
-        raise NotImplementedError
 
     def _run_now(self) -> tuple[RunSettings, dict[str, str]]:
         """The run of the job with what is drawn on its section, and the texts of the files it names."""
@@ -95,20 +97,21 @@ class AskedJob(LongJob):
         section, files = section_now(self._session, run.sections[0])
         return run.model_copy(update={"sections": (section,)}), files
 
+    @abstractmethod
     def _show_found(self, found: Any) -> None:
-        raise NotImplementedError
+        """Show what came out so far."""
 
+    @abstractmethod
     def _part(self, event: Progress) -> str:
         """Which part begins, in words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _where(self, event: Event) -> str:
         """Which part ``event`` is of, in words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _result(self, scores: dict[str, Any]) -> Sequence[str]:
         """What came out in the end, in sentences."""
-        raise NotImplementedError
 
     def folder(self) -> Path:
         """Where jobs are kept."""

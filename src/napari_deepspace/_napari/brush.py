@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +13,9 @@ from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.outline_layers import BRUSHES, OUTLINES
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.training import Say
-from napari_deepspace.annotating import brushed, changed, class_colour, drawn, locked_words, stroke, under_brush
+from napari_deepspace.annotating import brushed, changed, drawn, locked_words, stroke, under_brush
 from napari_deepspace.layers import stroke_layer
-from napari_deepspace.outlines import MADE, Outline
+from napari_deepspace.outlines import MADE, Outline, class_colour
 
 STROKE = "brush stroke"
 _ERASED = (255, 255, 255)
@@ -92,21 +91,3 @@ class Brush:
         layer = self._canvas.layer(STROKE)
         if layer is not None:
             self._canvas.viewer.layers.remove(layer)
-
-
-def bind_brush(viewer: Any, brush: Brush) -> Callable[[], None]:
-    """Let the brush paint while the dock is open; what is returned undoes it. Held weakly: the viewer outlives the dock."""
-    here = weakref.ref(brush)
-
-    def drag(viewer: Any, event: Any) -> Iterator[None]:
-        found = here()
-        if found is not None:
-            yield from found.drag(event)
-
-    viewer.mouse_drag_callbacks.append(drag)
-
-    def release() -> None:
-        if drag in viewer.mouse_drag_callbacks:
-            viewer.mouse_drag_callbacks.remove(drag)
-
-    return release

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -200,6 +202,24 @@ class Canvas:
                 "spot": pd.Series(notes, dtype=object),
             }
         )
+
+
+def bind_drag(viewer: Any, drag: Callable[[Any], Iterator[None]]) -> Callable[[], None]:
+    """Let ``drag``, a method, take part in every drag on the slide; what is returned undoes it. Held weakly: the viewer outlives the dock."""
+    here = weakref.WeakMethod(drag)
+
+    def follow(viewer: Any, event: Any) -> Iterator[None]:
+        found = here()
+        if found is not None:
+            yield from found(event)
+
+    viewer.mouse_drag_callbacks.append(follow)
+
+    def release() -> None:
+        if follow in viewer.mouse_drag_callbacks:
+            viewer.mouse_drag_callbacks.remove(follow)
+
+    return release
 
 
 def lock(layer: Points) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -166,21 +165,3 @@ class Compare(QObject):
             self._session.swipe = share_at(self._session.section, self._place(event)[1])
             event.handled = True
             yield
-
-
-def bind_mouse(viewer: Any, compare: Compare) -> Callable[[], None]:
-    """Let the mouse on the slide select and swipe while the dock is open; what is returned undoes it. Held weakly: the viewer outlives the dock."""
-    here = weakref.ref(compare)
-
-    def drag(viewer: Any, event: Any) -> Iterator[None]:
-        found = here()
-        if found is not None:
-            yield from found.drag(event)
-
-    viewer.mouse_drag_callbacks.append(drag)
-
-    def release() -> None:
-        if drag in viewer.mouse_drag_callbacks:
-            viewer.mouse_drag_callbacks.remove(drag)
-
-    return release

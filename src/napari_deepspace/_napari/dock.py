@@ -16,11 +16,11 @@ from qtpy.QtWidgets import QFrame, QLineEdit, QScrollArea, QSizePolicy, QVBoxLay
 from napari_deepspace._napari import style
 from napari_deepspace._napari.actions import bind_keys
 from napari_deepspace._napari.annotate_panel import AnnotatePanel, connect_drawing
-from napari_deepspace._napari.canvas import Canvas
+from napari_deepspace._napari.canvas import Canvas, bind_drag
 from napari_deepspace._napari.checks import Checks
 from napari_deepspace._napari.closing import Closing
 from napari_deepspace._napari.clusters_view import GenesDialog
-from napari_deepspace._napari.compare import Compare, bind_mouse
+from napari_deepspace._napari.compare import Compare
 from napari_deepspace._napari.denser import Denser
 from napari_deepspace._napari.denser_panel import DenserPanel
 from napari_deepspace._napari.dock_buttons import add_buttons
@@ -29,7 +29,7 @@ from napari_deepspace._napari.estimates import Estimates
 from napari_deepspace._napari.figures import Figures
 from napari_deepspace._napari.gene_panel import GenePanel
 from napari_deepspace._napari.gene_table import GeneTableDialog
-from napari_deepspace._napari.inspecting import Inspector, bind_clicks
+from napari_deepspace._napari.inspecting import Inspector
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.loading import Opened, open_section
 from napari_deepspace._napari.look_panel import LookPanel
@@ -50,8 +50,7 @@ from napari_deepspace._napari.training import Training
 from napari_deepspace._napari.widgets import Wrapped, calm_wheel, label, one_shot, restyle
 from napari_deepspace.causes import causes_of, set_causes
 from napari_deepspace.errors import DeepSpaceError
-from napari_deepspace.geojson import stamp_of
-from napari_deepspace.outlines import Outline, read_outlines
+from napari_deepspace.outlines import Outline
 from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.project import Project, View
 from napari_deepspace.settings import RunSettings, SectionSettings
@@ -151,19 +150,8 @@ class DeepSpaceDock(QWidget):
         return self.train_panel.settings(self.opened)
 
     def import_outlines(self, path: Path) -> None:
-        """Add the outlines of a GeoJSON file to those of the section."""
-        try:
-            section = self.session.section
-            found = read_outlines(path, stamp_of(section.slide) if section is not None and section.slide is not None else None)
-        except DeepSpaceError as error:
-            self.fail(error)
-            return
-        known = {outline.id for outline in self.session.outlines}
-        new = [outline for outline in found if outline.id not in known]
-        self.session.outlines = (*self.session.outlines, *new)
-        self.session.paint = "removed"
-        acting = sum(outline.excludes for outline in new), sum(outline.failed for outline in new)
-        self.say(f"{len(new)} outlines imported: {acting[0]} exclude tiles, {acting[1]} are failed regions; others are shown only.")
+        """Add the outlines of a GeoJSON file to those of the section, once they are read."""
+        self.drawing.read(path)
 
     def stop_training(self) -> None:
         """Stop the run, the parameter search, the students or the denser map; its process is gone within two seconds."""
@@ -279,8 +267,8 @@ class DeepSpaceDock(QWidget):
             self._closing.not_after_all.connect(jobs.follow_running)
         self._closing.about_to.connect(self._end_denser)
         self._viewer.events.theme.connect(self._restyle)
-        watch, mouse = bind_viewer(self._viewer, self.painter, self.denser), bind_mouse(self._viewer, self.compare)
-        self._release = (watch, mouse, bind_clicks(self._viewer, self.inspector), bind_keys(self, self._viewer))
+        drags = [bind_drag(self._viewer, drag) for drag in (self.compare.drag, self.inspector.click)]
+        self._release = (bind_viewer(self._viewer, self.painter, self.denser), *drags, bind_keys(self, self._viewer))
         self.destroyed.connect(partial(_gone, self._owners(), self._release))
 
     def of_viewer(self, viewer: Any) -> bool:

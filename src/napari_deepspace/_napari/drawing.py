@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QMessageBox, QWidget
 
-from napari_deepspace._napari.brush import Brush, bind_brush
-from napari_deepspace._napari.canvas import Canvas
+from napari_deepspace._napari.brush import Brush
+from napari_deepspace._napari.canvas import Canvas, bind_drag
+from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.outline_keeper import OutlineKeeper
 from napari_deepspace._napari.outline_layers import OutlineLayers
 from napari_deepspace._napari.preferences import preferred_author
@@ -19,8 +22,10 @@ from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.training import Say
 from napari_deepspace.annotating import changed, give_up_blind, lock_blind, os_user, title_of, unlocked_blind, without
 from napari_deepspace.errors import DeepSpaceError
+from napari_deepspace.geojson import SlideStamp, stamp_of
 from napari_deepspace.outline_history import History, push, redo, undo
-from napari_deepspace.outlines import BLIND, EXCLUDE
+from napari_deepspace.outlines import BLIND, EXCLUDE, Outline, read_outlines
+from napari_deepspace.section import Section
 
 Leave = Literal["lock", "open", "stay"]
 
@@ -47,7 +52,7 @@ class Drawing(QObject):
         self.keeper = OutlineKeeper(session, projects, layers.unfinished, self, say)
         projects.keep_first = self.keeper.keep
         self.brush = Brush(session, canvas, say)
-        self._release = bind_brush(canvas.viewer, self.brush)
+        self._release = bind_drag(canvas.viewer, self.brush.drag)
         self._stepping = False
         session.author = preferred_author() or os_user()
         session.events.outlines.connect(self._push)
@@ -59,6 +64,23 @@ class Drawing(QObject):
             self._session.outline_class = EXCLUDE
         if on or self._session.tool:
             self._session.tool = "freehand" if on else ""
+
+    def read(self, path: Path) -> None:
+        """Add the outlines of a GeoJSON file to those of the section; it is read in a thread, for QuPath's files may be large."""
+        section = self._session.section
+        stamp = stamp_of(section.slide) if section is not None and section.slide is not None else None
+        start_job(partial(_read, path, stamp), on_return=partial(self._add, section), on_error=self._fail)
+
+    def _add(self, section: Section | None, found: list[Outline]) -> None:
+        session = self._session
+        if session.section is not section:  # another was opened meanwhile
+            return
+        known = {outline.id for outline in session.outlines}
+        new = [outline for outline in found if outline.id not in known]
+        session.outlines = (*session.outlines, *new)
+        session.paint = "removed"
+        acting = sum(outline.excludes for outline in new), sum(outline.failed for outline in new)
+        self._say(f"{len(new)} outlines imported: {acting[0]} exclude tiles, {acting[1]} are failed regions; others are shown only.", "info")
 
     def change(self, outline_id: str, **changes: Any) -> None:
         """Change fields of an outline; says so where it is locked."""
@@ -150,6 +172,11 @@ class Drawing(QObject):
         """Nothing is lost, and no callback stays behind."""
         self.keeper.shut()
         self._release()
+
+
+def _read(path: Path, stamp: SlideStamp | None) -> Generator[None, None, list[Outline]]:
+    yield None
+    return read_outlines(path, stamp)
 
 
 def _n(count: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,11 +70,6 @@ class Inspector:
         self._look_soon = one_shot(parent, 0)  # a section that comes with another run is there by then
         self._look_soon.timeout.connect(self._look)
 
-    @property
-    def drawing(self) -> bool:
-        """Whether the mouse is at work on outlines."""
-        return bool(self._session.tool)
-
     def pin(self, index: int) -> None:
         """Show the card of the spot in that row of the section."""
         if self._session.section is None or self._session.blind:
@@ -93,6 +88,19 @@ class Inspector:
         index = self._canvas.spot_at(position)
         if index is not None:
             self.pin(index)
+
+    def click(self, event: Any) -> Iterator[None]:
+        """Pin a spot by a click. Drags, other tools and held keys are left to others."""
+        active = self._canvas.viewer.layers.selection.active
+        if event.button != 1 or event.modifiers or (active is not None and active.mode != "pan_zoom"):
+            return
+        start, farthest = np.asarray(event.pos, dtype=float), 0.0
+        yield
+        while event.type == "mouse_move":
+            farthest = max(farthest, _away(event, start))
+            yield
+        if not self._session.tool and max(farthest, _away(event, start)) < STILL_PX:  # outlines are drawn by clicks too
+            self.clicked(event.position)
 
     def unpin(self, *_: Any) -> None:
         """No spot is looked at any more."""
@@ -278,29 +286,3 @@ def _looked(
 
 def _away(event: Any, start: np.ndarray) -> float:
     return float(np.abs(np.asarray(event.pos, dtype=float) - start).max())
-
-
-def bind_clicks(viewer: Any, inspector: Inspector) -> Callable[[], None]:
-    """Pin a spot by a click while the dock is open; what is returned undoes it. Drags, other tools and held keys are left to others."""
-    here = weakref.ref(inspector)
-
-    def click(viewer: Any, event: Any) -> Generator[None, None, None]:
-        active = viewer.layers.selection.active
-        if event.button != 1 or event.modifiers or (active is not None and active.mode != "pan_zoom"):
-            return
-        start, farthest = np.asarray(event.pos, dtype=float), 0.0
-        yield
-        while event.type == "mouse_move":
-            farthest = max(farthest, _away(event, start))
-            yield
-        found = here()
-        if found is not None and not found.drawing and max(farthest, _away(event, start)) < STILL_PX:
-            found.clicked(event.position)
-
-    viewer.mouse_drag_callbacks.append(click)
-
-    def release() -> None:
-        if click in viewer.mouse_drag_callbacks:
-            viewer.mouse_drag_callbacks.remove(click)
-
-    return release

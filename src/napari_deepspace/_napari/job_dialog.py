@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ from qtpy.QtCore import Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QDialog, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_deepspace._napari.long_jobs import AbstractQObject
 from napari_deepspace._napari.style import Palette, style_sheet
 from napari_deepspace._napari.widgets import label, row
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.settings import RunSettings
 
 
-class JobDialog(QDialog):
+class JobDialog(QDialog, metaclass=AbstractQObject):
     """Asks and shows; what is asked for is carried out by an :class:`~napari_deepspace._napari.asked_jobs.AskedJob`.
 
     ``kind`` is a word of the glossary, ``job`` and ``jobs`` are what the buttons call it, and ``stays`` says what a stop leaves.
@@ -66,9 +68,9 @@ class JobDialog(QDialog):
         self._run, self._seconds, self._why_not = run, seconds, why_not
         self._refresh()
 
+    @abstractmethod
     def _cost(self, run: RunSettings) -> str:
         """What the job costs as it is asked for; raises SettingsError where it cannot start."""
-        raise NotImplementedError
 
     def _refresh(self, *_: Any) -> None:
         words, possible = self._why_not or "Open a section first.", False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,11 @@ from napari_deepspace.events import Event
 from napari_deepspace.runs import running_pid
 
 
-class LongJob(QObject):
+class AbstractQObject(type(QObject), ABCMeta):  # type: ignore[misc] # Qt's classes have a metaclass of their own
+    """Metaclass of Qt objects with abstract methods: who leaves one out cannot be made."""
+
+
+class LongJob(QObject, metaclass=AbstractQObject):
     """One at a time, and none beside a training: ``session.running`` is its folder while it works, and runs that are started wait."""
 
     done = Signal()
@@ -48,21 +53,21 @@ class LongJob(QObject):
         self._working(False)
         self._session.running = None
 
+    @abstractmethod
     def _tell(self, words: str, share: float | None = None) -> None:
         """Say how far the job is; ``share`` from 0 to 1."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _working(self, on: bool) -> None:
         """Show that the job begins, or that it works no longer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _heard(self, told: Any) -> None:
         """Show what the job tells."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _ended(self, event: Event | None) -> None:
         """Say how the job ended; None: with an error, which is shown beside."""
-        raise NotImplementedError
 
     def _follow(self, child: Child, folder: Path, work: Callable[[], Generator[Any, None, Event]]) -> None:
         self.child = child

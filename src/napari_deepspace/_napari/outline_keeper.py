@@ -12,9 +12,9 @@ from napari_deepspace._napari.project_view import Projects
 from napari_deepspace._napari.session import Loaded, Session
 from napari_deepspace._napari.training import Say
 from napari_deepspace.errors import DeepSpaceError
-from napari_deepspace.outline_files import keep_outlines, kept_on, own_outlines_path, set_aside
+from napari_deepspace.outline_files import kept_on, own_outlines_path, set_aside
 from napari_deepspace.outlines import Outline, read_outlines
-from napari_deepspace.project import outlines_path
+from napari_deepspace.project import keep_outlines, outlines_path
 from napari_deepspace.run_list import own_runs_folder
 
 PERIOD_MS = 1000

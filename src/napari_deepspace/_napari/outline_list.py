@@ -11,9 +11,9 @@ from qtpy.QtWidgets import QColorDialog, QComboBox, QLineEdit, QListWidget, QLis
 
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import label, row
-from napari_deepspace.annotating import RGB, about, class_colour, colour_of, known_classes
+from napari_deepspace.annotating import about, colour_of, known_classes
 from napari_deepspace.glossary import term
-from napari_deepspace.outlines import Outline
+from napari_deepspace.outlines import RGB, Outline, class_colour
 
 _ID = Qt.ItemDataRole.UserRole
 
@@ -176,7 +176,7 @@ class OutlineList(QWidget):
 
 def line_of(outline: Outline) -> str:
     """One outline in the list: name, class, and what is special about it."""
-    named = f"{outline.name} – {outline.classification}" if outline.name else outline.classification or "no class"
+    named = " – ".join(words for words in (outline.name, outline.classification or "no class") if words)
     marks = [*(["locked"] if outline.locked else []), *([outline.origin] if outline.origin != "hand" else []), *(["note"] if outline.note else [])]
     return " · ".join([named, *marks])
 

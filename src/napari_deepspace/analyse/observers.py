@@ -9,7 +9,7 @@ import pandas as pd
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from napari_deepspace.analyse.regions import class_of
+from napari_deepspace.analyse.regions import class_name
 from napari_deepspace.outlines import Outline, inside
 
 
@@ -33,8 +33,8 @@ def compare_observers(one: Sequence[Outline], other: Sequence[Outline], centres_
     """Two observers class by class, one row each in the order of the first: areas in mm2, Dice and IoU of areas and of spots, and how many spots
     both, only the first, or only the second put there. ``centres_yx`` (n, 2) are spots in px."""
     rows = []
-    for name in dict.fromkeys(map(class_of, [*one, *other])):
-        mine, theirs = ([outline for outline in some if class_of(outline) == name] for some in (one, other))
+    for name in dict.fromkeys(map(class_name, [*one, *other])):
+        mine, theirs = ([outline for outline in some if class_name(outline) == name] for some in (one, other))
         areas = [shapely.union_all([outline.geometry for outline in some]) for some in (mine, theirs)]
         spots = [inside(some, centres_yx) for some in (mine, theirs)]
         dice, iou = area_overlap(*areas)

@@ -34,7 +34,7 @@ class Region:
     geometry: BaseGeometry
 
 
-def class_of(outline: Outline) -> str:
+def class_name(outline: Outline) -> str:
     """What an outline counts as: its class, or, without one, its name."""
     return outline.classification or outline.name or "unnamed"
 
@@ -54,10 +54,10 @@ def regions_of(outlines: Sequence[Outline], by: str = "outline") -> list[Region]
     if not outlines:
         raise DataError("There is no outline to describe. Draw one round the tissue in question.")
     if by == "outline":
-        return [Region(outline.name or class_of(outline), (outline,), outline.geometry) for outline in outlines]
+        return [Region(outline.name or class_name(outline), (outline,), outline.geometry) for outline in outlines]
     found: dict[str, list[Outline]] = {}
     for outline in outlines:
-        found.setdefault(class_of(outline), []).append(outline)
+        found.setdefault(class_name(outline), []).append(outline)
     return [Region(name, tuple(some), shapely.union_all([one.geometry for one in some])) for name, some in found.items()]
 
 
