@@ -170,7 +170,7 @@ def test_looking_at_the_next_gene_of_a_map(make_napari_viewer, phantom, tmp_path
 
 def test_looking_for_a_gene(qtbot):
     """33,000 names, filtered as the dock's search does with every letter."""
-    from napari_deepspace._napari.widgets import GeneSearch
+    from napari_deepspace._napari.gene_search import GeneSearch
 
     rng = np.random.default_rng(0)
     letters = np.array(list("ABCDEFGHIKLMNOPRSTUVXYZ"))

@@ -10,10 +10,11 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QPushButton, QSlider
 
 from napari_deepspace._napari.actions import key_tip, keys
 from napari_deepspace._napari.gene_chooser import GeneChooser
+from napari_deepspace._napari.gene_search import GeneSearch
 from napari_deepspace._napari.legend import Legend
 from napari_deepspace._napari.scale_view import ScaleView
 from napari_deepspace._napari.session import Session
-from napari_deepspace._napari.widgets import Collapsible, ColourBar, GeneSearch, Segmented, Wrapped, label, row
+from napari_deepspace._napari.widgets import Collapsible, ColourBar, Segmented, Wrapped, label, row
 from napari_deepspace.analyse.bands import no_band_words
 from napari_deepspace.cluster_colours import counts_of
 from napari_deepspace.glossary import term

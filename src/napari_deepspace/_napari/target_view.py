@@ -12,8 +12,9 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
 
 from napari_deepspace._napari.forms import Form
+from napari_deepspace._napari.gene_search import GeneSearch
 from napari_deepspace._napari.session import Session
-from napari_deepspace._napari.widgets import Chips, GeneSearch, label, row
+from napari_deepspace._napari.widgets import Chips, label, row
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.glossary import term
 from napari_deepspace.section import Section
