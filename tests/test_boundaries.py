@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("figure_parts",),
     ("analyse", "denser"),
-    ("comparison", "denser_layers", "proposed_outlines"),
+    ("comparison", "denser_layers", "painted", "proposed_outlines"),
     ("figure_material",),
     ("figure_maps", "figure_plots"),
     ("learn",),

@@ -13,11 +13,12 @@ import numpy as np
 import shapely
 
 from napari_deepspace.analyse.metrics import pearson
+from napari_deepspace.cluster_colours import hex_rgba
 from napari_deepspace.gene_scores import Scores
 from napari_deepspace.layers import HONEST, UNITS, LayerTuple, Maps, metadata
 from napari_deepspace.section import Section
 from napari_deepspace.verdicts import SHOWN_WAYS
-from napari_deepspace.views import View, hex_rgba, likeliest, within_slide
+from napari_deepspace.views import View, likeliest, within_slide
 
 CHOSEN = "#00f0ff"  #: of the rings of selected spots: neither on H&E nor among the colours of values
 FADED = 0.3  #: what is left of the opacity of spots that are not selected, while others are

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import pandas as pd
 
-from napari_deepspace.analyse.bands import band_width
 from napari_deepspace.analyse.super_resolution_figure import draw as draw_between
 from napari_deepspace.cluster_colours import cluster_colours, known_as
 from napari_deepspace.denser import DenserMap
@@ -24,6 +23,7 @@ from napari_deepspace.figure_plots import draw_confusion, draw_scatter, draw_tab
 from napari_deepspace.figure_settings import FigureSettings, require_format
 from napari_deepspace.figure_sources import denser_map, drawn_of, maps_at_spots, require_output
 from napari_deepspace.layers import Maps
+from napari_deepspace.painted import classes_view, gene_view
 from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.preprocess.filters import STEPS, SpotFilter
 from napari_deepspace.preprocess.normalise import fit_normaliser
@@ -32,7 +32,7 @@ from napari_deepspace.results import CLUSTER
 from napari_deepspace.runs import SETTINGS, best_run
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS, FilterSettings, TileSettings, load_run_settings
-from napari_deepspace.views import REASON_COLOURS, Show, View, class_view, cluster_view, likeliest, make_view, removed_view
+from napari_deepspace.views import REASON_COLOURS, Show, View, cluster_view, likeliest, removed_view
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -184,33 +184,22 @@ def _view(
     clusters: pd.Series | None,
     colours: dict[str, str],
 ) -> View:
-    nothing = np.full(len(measured), np.nan, dtype=np.float32)
-    predicted = maps.of(settings.gene) if maps is not None else None
-    known = maps is not None and predicted is not None
-    interval = band_width(maps, settings.gene) if maps is not None and show == "interval" else None
-    view = make_view(
+    view = gene_view(
         settings.gene,
         show if show in get_args(Show) else "measured",  # type: ignore[arg-type]
         measured,
-        nothing if predicted is None else np.where(kept.predictable, predicted, np.nan).astype(np.float32),
-        kept.keep,
+        unit,
+        kept,
+        maps,
         settings.scale,
         shared=settings.shared,
         limits=settings.limits,
-        model=maps.model if maps is not None else "",
-        live=bool(maps and maps.live),
-        unit=unit,
-        ways={way: np.where(kept.predictable, one, np.nan).astype(np.float32) for way, one in maps.ways_of(settings.gene).items()} if maps else {},
-        interval=None if interval is None else np.where(kept.predictable, interval, np.nan).astype(np.float32),
-        doubt=maps.score_of(settings.gene).doubt if maps is not None else "",
         grey=not settings.show_anyway,
-        relative=maps.relative if maps is not None and known else "",
     )
     if settings.show == "removed":
         return removed_view(view, kept)
     if settings.show == "class" and maps is not None and settings.kind == "map":
-        found = np.where(kept.predictable, likeliest(maps.predicted), np.nan)
-        return class_view(view, maps.genes, found, kept.keep, maps.model, colours, settings.hidden)
+        return classes_view(view, maps, kept, colours, settings.hidden)
     if settings.show == "clusters" and clusters is not None:
         counted = len(kept.spots) and kept.spots["umi"].any()
         return cluster_view(view, clusters, kept.keep if counted else np.ones(len(measured), dtype=bool), colours, settings.hidden)

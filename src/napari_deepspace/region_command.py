@@ -19,7 +19,7 @@ from napari_deepspace.figure_parts import save
 from napari_deepspace.outlines import MADE
 from napari_deepspace.section import Section
 from napari_deepspace.settings import FilterSettings
-from napari_deepspace.spot_command import Known, known_of
+from napari_deepspace.spot_command import Known, known_of, with_gene
 
 MOST_GENES = 12  #: of a run, where nobody names any
 KEY = ("region", "id", "class", "origin", "author", "area_mm2", "spots", "spots_on_border")
@@ -38,15 +38,16 @@ def known_genes(section: Section, genes: Sequence[str] = (), run_dir: Path | Non
         The section has no counts, or the run holds no predictions of it.
     """
     section.require_counts()
-    if run_dir is None:
-        return [known_of(None, section, gene, usual) for gene in dict.fromkeys(genes)]
-    first = known_of(run_dir, section, genes[0] if genes else None)
-    if first.maps is None:
+    if run_dir is None and not genes:
+        return []
+    first = known_of(run_dir, section, genes[0] if genes else None, usual)
+    if run_dir is not None and first.maps is None:
         raise DataError(f"{run_dir} holds no predictions of {section.library_id}. Give the run of this section, or --library-id, or leave --run out.")
-    if not genes:
+    if not genes and first.maps is not None:
         scored = [one.name for one in first.maps.scores.ordered()] if first.maps.scores is not None else []
         genes = (scored or list(first.maps.genes))[:MOST_GENES]
-    return [first if gene == first.gene else known_of(run_dir, section, gene) for gene in dict.fromkeys(genes)]
+    run = run_dir.name if run_dir is not None else ""
+    return [first if gene == first.gene else with_gene(first, gene, run) for gene in dict.fromkeys(genes)]
 
 
 def region_table(section: Section, regions: Sequence[Region], known: Sequence[Known]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from anndata.io import read_elem
 
@@ -57,6 +58,12 @@ def _library_id(path: Path) -> str:
             return str(read_elem(file[f"uns/{UNS}/library_id"]))
     except (OSError, KeyError, ValueError, TypeError, AttributeError):
         return str(read_targets(path).uns[UNS].get("library_id"))  # which says what is wrong with the file
+
+
+def read_spots(path: Path) -> pd.DataFrame:
+    """The ``obs`` of a result file that was read before, without its tables of values."""
+    with h5py.File(path) as file:
+        return read_elem(file["obs"])
 
 
 def read_targets(path: Path) -> AnnData:

@@ -20,7 +20,7 @@ from napari_deepspace.preprocess.filters import filter_spots
 from napari_deepspace.preprocess.normalise import normalised
 from napari_deepspace.preprocess.prepare import spots_of
 from napari_deepspace.results import REASON, SPLIT
-from napari_deepspace.run_maps import maps_of_run, read_targets, result_file
+from napari_deepspace.run_maps import maps_of_run, read_spots, result_file
 from napari_deepspace.runs import SETTINGS, best_run, write_atomic
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS, FilterSettings, load_run_settings
@@ -44,7 +44,7 @@ def known_of(run_dir: Path | None, section: Section, gene: str | None = None, us
     maps, file = (maps_of_run(run_dir, section), result_file(run_dir, section.library_id)) if run_dir is not None else (None, None)
     spots = spots_of(section)
     if maps is not None and file is not None:
-        obs = read_targets(file).obs.reindex(section.adata.obs_names)
+        obs = read_spots(file).reindex(section.adata.obs_names)
         reasons = obs[REASON].astype(object).fillna("").to_numpy()
         keep = (obs[SPLIT].astype(object) != "excluded").to_numpy() & (reasons == "")
     else:
@@ -53,6 +53,21 @@ def known_of(run_dir: Path | None, section: Section, gene: str | None = None, us
     if gene is None:
         ordered = maps.scores.ordered() if maps is not None and maps.scores is not None else []
         gene = ordered[0].name if ordered else maps.genes[0] if maps is not None else str(section.adata.var_names[0])
+    nothing = np.full(section.adata.n_obs, np.nan, dtype=np.float32)
+    umi = spots["umi"].to_numpy()
+    base = Known(section, "", "", nothing, nothing, umi=umi, reasons=reasons, keep=keep, clusters=given_clusters(section.adata), maps=maps)
+    return with_gene(base, gene, run_dir.name if run_dir is not None else "")
+
+
+def with_gene(known: Known, gene: str, run: str = "") -> Known:
+    """``known`` of another gene, without reading the run again; ``run`` is its name.
+
+    Raises
+    ------
+    SettingsError
+        Neither the section nor the run has ``gene``.
+    """
+    section, maps, keep = known.section, known.maps, known.keep
     predicted = maps.of(gene) if maps is not None else None
     measured = maps.measured_of(gene) if maps is not None else None
     unit = maps.unit if maps is not None else NORMALISATIONS["log"]
@@ -61,22 +76,17 @@ def known_of(run_dir: Path | None, section: Section, gene: str | None = None, us
         measured = result_of(normalised(section.adata, [gene], "log", keep, target_sum=maps.target_sum if maps is not None else None))[:, 0]
         unit = unit if predicted is not None else NORMALISATIONS["log"]
     if measured is None and predicted is None and gene not in section.adata.var_names:
-        if run_dir is None:
+        if not run:
             raise SettingsError(f"{gene} is no gene of {section.library_id}. Give --gene with the name of one.")
-        raise SettingsError(f"{gene} is neither a gene of {section.library_id} nor predicted by {run_dir.name}. Give --gene with a name of either.")
+        raise SettingsError(f"{gene} is neither a gene of {section.library_id} nor predicted by {run}. Give --gene with a name of either.")
     if predicted is not None and maps is not None and maps.relative:
         predicted = within_slide(predicted)
-    return Known(
-        section=section,
+    return replace(
+        known,
         gene=gene,
         unit=unit,
         measured=nothing if measured is None else np.where(keep, measured, np.nan).astype(np.float32),
         predicted=nothing if predicted is None else predicted,
-        umi=spots["umi"].to_numpy(),
-        reasons=reasons,
-        keep=keep,
-        clusters=given_clusters(section.adata),
-        maps=maps,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_deepspace.cluster_colours import hex_rgba
 from napari_deepspace.comparison import (
     BY_HAND,
     CHOSEN,
@@ -29,7 +30,7 @@ from napari_deepspace.comparison import (
 from napari_deepspace.gene_scores import GeneScore, Scores
 from napari_deepspace.layers import METADATA, Maps
 from napari_deepspace.verdicts import BETTER
-from napari_deepspace.views import hex_rgba, make_view
+from napari_deepspace.views import make_view
 
 SOURCE = np.array(["out-of-fold"] * 4 + ["training", "imputed", "out-of-fold", "imputed"], dtype=object)
 SPLIT = np.array(["test", "test", "test", "none", "training", "none", "guard", "none"], dtype=object)

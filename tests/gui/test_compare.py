@@ -10,9 +10,9 @@ from qtpy.QtWidgets import QApplication
 from window_tools import canvas_of, drag, on_canvas, spots
 
 from napari_deepspace._napari.scatter import Scatter
+from napari_deepspace.cluster_colours import hex_rgba
 from napari_deepspace.comparison import BRUSH, BY_HAND, CHOSEN, LINE, Comparison, confusion, line_x
 from napari_deepspace.layers import Maps
-from napari_deepspace.views import hex_rgba
 
 
 @pytest.fixture

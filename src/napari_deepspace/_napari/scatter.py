@@ -11,8 +11,8 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_deepspace._napari.style import Palette, palette
+from napari_deepspace.cluster_colours import hex_rgba
 from napari_deepspace.comparison import CHOSEN, Comparison, in_rectangle
-from napari_deepspace.views import hex_rgba
 
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 10, 46  #: room for the axes, px
 RADIUS, RIM = 2.5, 1.6  #: of a dot and of the rim of a selected one, px

@@ -16,7 +16,7 @@ import pandas as pd
 from psygnal import SignalGroupDescriptor
 from scipy import sparse
 
-from napari_deepspace.analyse.bands import band_width, no_band_words
+from napari_deepspace.analyse.bands import no_band_words
 from napari_deepspace.causes import filed, set_causes
 from napari_deepspace.cluster_colours import cluster_colours, known_as, recolour, usual_colours
 from napari_deepspace.colour_scale import ColourScale
@@ -26,6 +26,7 @@ from napari_deepspace.denser_layers import DenserShow
 from napari_deepspace.events import result_of
 from napari_deepspace.layers import Maps
 from napari_deepspace.outlines import EXCLUDE, Outline
+from napari_deepspace.painted import classes_view, gene_view, ways_of
 from napari_deepspace.preprocess.clusters import COMPUTED, GIVEN
 from napari_deepspace.preprocess.filters import SpotFilter, filter_spots, spot_table
 from napari_deepspace.preprocess.normalise import Normaliser, fit_normaliser
@@ -34,7 +35,7 @@ from napari_deepspace.preprocess.white_tiles import TileColours
 from napari_deepspace.results import CLUSTER
 from napari_deepspace.section import Section
 from napari_deepspace.settings import NORMALISATIONS, FilterSettings, TileSettings
-from napari_deepspace.views import Show, View, class_view, cluster_view, hidden_view, likeliest, make_view, removed_view
+from napari_deepspace.views import Show, View, cluster_view, hidden_view, removed_view
 
 HIDDEN = "Expression is hidden while you draw blind. Lock what you drew, then end Draw blind in step 7."
 Paint = Literal["gene", "removed", "clusters", "classes"]
@@ -221,12 +222,7 @@ class Session:
         difference = counts and predicted and self.maps is not None and not self.maps.relative
         shows: dict[Show, bool] = {"measured": counts, "predicted": predicted, "difference": difference}
         shows["interval"] = predicted and self.maps is not None and not no_band_words(self.maps)
-        return (*(show for show, possible in shows.items() if possible), *(self.ways(kept) if kept is not None else ()))
-
-    def ways(self, kept: SpotFilter) -> dict[str, np.ndarray]:
-        """What the simple ways predict of the gene, float32 (n_spots,) by name, where the model's prediction may be shown too."""
-        found = self.maps.ways_of(self.gene) if self.maps is not None else {}
-        return {way: np.where(kept.predictable, values, np.nan).astype(np.float32) for way, values in found.items()}
+        return (*(show for show, possible in shows.items() if possible), *(ways_of(self.maps, self.gene, kept) if kept is not None else ()))
 
     def comparison(self) -> Comparison | None:
         """Measured and predicted values of the gene at spots not trained on; None where it is not predicted."""
@@ -244,36 +240,22 @@ class Session:
         if self.loaded is None or kept is None or not (self.gene or self.paint == "clusters"):
             return None
         measured, unit = self.measured()
-        predicted = self.maps.of(self.gene) if self.maps else None
-        interval = band_width(self.maps, self.gene) if self.maps and (show or self.show) == "interval" else None
-        if predicted is not None:
-            predicted = np.where(kept.predictable, predicted, np.nan).astype(np.float32)  # excluded since the run, or on glass
-        if interval is not None:
-            interval = np.where(kept.predictable, interval, np.nan).astype(np.float32)
-        view = make_view(
+        view = gene_view(
             self.gene,
             show or self.show,
             measured,
-            np.full(len(measured), np.nan, dtype=np.float32) if predicted is None else predicted,
-            kept.keep,
+            unit,
+            kept,
+            self.maps,
             self.scale,
             shared=self.shared_limits or self.side_by_side or self.swipe is not None,
             limits=self.limits,
-            model=self.maps.model if self.maps else "",
-            live=bool(self.maps and self.maps.live),
-            unit=unit,
-            ways=self.ways(kept),
-            interval=interval,
-            doubt=self.maps.score_of(self.gene).doubt if self.maps else "",
             grey=not self.show_anyway,
-            relative=self.maps.relative if self.maps and predicted is not None else "",
         )
         if self.paint == "removed":
             return removed_view(view, kept)
         if self.paint == "classes" and self.maps is not None and self.maps.kind == "clusters":
-            found = np.where(kept.predictable, likeliest(self.maps.predicted), np.nan)
-            colours, hidden = self.cluster_colours(self.maps.genes), self.hidden_clusters
-            return class_view(view, self.maps.genes, found, kept.keep, self.maps.model, colours, hidden)
+            return classes_view(view, self.maps, kept, self.cluster_colours(self.maps.genes), self.hidden_clusters)
         if self.paint == "clusters" and self.clusters is not None:
             counted = self.loaded.section.adata.n_vars > 0
             colours = self.cluster_colours([str(name) for name in self.clusters.cat.categories])
