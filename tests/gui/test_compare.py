@@ -7,7 +7,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
-from window_tools import canvas_of, drag, on_canvas, spots
+from window_tools import canvas_of, drag, move, on_canvas, spots
 
 from napari_deepspace._napari.scatter import Scatter
 from napari_deepspace.cluster_colours import hex_rgba
@@ -182,7 +182,7 @@ def test_50000_spots_are_brushed_without_waiting(qtbot):
     scatter.show_points(found, None)
     right = scatter.area().adjusted(scatter.area().width() / 2, 0, 0, 0).toRect()
     QTest.mousePress(scatter, Qt.MouseButton.LeftButton, pos=right.topLeft())
-    QTest.mouseMove(scatter, right.bottomRight())
+    move(scatter, right.bottomRight(), Qt.MouseButton.LeftButton)
     scatter.grab()
     assert not told
     QTest.mouseRelease(scatter, Qt.MouseButton.LeftButton, pos=right.bottomRight())

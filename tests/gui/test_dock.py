@@ -15,7 +15,7 @@ from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
-from window_tools import painted, spots
+from window_tools import move, painted, spots
 
 from napari_deepspace._napari.app import find_dock
 
@@ -103,7 +103,7 @@ def test_no_key_and_no_drag_changes_the_spots(opened, viewer, qtbot):
         assert layer.mode == "pan_zoom"
         centre = canvas.rect().center()
         QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=centre)
-        QTest.mouseMove(canvas, centre + QPoint(40, 25))
+        move(canvas, centre + QPoint(40, 25), Qt.MouseButton.LeftButton)
         QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=centre + QPoint(40, 25))
         QApplication.processEvents()
     layer.selected_data = {0, 1, 2}

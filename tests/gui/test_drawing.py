@@ -14,7 +14,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from shapely.geometry import Point, box
-from window_tools import canvas_of, drag, on_canvas, painted, spots
+from window_tools import canvas_of, drag, move, on_canvas, painted, spots
 
 from napari_deepspace.annotating import CLASSES
 from napari_deepspace.outlines import BLIND, HAND, MADE, Outline, read_outlines
@@ -28,18 +28,12 @@ def corners(viewer, section, x: float, y: float, half: float) -> list[QPoint]:
 
 
 def click(viewer, points: list[QPoint]) -> None:
-    """Click from one to the next, and twice at the last; a click that a busy window lost is made again."""
+    """Click from one to the next, and twice at the last."""
     canvas = canvas_of(viewer)
-    before = len(viewer.layers.selection.active.data)
-    for number, point in enumerate(points, start=1):
-        for _ in range(3):
-            QTest.mouseMove(canvas, point)
-            QTest.qWait(25)
-            QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=point)
-            QTest.qWait(25)
-            shapes = viewer.layers.selection.active.data
-            if len(shapes) > before and len(shapes[-1]) > number:
-                break
+    for point in points:
+        move(canvas, point)
+        QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=point)
+        QTest.qWait(25)
     QTest.mouseDClick(canvas, Qt.MouseButton.LeftButton, pos=points[-1])
     QTest.qWait(25)
 

@@ -7,7 +7,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
-from window_tools import painted
+from window_tools import move, painted
 
 from napari_deepspace.causes import CAUSE
 from napari_deepspace.look_alikes import Axes, Looks, axes_path, keep_arrays, looks_path
@@ -67,11 +67,11 @@ def place_of(dock, index) -> QPoint:
 
 def click(dock, index, modifier=PLAIN, drag=0):
     canvas, at = canvas_of(dock), place_of(dock, index)
-    QTest.mouseMove(canvas, at)
+    move(canvas, at)
     QTest.mousePress(canvas, Qt.MouseButton.LeftButton, modifier, at)
     if drag:
-        QTest.mouseMove(canvas, at + QPoint(drag // 2, 0))
-        QTest.mouseMove(canvas, at + QPoint(drag, 0))
+        move(canvas, at + QPoint(drag // 2, 0), Qt.MouseButton.LeftButton)
+        move(canvas, at + QPoint(drag, 0), Qt.MouseButton.LeftButton)
     QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, modifier, at + QPoint(drag, 0))
 
 

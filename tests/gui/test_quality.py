@@ -11,7 +11,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from shapely.geometry import Polygon, box
-from window_tools import spots
+from window_tools import move, spots
 
 from napari_deepspace._napari.training import with_what_is_shown
 from napari_deepspace.cluster_colours import cluster_colour, hex_rgba
@@ -45,11 +45,10 @@ def drag(histogram, value: float) -> None:
         return histogram.mapFromScene(view.mapViewToScene(view.viewRect().center().__class__(x, histogram.getViewBox().viewRange()[1][1] / 2)))
 
     start, end = at(float(histogram.line.value())), at(value)
-    QTest.mouseMove(widget, start)
+    move(widget, start)
     QTest.mousePress(widget, Qt.MouseButton.LeftButton, pos=start)
     for share in np.linspace(0, 1, 8):
-        QTest.mouseMove(widget, start + (end - start) * float(share))
-        QTest.qWait(20)
+        move(widget, start + (end - start) * float(share), Qt.MouseButton.LeftButton)
     QTest.mouseRelease(widget, Qt.MouseButton.LeftButton, pos=end)
     QApplication.processEvents()
 

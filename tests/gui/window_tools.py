@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 
 def spots(dock):
@@ -22,10 +24,17 @@ def drag(widget, points, modifiers=Qt.KeyboardModifier.NoModifier):
     """Press, move and release the left button; the canvas looks at moves as they come in the event loop."""
     QTest.mousePress(widget, Qt.MouseButton.LeftButton, modifiers, points[0])
     for point in points[1:]:
-        QTest.mouseMove(widget, point)
-        QTest.qWait(25)
+        move(widget, point, Qt.MouseButton.LeftButton, modifiers)
     QTest.mouseRelease(widget, Qt.MouseButton.LeftButton, modifiers, points[-1])
     QTest.qWait(20)
+
+
+def move(widget, point, buttons=Qt.MouseButton.NoButton, modifiers=Qt.KeyboardModifier.NoModifier):
+    """Move the mouse to a place of the widget, px; QTest's own move goes by way of the X server and comes late where that is busy."""
+    at = QPointF(point)
+    event = QMouseEvent(QEvent.Type.MouseMove, at, QPointF(widget.mapToGlobal(point)), Qt.MouseButton.NoButton, buttons, modifiers)
+    QApplication.sendEvent(widget, event)
+    QTest.qWait(25)
 
 
 def canvas_of(viewer):
