@@ -228,9 +228,12 @@ def test_low_regions_are_proposed_accepted_edited_and_rejected(checked, qtbot, p
     assert len(session.proposals) == 2
     assert len(technical) == 1
     np.testing.assert_array_equal(session.kept().reasons, before)
-    words = " ".join(label.text() for label in panel.regions.findChildren(type(panel.stay)) if label.isVisibleTo(panel))
-    assert "probably technical" in words
-    assert "cannot tell" in words
+
+    def words() -> str:
+        return " ".join(label.text() for label in panel.regions.findChildren(type(panel.stay)) if label.isVisibleTo(panel))
+
+    qtbot.waitUntil(lambda: "probably technical" in words(), timeout=5000)
+    assert "cannot tell" in words()
     assert checked.canvas.layer("proposals").nshapes == 2
 
     panel.regions.accepted.emit(technical[0].id)
