@@ -217,6 +217,7 @@ def test_importing_the_dock_is_light():
     assert run_python(code).strip() == "[]"
 
 
+@pytest.mark.acceptance
 def test_the_core_trains_without_napari_and_qt(phantom_dir, tmp_path):
     """Reading, training Quick and a network, predicting and scoring run where napari and Qt cannot be imported."""
     code = f"""

@@ -89,6 +89,7 @@ def test_no_training_pixel_lies_in_a_test_spots_wider_view(phantom, context):
         assert apart.min() >= wide
 
 
+@pytest.mark.acceptance
 def test_a_run_with_context_predicts_what_it_wrote(small, tmp_path):
     """A network with a context trains, is saved, and its saved model predicts at the spots and between them."""
     network = {**TINY, "context": 3, "epochs": 1}

@@ -236,6 +236,7 @@ def put_into_cache(cache, repository, **files):
         write(snapshot / name.replace("__", "."))
 
 
+@pytest.mark.acceptance
 def test_the_hubs_cache_works_without_a_connection(tmp_path):
     """With HF_HUB_CACHE and HF_HUB_OFFLINE timm's own models and any model of the hub start from what lies in the cache, and from nothing else."""
     own, foreign = timm.create_model("test_vit"), timm.create_model("test_resnet", num_classes=7)

@@ -36,7 +36,7 @@ def looked(look, n, width):
     return found
 
 
-@pytest.mark.parametrize(("symmetries", "spacing_um"), [(False, 20.0), (True, 8.0)])
+@pytest.mark.parametrize(("symmetries", "spacing_um"), [(False, 20.0), pytest.param(True, 8.0, marks=pytest.mark.acceptance)])
 def test_windows_lie_where_tiles_lie(phantom, symmetries, spacing_um):
     """A network that averages colours without padding sees the same from the slide as a whole as tile by tile, between lattice points too."""
     trunk = nn.Sequential(nn.AvgPool2d(32), nn.AdaptiveAvgPool2d(1), nn.Flatten())

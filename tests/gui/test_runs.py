@@ -146,6 +146,7 @@ def test_two_quick_runs_go_through_the_queue(opened, qtbot):
     qtbot.waitUntil(lambda: all(run.n > 20 for run in view.model.runs), timeout=10_000)
 
 
+@pytest.mark.acceptance
 def test_a_run_is_paused_resumed_and_stopped_by_closing(opened, qtbot):
     """Pause ends the process after its step and offers the run; Resume goes on in the same folder; Stop, when the window closes, ends it."""
     process = start_network(opened, qtbot)
