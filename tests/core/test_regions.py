@@ -35,8 +35,9 @@ from napari_deepspace.analyse.regions import (
 from napari_deepspace.cli import main
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.events import result_of
+from napari_deepspace.geojson import SlideStamp, stamp_of
 from napari_deepspace.learn.denser_write import write_denser
-from napari_deepspace.outlines import BLIND, HAND, MADE, Outline, read_outlines, write_outlines
+from napari_deepspace.outlines import BLIND, HAND, MADE, Outline, read_outline_file, read_outlines, write_outlines
 from napari_deepspace.proposed_outlines import areas_above, best_threshold, propose_outlines
 from napari_deepspace.region_command import front_table, known_genes, region_table
 
@@ -329,10 +330,18 @@ def test_the_commands(phantom, phantom_dir, sealed_run, half, dmap, tmp_path, ca
     assert main([*base, "--run", str(sealed_run[0]), "--front", "left half", "--band-um", "100", "--plot", str(figure), "--json"]) == 0
     bands = json.loads(capsys.readouterr().out)["bands"]
     assert len(bands) == 20 and figure.read_bytes().startswith(b"%PDF")
+    boxes, both = tmp_path / "boxes.svg", tmp_path / "both.png"
+    assert main([*base, "--run", str(sealed_run[0]), "--plot", str(boxes)]) == 0
+    for words in ("left half", "measured, inside", "predicted, out of fold, outside", "boxes are no test", "SYNTHETIC"):
+        assert words in boxes.read_text(encoding="utf-8"), words
+    assert main([*base, "--against", str(drawn), "--plot", str(both)]) == 0
+    assert both.read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
     proposed = tmp_path / "sparc.geojson"
     assert main(["propose-outlines", str(dmap.folder), "--gene", "SPARC", "--out", str(proposed)]) == 0
     assert "cannot be tested with SPARC" in capsys.readouterr().out
     assert {one.classification for one in read_outlines(proposed)} == {""}
+    assert read_outline_file(proposed).drawn_on == stamp_of(phantom.slide), "the file knows the slide that the model looked at"
     assert main(["regions", str(phantom_dir), "--outlines", str(proposed), "--gene", "SPARC", "--gene", "ESR1"]) == 0
     said = capsys.readouterr().out
     assert "not tested" in said and "made from SPARC" in said, "what a file says of its origin counts"
@@ -342,10 +351,13 @@ def test_mistakes_in_the_commands(phantom_dir, half, dmap, tmp_path, capsys):
     """An outline, gene, figure or class that is not there is one sentence and exit code 2."""
     drawn, proposed = tmp_path / "drawn.geojson", tmp_path / "sparc.geojson"
     write_outlines(drawn, half.outlines)
+    foreign = tmp_path / "foreign.geojson"
+    write_outlines(foreign, half.outlines, SlideStamp("another.tif", 100, 100))
     base = ["regions", str(phantom_dir), "--outlines", str(drawn), "--gene", "SPARC"]
     wrong = (
+        [*base, "--against", str(foreign)],
         [*base, "--front", "nowhere"],
-        [*base, "--plot", "x.pdf"],
+        [*base, "--plot", "x.pdf", "--front", "left half", "--against", str(drawn)],
         [*base, "--by", "gene"],
         [*base, "--gene", "NOTHING"],
         ["propose-outlines", str(dmap.folder), "--gene", "SPARC", "--out", str(tmp_path / "x.txt")],
