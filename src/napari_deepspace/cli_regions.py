@@ -29,9 +29,7 @@ def regions(
     against: Annotated[Path | None, typer.Option(help="GeoJSON of another observer: Dice, IoU and spots, class by class")] = None,
     differential: Annotated[Path | None, typer.Option(help="CSV of every gene inside against outside (Wilcoxon)")] = None,
     out: Annotated[Path | None, typer.Option(help="table, .csv; with --front that of the profile")] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help=".png, .svg, .pdf: distributions; with --front a profile, with --against two observers")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(help=".png, .svg, .pdf: distributions; with --front a profile, with --against two observers")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="which spots count without a run: min_umi=500, …; may be repeated")] = None,
     image: Image = None,
     platform: PlatformName = "auto",

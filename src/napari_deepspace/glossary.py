@@ -195,6 +195,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "research use only": "Predictions are no measurements: not for diagnosis, treatment or any other clinical decision.",
     },
     "Outlines": {
+        "regions": "What outlines hold: area, spots, measured and predicted values, and whether a gene goes with them beyond chance.",
         "spot inside": "A spot belongs to an outline if its centre lies inside, or on the border.",
         "cut by the border": "Spots whose disc the border crosses: their RNA comes from both sides.",
         "drawn blind": "Drawn while expression was hidden, so that the border cannot follow what is tested.",

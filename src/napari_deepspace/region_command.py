@@ -190,6 +190,20 @@ def front_figure(section: Section, region: Region, known: Sequence[Known], table
     return draw_front(table, f"{section.library_id}: across the border of {region.name}", front_notes(section, region, known, table))
 
 
+def distribution_values(section: Section, regions: Sequence[Region], known: Sequence[Known]) -> pd.DataFrame:
+    """What :func:`napari_deepspace.analyse.region_figure.draw_distributions` draws, a row a region, gene, source and spot."""
+    names, parts = [one.name for one in regions], []
+    for number, region in enumerate(regions, start=1):
+        within = spots_inside(region, section.centres_yx)
+        name = region.name if names.count(region.name) == 1 else f"{region.name} ({number})"
+        for one in known:
+            about = {"region": name, "gene": one.gene, "unit": one.unit, "barcode": section.adata.obs_names.to_numpy(), "inside": within}
+            predicted = np.where(one.keep, one.predicted, np.nan)
+            sources = {MEASURED: one.measured, **({PREDICTED: predicted} if np.isfinite(predicted).any() else {})}
+            parts += [pd.DataFrame(about | {"source": source, "value": found}) for source, found in sources.items()]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
 def distributions_figure(section: Section, regions: Sequence[Region], known: Sequence[Known]) -> Figure:
     """What was measured and predicted inside and outside of each region, as boxes.
 
@@ -200,22 +214,12 @@ def distributions_figure(section: Section, regions: Sequence[Region], known: Seq
     """
     if not known:
         raise SettingsError("A figure of distributions shows genes. Name one (--gene), or give a run (--run).")
-    names = [one.name for one in regions]
-    parts, circular = [], []
-    for number, region in enumerate(regions):
-        within = spots_inside(region, section.centres_yx)
-        name = region.name if names.count(region.name) == 1 else f"{region.name} ({number + 1})"
-        genes = set(section.adata.var_names)
-        circular += [f"{name}: {one.gene}" for one in known if refusal(region, one.gene, genes)]
-        for one in known:
-            about = {"region": name, "gene": one.gene, "unit": one.unit, "inside": within}
-            predicted = np.where(one.keep, one.predicted, np.nan)
-            sources = {MEASURED: one.measured, **({PREDICTED: predicted} if np.isfinite(predicted).any() else {})}
-            parts += [pd.DataFrame(about | {"source": source, "value": found}) for source, found in sources.items()]
+    values, genes = distribution_values(section, regions, known), set(section.adata.var_names)
+    circular = [f"{region.name}: {one.gene}" for region in regions for one in known if refusal(region, one.gene, genes)]
     footer = ["Boxes: quartiles and median of spots with their centre inside, or outside; whiskers to 1.5 interquartile ranges."]
     footer += [f"Higher by construction, for the outline was made from it: {', '.join(circular)}."] if circular else []
     footer.append(f"Neighbouring spots repeat one another: boxes are no test. {ONE_PATIENT[0].upper()}{ONE_PATIENT[1:]}. {data_words(section)}")
-    return draw_distributions(pd.concat(parts, ignore_index=True), f"{section.library_id}: measured and predicted in outlines", footer)
+    return draw_distributions(values, f"{section.library_id}: measured and predicted in outlines", footer)
 
 
 def observers_table(section: Section, other: Sequence[Outline]) -> pd.DataFrame:

@@ -39,6 +39,7 @@ from napari_deepspace._napari.preferences import preferred_look
 from napari_deepspace._napari.project_view import Projects, apply_view, run_of
 from napari_deepspace._napari.quality_panel import QualityPanel
 from napari_deepspace._napari.reach import Reaches
+from napari_deepspace._napari.regions_control import Regions
 from napari_deepspace._napari.runs_control import Runs
 from napari_deepspace._napari.seals import Seals, seal_folders
 from napari_deepspace._napari.searches import Searches
@@ -94,6 +95,7 @@ class DeepSpaceDock(QWidget):
         self.drawing = Drawing(self.session, self.canvas, self.outline_layers, self.projects, self, self.say, self.fail)
         self.seals = Seals(self.session, self.train_panel, self.reopen, self.say, self.fail)
         self.figures = Figures(self.session, viewer, lambda: self.opened, self, self.say, self.fail)
+        self.regions = Regions(self.session, self.outline_layers, lambda: self.opened, self, self.say, self.fail)
         self.runs = Runs(self.session, self.train_panel, self.training, self._open, self.say, self.fail)
         self.runs.unseal = self.seals.open
         self.compare = Compare(self.session, self.canvas, self, self.say)
@@ -250,6 +252,7 @@ class DeepSpaceDock(QWidget):
         q.regions.rejected.connect(self.drawing.reject)
         q.regions.shown.connect(self.outline_layers.go_to)
         connect_drawing(self.annotate_panel, self.drawing, self.outline_layers)
+        self.annotate_panel.regions.clicked.connect(self.regions.open)
         self.checks.genes_found.connect(self._show_genes)
         self.look_panel.tour.clicked.connect(lambda: self.inspector.go(1))
         self.gene_panel.table_wanted.connect(self._show_table)
@@ -277,7 +280,7 @@ class DeepSpaceDock(QWidget):
 
     def _owners(self) -> tuple[Any, ...]:
         jobs = (self.training, self.searches, self.students, self.estimates, self.checks)
-        return (*jobs, self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures, self.drawing)
+        return (*jobs, self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures, self.regions, self.drawing)
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
@@ -315,6 +318,7 @@ class DeepSpaceDock(QWidget):
         self.gene_panel.restyle(palette)
         self.compare.restyle(palette)
         self.figures.restyle(palette)
+        self.regions.restyle(palette)
 
     def _open(
         self,

@@ -35,7 +35,7 @@ from napari_deepspace.outlines import Outline
 from napari_deepspace.section import Section
 
 MOST_REGIONS = 12
-LEAST_MM, REGION_MM, PANEL_MM = 110.0, 24.0, 58.0
+LEAST_MM, REGION_MM, PANEL_MM = 110.0, 24.0, 62.0
 BOXES = ((MEASURED, True), (MEASURED, False), (PREDICTED, True), (PREDICTED, False))  #: source, and whether inside; left to right
 ONE, OTHER = "#ffe000", "#00e0ff"  #: of two observers: told apart from the tissue and from each other
 
@@ -59,22 +59,22 @@ def draw_distributions(values: pd.DataFrame, title: str, footer: Sequence[str]) 
     left, below, high = 16.0, 9.0, page.body.height / len(genes)
     for number, gene in enumerate(genes):
         bottom = page.body.bottom + page.body.height - (number + 1) * high
-        ax = page.axes(Box(page.body.left + left, bottom + below, page.body.width - left - GAP, high - below - 2 * line_mm(TEXT_PT) - GAP))
+        ax = page.axes(Box(page.body.left + left, bottom + below, page.body.width - left - GAP, high - below - 4 * line_mm(TEXT_PT) - GAP))
         some = values[values["gene"] == gene]
         sources = [one for one in BOXES if (some["source"] == one[0]).any()]
         for at, region in enumerate(regions):
             _draw_boxes(ax, some[some["region"] == region], at, sources)
         ax.set_xlim(-0.5, len(regions) - 0.5)
         ax.set_xticks(range(len(regions)), [short(name, max(8, 96 // len(regions))) for name in regions], fontsize=SMALL_PT)
-        label, size = along(str(some["unit"].iloc[0]), high - below - 2 * line_mm(TEXT_PT))
+        label, size = along(str(some["unit"].iloc[0]), high - below - 4 * line_mm(TEXT_PT))
         ax.set_ylabel(label, fontsize=size["fontsize"])
         ax.tick_params(labelsize=SMALL_PT)
         ax.tick_params(axis="x", length=0)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.set_title(gene, fontsize=TEXT_PT, loc="left", pad=12)
+        ax.set_title(gene, fontsize=TEXT_PT, loc="left", pad=23)
         keys = [Patch(facecolor=LOOKS[one][0] if inner else "none", edgecolor=LOOKS[one][0], alpha=0.55 if inner else 1) for one, inner in sources]
         words = [f"{one}, {'inside' if inner else 'outside'}" for one, inner in sources]
-        ax.legend(keys, words, fontsize=SMALL_PT, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 0.99), borderpad=0, handlelength=1.2)
+        ax.legend(keys, words, fontsize=SMALL_PT, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 0.99), borderpad=0, handlelength=1.2)
     return page.figure
 
 
