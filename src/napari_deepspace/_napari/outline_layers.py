@@ -33,8 +33,9 @@ MODES = {
     "ellipse": "add_ellipse",
     "brush": "pan_zoom",
     "eraser": "pan_zoom",
+    "wand": "pan_zoom",
 }
-"""napari's mode of each tool; brush and eraser work beside it, see :mod:`napari_deepspace._napari.brush`."""
+"""napari's mode of each tool; brush, eraser and wand work beside it, see :mod:`napari_deepspace._napari.brush` and ``proposing``."""
 BRUSHES = ("brush", "eraser")
 CHANGING = ("select", "vertices", *BRUSHES)  #: tools that act on the selected outline
 _DRAWING = ("polygon", "freehand", "rectangle", "ellipse")

@@ -12,11 +12,11 @@ from napari_deepspace._napari.widgets import label
 
 
 class Picture(QScrollArea):
-    """``empty`` stands where there is no picture yet; a picture is made smaller where it must, never larger."""
+    """``empty`` stands where there is no picture yet; a picture is made smaller where it must, never larger, or can be scrolled (``whole`` False)."""
 
-    def __init__(self, empty: str):
+    def __init__(self, empty: str, whole: bool = True):
         super().__init__()
-        self._empty = empty
+        self._empty, self._whole = empty, whole
         self.picture = label()
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._pixmap = QPixmap()
@@ -35,6 +35,9 @@ class Picture(QScrollArea):
     def _fit(self) -> None:
         if self._pixmap.isNull():
             self.picture.setText(self._empty)
+            return
+        if not self._whole:
+            self.picture.setPixmap(self._pixmap)
             return
         room = (self.maximumViewportSize() - QSize(8, 8)).boundedTo(self._pixmap.size())
         self.picture.setPixmap(self._pixmap.scaled(room, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation))

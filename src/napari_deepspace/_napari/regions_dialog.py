@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from qtpy.QtCore import QModelIndex, QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QPixmap
@@ -72,7 +73,7 @@ class RegionsDialog(QDialog):
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
         self.setWindowTitle("Regions")
-        self.resize(900, 620)
+        self.resize(1020, 620)
         self.by = Segmented({"outline": "Each outline", "class": "By class"})
         self.genes = QLineEdit()
         self.genes.setPlaceholderText("genes, with commas between")
@@ -81,7 +82,7 @@ class RegionsDialog(QDialog):
         self.table, self.observers, self.differential = QTableView(), QTableView(), QTableView()
         self.remark = Wrapped(lines=2)
         self.remark.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.boxes, self.profile = Picture("Nothing is drawn yet."), Picture("Nothing is drawn yet.")
+        self.boxes, self.profile = Picture("Nothing is drawn yet.", whole=False), Picture("Nothing is drawn yet.", whole=False)
         self.border, self.band_um, self.with_denser = QComboBox(), QSpinBox(), QCheckBox("Denser map too")
         self.band_um.setRange(10, 500)
         self.band_um.setSingleStep(10)
@@ -265,13 +266,13 @@ def _fill(view: QTableView, model: Table) -> None:
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         view.resizeColumnsToContents()
         for column in range(model.columnCount()):
-            view.setColumnWidth(column, min(view.columnWidth(column) + 8, 190))
+            view.setColumnWidth(column, min(view.columnWidth(column), 190))
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setStretchLastSection(True)
 
 
 def _words(value: Any, column: str) -> str:
-    if isinstance(value, float):
+    if isinstance(value, (float, np.floating)):
         digits = ".0%" if column.startswith("detected") else ".3f" if "mm2" in column else ".2f"
         return format(value, digits) if math.isfinite(value) else "–"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else str(value)
