@@ -23,6 +23,8 @@ from napari_deepspace.outlines import MADE, Outline
 from napari_deepspace.section import Section
 from napari_deepspace.views import likeliest
 
+REACH = 0.6  #: how far beside the outermost spots their value is drawn out, in distances between spots
+
 
 @dataclass(frozen=True)
 class ScoreMap:
@@ -88,7 +90,8 @@ def denser_scores(dmap: DenserMap, output: str, least_um2: float | None = None) 
 def spot_scores(section: Section, values: np.ndarray, output: str, shows: str, run: str = "", level: float | None = None) -> ScoreMap:
     """``values`` (n_spots,) of spots, NaN where there are none, drawn out between neighbouring spots: a point every quarter of their distance.
 
-    Nothing is said farther than three quarters of the distance from every spot. ``level``: of clusters, whose values are 1 inside and 0 elsewhere.
+    Nothing is said farther than 0.6 of that distance from every spot: on a hexagonal lattice no place between spots is.
+    ``level``: of clusters, whose values are 1 inside and 0 elsewhere.
 
     Raises
     ------
@@ -106,7 +109,7 @@ def spot_scores(section: Section, values: np.ndarray, output: str, shows: str, r
     own = np.asarray(values, dtype=np.float64)[there]
     found = LinearNDInterpolator(centres, own)(grid)
     found = np.where(np.isfinite(found), found, own[nearest])  # beside the outermost spots
-    image = np.where(distance <= 0.75 * section.pitch_px, found, np.nan).astype(np.float32)
+    image = np.where(distance <= REACH * section.pitch_px, found, np.nan).astype(np.float32)
     cell = (section.pitch_px * section.mpp) ** 2 * 0.8  # of one spot on a hexagonal lattice, about
     origin = (float(low[0]), float(low[1]))
     source = f"spots ({shows})" if level is None else "spots"
@@ -171,7 +174,7 @@ def outlines_above(scores: ScoreMap, level: float, at_xy: tuple[float, float] | 
             raise DataError(f"{name}: not at this place. Click where it is higher, or give a lower threshold.")
     spacing = f"{scores.step_px * scores.mpp:g}"
     about = {"geometry from": scores.source, "spacing um": spacing, **({} if scores.level is not None else {"threshold": f"{level:.6g}"})}
-    date = datetime.now(UTC).isoformat(timespec="seconds")
+    date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return [Outline(piece, "", name, notes=dict(about), origin=MADE, gene=scores.output, run=scores.run, date=date) for piece in pieces]
 
 

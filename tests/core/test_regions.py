@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -38,8 +39,10 @@ from napari_deepspace.events import result_of
 from napari_deepspace.geojson import SlideStamp, stamp_of
 from napari_deepspace.learn.denser_write import write_denser
 from napari_deepspace.outlines import BLIND, HAND, MADE, Outline, read_outline_file, read_outlines, write_outlines
-from napari_deepspace.proposed_outlines import areas_above, best_threshold, propose_outlines
+from napari_deepspace.proposed_outlines import areas_above, best_threshold, outlines_above, propose_outlines, spot_scores, usual_level
+from napari_deepspace.recipes import RegionsAsked, regions_recipe
 from napari_deepspace.region_command import front_table, known_genes, region_table
+from napari_deepspace.settings import FilterSettings, SectionSettings
 
 
 def region(geometry, origin=BLIND, gene="", name="it"):
@@ -294,6 +297,40 @@ def test_proposals_know_what_they_are_made_of(dmap):
         propose_outlines(dmap, "NOTHING")
     with pytest.raises(DataError, match="--at grid"):
         propose_outlines(replace(dmap, cell=None), "SPARC")
+
+
+def test_proposals_from_spots(phantom):
+    """From spots a line lies where their values cross the threshold; the wand takes one piece; a cluster has no threshold; a lone spot no outline."""
+    x = phantom.centres_yx[:, 1]
+    scores = spot_scores(phantom, x.astype(float), "X", "measured")
+    level = float(np.median(x))
+    (right,) = outlines_above(scores, level)
+    assert (right.name, right.classification, right.origin, right.gene) == (f"X measured > {level:.2f}", "", MADE, "X")
+    within = spots_inside(region(right.geometry), phantom.centres_yx)
+    assert ((x > level) != within)[np.abs(x - level) > 2].sum() == 0
+    assert outlines_above(scores, level, (x.max(), float(phantom.centres_yx[x.argmax(), 0])))[0].geometry.equals(right.geometry)
+    with pytest.raises(DataError, match="not at this place"):
+        outlines_above(scores, level, (x.min(), 0.0))
+    half = spot_scores(phantom, (x > level).astype(float), "cluster 1", "at spots", level=0.5)
+    assert (usual_level(half), outlines_above(half, 0.5)[0].name) == (0.5, "cluster 1, at spots")
+    assert refusal(region(right.geometry, MADE, "cluster 1"), "SPARC", phantom.adata.var_names)
+    with pytest.raises(DataError, match="Only 1 spots"):
+        spot_scores(phantom, np.where(np.arange(len(x)) == 0, 1.0, np.nan), "X", "measured")
+
+
+def test_what_was_copied_does_the_same(phantom_dir, half, tmp_path, capsys, monkeypatch):
+    """The command and the Python text of the window give the table that the function gives."""
+    drawn = tmp_path / "drawn.geojson"
+    write_outlines(drawn, half.outlines)
+    section = SectionSettings(path=phantom_dir / "outs", outlines=drawn)
+    found = regions_recipe(section, RegionsAsked(("SPARC",), filter=FilterSettings(min_umi=500), out=tmp_path / "t.csv"))
+    assert main(shlex.split(found.command)[1:]) == 0
+    capsys.readouterr()
+    got: dict = {}
+    exec(found.python, got)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), got["table"], check_dtype=False, rtol=1e-6)
+    front = regions_recipe(section, RegionsAsked(("SPARC",), front="left half", band_um=100)).command
+    assert "--front 'left half' --band-um 100" in front
 
 
 def test_the_table_and_the_front_of_a_run(phantom, sealed_run, half):

@@ -187,6 +187,7 @@ class RegionsDialog(QDialog):
             view.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
             view.setSelectionMode(QTableView.SelectionMode.SingleSelection)
             view.setSortingEnabled(True)
+            view.setWordWrap(False)
         self.border.setMinimumContentsLength(16)
         layout = QVBoxLayout(self)
         top = row(self.by, label("Genes"))
