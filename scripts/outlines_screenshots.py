@@ -1,4 +1,4 @@
-"""Screenshots of the Outlines step on the SYNTHETIC section: outlines_screenshots.py DIR."""
+"""Screenshots of the Outlines step on the SYNTHETIC section, the whole way: outlines_screenshots.py DIR."""
 
 from __future__ import annotations
 
@@ -6,46 +6,85 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import shapely
+import shapely.affinity
 from screenshot_tools import wait
 
 from napari_deepspace._napari.app import open_window
-from napari_deepspace.outlines import BLIND, MADE, Outline
+from napari_deepspace._napari.regions_dialog import BOXES, FRONT, OBSERVERS, TABLE
+from napari_deepspace.outlines import BLIND, HAND, Outline, write_outlines
+
+AUTHOR = "A. Pathologist"
 
 
 def main(output: Path) -> None:
-    """Outlines of several classes with a locked one and a proposed one, in both themes; the slide while drawing blind."""
-    os.environ["NAPARI_DEEPSPACE_RUNS"] = tempfile.mkdtemp(prefix="deepspace-") + "/runs"  # what is drawn here is kept beside it
+    """Drawing blind, the list, a proposal with its threshold, and the window of regions tab by tab."""
+    folder = Path(tempfile.mkdtemp(prefix="deepspace-"))
+    os.environ["NAPARI_DEEPSPACE_RUNS"] = str(folder / "runs")  # what is drawn here is kept beside it
     viewer, dock = open_window()
     viewer.window.resize(1366, 768)
-    session = dock.session
+    session, panel = dock.session, dock.annotate_panel
     dock.train_panel.auto.setChecked(False)
-    session.author = "A. Pathologist"
+    session.author = AUTHOR
+
+    def settle(seconds: float = 1.2) -> None:
+        until = time.monotonic() + seconds
+        wait(lambda: time.monotonic() > until)
 
     def shot(name: str) -> None:
-        dock.show_part(dock.annotate_panel)
-        until = time.monotonic() + 1.5
-        wait(lambda: time.monotonic() > until)
+        dock.show_part(panel)
+        settle()
         dock.say("")
         viewer.screenshot(str(output / f"outlines-{name}.png"), canvas_only=False, flash=False)
 
     dock.open_sample()
     wait(lambda: session.loaded is not None and not session.busy and session.colours is not None)
     dock.estimates.cancel()
+    dock.train_panel.choose("quick")
+    dock.start_training()
+    wait(lambda: session.running is None and session.maps is not None and not session.busy)
     session.gene = "SPARC"
-    disc = shapely.Point(2600, 2500).buffer(420)
-    session.outlines = (
-        Outline(disc, "invasive", "front", author="A. Pathologist", date="2026-11-26T09:00:00Z", origin=BLIND, locked=True),
-        Outline(shapely.box(900, 1900, 1700, 2600), "stroma", "loose stroma", author="A. Pathologist", date="2026-11-26T09:05:00Z"),
-        Outline(shapely.Point(3500, 1500).buffer(300), "", "SPARC predicted > 4.60", origin=MADE, gene="SPARC", run="quick-1"),
-    )
-    dock.annotate_panel.set_open(True)
+    panel.set_open(True)
+    session.blind = True
+    front = Outline(shapely.Point(2600, 2500).buffer(420), "Invasive", "front", author=AUTHOR, date="2026-11-26T09:00:00Z", origin=BLIND)
+    stroma = Outline(shapely.box(900, 1900, 1700, 2600), "Stroma", "loose stroma", author=AUTHOR, date="2026-11-26T09:05:00Z", origin=HAND)
+    session.outlines, session.chosen_outline = (front, stroma), front.id
+    shot("blind")
+    session.outlines = (replace(front, locked=True), stroma)
+    session.blind = False
+    panel.propose.set_open(True)
+    wait(lambda: dock.proposing.scores is not None)
+    panel.propose.preview.setChecked(True)
+    settle()
+    dock.show_part(panel.propose)
+    settle()
+    dock.say("")
+    viewer.screenshot(str(output / "outlines-propose.png"), canvas_only=False, flash=False)
+    panel.propose.propose.click()
+    wait(lambda: len(session.outlines) > 2)
+    panel.propose.preview.setChecked(False)
+    panel.propose.set_open(False)
     shot("step")
     viewer.theme = "light"
     shot("step-light")
     viewer.theme = "dark"
+    moved = shapely.affinity.translate(front.geometry, 70, -40)
+    write_outlines(folder / "second observer.geojson", [replace(front, geometry=moved), stroma], session.drawn_on)
+    dock.regions.open()
+    dock.regions.observer = folder / "second observer.geojson"
+    for tab, name in ((TABLE, "table"), (BOXES, "distributions"), (FRONT, "front"), (OBSERVERS, "observers")):
+        dock.regions.answers.pop(tab, None)
+        dock.regions.dialog.tabs.setCurrentIndex(tab)
+        dock.regions.dialog.by.buttons["outline" if tab == TABLE else "class"].click()
+        wait(lambda tab=tab: tab in dock.regions.answers, 120)
+        if tab == TABLE:
+            dock.regions.dialog.table.setCurrentIndex(dock.regions.dialog.table.model().index(2, 0))
+        settle(0.5)
+        dock.regions.dialog.grab().save(str(output / f"outlines-{name}.png"))
+    dock.regions.dialog.close()
     viewer.close()
 
 

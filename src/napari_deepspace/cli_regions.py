@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_deepspace.cli_options import Image, Json, LibraryId, PlatformName, Sealed
-from napari_deepspace.errors import DataError, SettingsError
+from napari_deepspace.errors import SettingsError
 from napari_deepspace.runs import nan_to_none, write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from napari_deepspace.section import Section
 
 
 def regions(
@@ -31,7 +29,7 @@ def regions(
     against: Annotated[Path | None, typer.Option(help="GeoJSON of another observer: Dice, IoU and spots, class by class")] = None,
     differential: Annotated[Path | None, typer.Option(help="CSV of every gene inside against outside (Wilcoxon)")] = None,
     out: Annotated[Path | None, typer.Option(help="table, .csv; with --front that of the profile")] = None,
-    plot: Annotated[Path | None, typer.Option(help="figure of the profile (.png, .svg, .pdf); needs --front")] = None,
+    plot: Annotated[Path | None, typer.Option(help=".png, .svg, .pdf: distributions; with --front a profile, with --against two observers")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="which spots count without a run: min_umi=500, …; may be repeated")] = None,
     image: Image = None,
     platform: PlatformName = "auto",
@@ -43,16 +41,29 @@ def regions(
     from napari_deepspace.analyse.region_tests import NULL
     from napari_deepspace.analyse.regions import regions_of
     from napari_deepspace.denser import open_denser
+    from napari_deepspace.figure_parts import save
     from napari_deepspace.figure_settings import require_format
     from napari_deepspace.read import read_section
-    from napari_deepspace.region_command import differential_table, find_region, front_notes, front_table, known_genes, plot_front, region_table
+    from napari_deepspace.region_command import (
+        differential_table,
+        distributions_figure,
+        find_region,
+        front_figure,
+        front_notes,
+        front_table,
+        known_genes,
+        observers_figure,
+        observers_table,
+        read_observer,
+        region_table,
+    )
     from napari_deepspace.settings import filter_settings
     from napari_deepspace.spot_command import known_of
 
     if plot is not None:
         require_format(plot)
-        if front is None:
-            raise SettingsError("--plot draws the profile across a border. Say of which outline with --front.")
+        if front is not None and against is not None:
+            raise SettingsError("--plot draws one figure: the profile (--front) or both observers (--against). Leave one of them out.")
     usual = filter_settings(tuple(overrides or ()))
     read = read_section(section, image, platform=platform, library_id=library_id, outlines=outlines, sealed=sealed)
     found = regions_of(read.outlines, by)
@@ -63,13 +74,16 @@ def regions(
         table = front_table(read, chosen, known, band_um, open_denser(denser) if denser is not None else None)
         notes = front_notes(read, chosen, known, table)
         said |= {"front": chosen.name, "notes": notes, "bands": table.to_dict("records")}
-        if plot is not None:
-            plot_front(read, chosen, known, table, plot)
     else:
         table = region_table(read, found, known)
         said |= {"regions": table.to_dict("records")}
-    observers = _observers(read, against) if against is not None else None
+    other = read_observer(read, against) if against is not None else []
+    observers = observers_table(read, other) if other else None
     said |= {"observers": observers.to_dict("records")} if observers is not None else {}
+    if plot is not None and chosen is not None:
+        save(front_figure(read, chosen, known, table), plot)
+    elif plot is not None:
+        save(observers_figure(read, other, observers) if observers is not None else distributions_figure(read, found, known), plot)
     if differential is not None:
         keep = known[0].keep if known else known_of(run, read, usual=usual).keep
         write_atomic(differential, differential_table(read, found, keep).to_csv(index=False))
@@ -106,23 +120,13 @@ def propose_outlines(
         raise SettingsError(f"Outlines are written as GeoJSON; found {out.name}. Give a name that ends in .geojson.")
     dmap = open_denser(denser)
     found = propose(dmap, gene, above, least_um2)
-    write_outlines(out, found)
+    write_outlines(out, found, dmap.slide)
     areas = [outline.geometry.area * dmap.mpp**2 / 1e6 for outline in found]
     if as_json:
         print(json.dumps({"name": found[0].name, "area_mm2": areas, "run": dmap.run, "synthetic": dmap.synthetic, "out": str(out)}, indent=1))
         return
     print(f"{out}: {found[0].name}, {_count(len(found), 'outline')} of {sum(areas):.2f} mm2 together, from a map of {dmap.spacing_um:g} um.")
     print(f"  {'SYNTHETIC data. ' if dmap.synthetic else ''}They have no class, and cannot be tested with {gene}. Research use only.")
-
-
-def _observers(section: Section, against: Path) -> pd.DataFrame:
-    from napari_deepspace.analyse.observers import compare_observers
-    from napari_deepspace.outlines import read_outlines
-
-    other = read_outlines(against)
-    if not other:
-        raise DataError(f"{against} holds no outlines. Give the file of the other observer.")
-    return compare_observers(section.outlines, other, section.centres_yx, section.mpp)
 
 
 def _print_regions(table: pd.DataFrame, null: str) -> None:

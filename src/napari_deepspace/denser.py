@@ -21,6 +21,7 @@ from napari_deepspace.analyse.bands import ARRAYS as BAND_ARRAYS
 from napari_deepspace.analyse.bands import band_of_one
 from napari_deepspace.analyse.copies import blended, copied
 from napari_deepspace.errors import DataError, ModelError
+from napari_deepspace.geojson import MEMBER, SlideStamp, stamp_in
 from napari_deepspace.points import At
 from napari_deepspace.scaling import scaled, shown
 from napari_deepspace.target import Target
@@ -69,6 +70,7 @@ class DenserMap:
     whole_image: bool  #: the slide was looked at as a whole, and not tile by tile
     agreement: dict[str, float] | None  #: of the two, at spots: ``r``, ``difference_sd`` and ``n``
     about: dict[str, Any] = field(repr=False, default_factory=dict)
+    slide: SlideStamp | None = None  #: the slide that was looked at; None: an earlier version did not say
 
 
 def open_denser(folder: Path) -> DenserMap:
@@ -150,6 +152,7 @@ def _opened(folder: Path, group: zarr.Group, header: dict[str, Any]) -> DenserMa
         whole_image=bool(header["whole_image"]),
         agreement=header["agreement"],
         about=dict(header["about"]),
+        slide=stamp_in({MEMBER: header.get("slide")}, folder),
     )
     n = len(dmap.centres_yx)
     width = n_outputs_wide(dmap) if dmap.packing == "outputs" else _array(group, "coefficients").shape[1]

@@ -195,9 +195,12 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "research use only": "Predictions are no measurements: not for diagnosis, treatment or any other clinical decision.",
     },
     "Outlines": {
+        "regions": "What outlines hold: area, spots, measured and predicted values, and whether a gene goes with them beyond chance.",
         "spot inside": "A spot belongs to an outline if its centre lies inside, or on the border.",
         "cut by the border": "Spots whose disc the border crosses: their RNA comes from both sides.",
         "drawn blind": "Drawn while expression was hidden, so that the border cannot follow what is tested.",
+        "wand": "A click outlines the piece above the threshold that lies there; a drag moves the view.",
+        "tiles for QuPath": "GeoJSON that QuPath opens: outlines, or spots and points as tiles with measured and predicted values.",
         "proposed outline": "Where a denser map is above a threshold, or a cluster is the likeliest. It has no class, and knows its gene and run.",
         "made from a gene": "An outline that lies where a gene is high by construction: it cannot be tested with that gene.",
         "moved map": "The null of P: the gene's map shifted and mirrored over the tissue as a whole, so that it stays as smooth as it is.",

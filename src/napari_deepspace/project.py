@@ -31,6 +31,7 @@ import pandas as pd
 
 from napari_deepspace.causes import write_causes
 from napari_deepspace.errors import DataError
+from napari_deepspace.geojson import SlideStamp
 from napari_deepspace.outlines import Outline, write_outlines
 from napari_deepspace.project_format import BACKUP, PROJECT, VERSION, ProjectFile, ProjectSection, View, read_project_file
 from napari_deepspace.runs import write_atomic
@@ -253,15 +254,15 @@ def file_stem(library_id: str) -> str:
     return safe if safe == library_id else safe + "-" + hashlib.blake2b(library_id.encode(), digest_size=4).hexdigest()
 
 
-def save_outlines(project: Project, library_id: str, outlines: Sequence[Outline]) -> None:
-    """Keep what is drawn on a section, now; without any outline its file goes."""
-    keep_outlines(outlines_path(project, library_id), outlines)
+def save_outlines(project: Project, library_id: str, outlines: Sequence[Outline], drawn_on: SlideStamp | None = None) -> None:
+    """Keep what is drawn on a section, now; without any outline its file goes. ``drawn_on`` is the slide that the file says."""
+    keep_outlines(outlines_path(project, library_id), outlines, drawn_on)
 
 
-def keep_outlines(path: Path, outlines: Sequence[Outline]) -> None:
-    """Write ``outlines``, atomically; without any the file goes."""
+def keep_outlines(path: Path, outlines: Sequence[Outline], drawn_on: SlideStamp | None = None) -> None:
+    """Write ``outlines``, atomically, and the slide they were ``drawn_on``; without any the file goes."""
     if outlines:
-        write_outlines(path, outlines)
+        write_outlines(path, outlines, drawn_on)
     else:
         path.unlink(missing_ok=True)
 

@@ -34,6 +34,23 @@ class Recipe:
     python: str
 
 
+@dataclass(frozen=True)
+class RegionsAsked:
+    """What is asked of outlines, as ``napari-deepspace regions`` takes it; ``filter`` None: the run's, or the usual one."""
+
+    genes: tuple[str, ...]
+    by: str = "outline"
+    run_dir: Path | None = None
+    filter: FilterSettings | None = None
+    front: str = ""  #: name or id of the outline
+    band_um: float = 50.0
+    denser: Path | None = None
+    against: Path | None = None
+    differential: Path | None = None
+    out: Path | None = None
+    plot: Path | None = None
+
+
 def open_recipe(section: SectionSettings) -> Recipe:
     """Open a section in the window; in Python, read it."""
     section = _placed(section)
@@ -103,6 +120,53 @@ def figure_recipe(
     return Recipe(command, f"{_import(files)}{extra}\n{_write(files)}{_read(section)}{python}")
 
 
+def regions_recipe(section: SectionSettings, asked: RegionsAsked, files: Mapping[str, str] | None = None) -> Recipe:
+    """Describe and test outlines, or the profile across the border of one, or two observers."""
+    section = _placed(section, files)
+    command = ["regions", _path(section.path), *_reading(section, ("outlines", "image", "platform", "library_id", "sealed"))]
+    command += ["--run", _path(asked.run_dir)] if asked.run_dir is not None else []
+    command += [word for gene in asked.genes for word in ("--gene", gene)]
+    command += ["--by", asked.by] if asked.by != "outline" else []
+    command += _filter_options(asked.filter) if asked.filter is not None else []
+    for name, value in (("front", asked.front), ("band-um", f"{asked.band_um:g}" if asked.front else "")):
+        command += [f"--{name}", value] if value else []
+    for name, path in (("denser", asked.denser), ("against", asked.against)):
+        command += [f"--{name}", _path(path)] if path is not None else []
+    for name, path in (("differential", asked.differential), ("out", asked.out), ("plot", asked.plot)):
+        command += [f"--{name}", str(path)] if path is not None else []
+    run = f", Path({_path(asked.run_dir)!r})" if asked.run_dir is not None else ""
+    usual = f", usual={_argument(asked.filter)}" if asked.filter is not None else ""
+    python = "from pathlib import Path\n\nimport napari_deepspace as nd\nfrom napari_deepspace import region_command as rc\n"
+    python += "from napari_deepspace.analyse.regions import regions_of\n"
+    python += "from napari_deepspace.settings import FilterSettings\n" if asked.filter is not None else ""
+    python += f"\n{_write(files)}{_read(section)}known = rc.known_genes(section, {list(asked.genes)!r}{run}{usual})\n"
+    python += f"regions = regions_of(section.outlines, {asked.by!r})\n"
+    if asked.against is not None:
+        python += f"table = rc.observers_table(section, rc.read_observer(section, Path({_path(asked.against)!r})))\n"
+    elif asked.differential is not None:
+        python += "table = rc.differential_table(section, regions, known[0].keep)\n"
+    elif asked.front:
+        dmap = f", open_denser(Path({_path(asked.denser)!r}))" if asked.denser is not None else ""
+        python += "from napari_deepspace.denser import open_denser\n" if dmap else ""
+        python += f"table = rc.front_table(section, rc.find_region(regions, {asked.front!r}), known, {asked.band_um:g}{dmap})\n"
+    else:
+        python += "table = rc.region_table(section, regions, known)\n"
+    return Recipe(_here(files) + _shell(command), f"{python}print(table)\n")
+
+
+def tiles_recipe(run_dir: Path, section: SectionSettings, genes: Sequence[str], out: Path, denser: Path | None = None) -> Recipe:
+    """Values as tiles for QuPath."""
+    section = _placed(section)
+    command = ["export-geojson", _path(run_dir), _path(section.path), *_reading(section, ("image", "platform", "library_id", "patient", "sealed"))]
+    command += [word for gene in genes for word in ("--gene", gene)]
+    command += ["--denser", _path(denser)] if denser is not None else []
+    python = f"{_read(section)}drain(export_tiles(Path({_path(run_dir)!r}), section, {list(genes)!r}, Path({str(out)!r})"
+    python += f", denser=Path({_path(denser)!r})" if denser is not None else ""
+    head = "from pathlib import Path\n\nimport napari_deepspace as nd\nfrom napari_deepspace.blocking import drain\n"
+    head += "from napari_deepspace.geojson_command import export_tiles\n"
+    return Recipe(_shell([*command, "--out", str(out)]), f"{head}\n{python}), False)\n")
+
+
 def figure_options(settings: FigureSettings) -> list[str]:
     """Options of ``napari-deepspace figure`` that ask for ``settings``; what is as usual is left out."""
     usual = FigureSettings(kind="table")
@@ -127,11 +191,14 @@ def figure_options(settings: FigureSettings) -> list[str]:
     options += ["--show-anyway"] if settings.show_anyway else []
     options += ["--log"] if settings.log else []
     options += [word for name in settings.hidden for word in ("--hide", name)]
-    if settings.filter is not None:
-        changed = settings.filter.model_dump(mode="json", exclude_defaults=True) or {"min_umi": settings.filter.min_umi}
-        for name, value in changed.items():
-            options += ["--set", f"{name}={yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}"]
+    options += _filter_options(settings.filter) if settings.filter is not None else []
     return [*options, *(["--denser", _path(settings.denser)] if settings.denser is not None else [])]
+
+
+def _filter_options(settings: FilterSettings) -> list[str]:
+    changed = settings.model_dump(mode="json", exclude_defaults=True) or {"min_umi": settings.min_umi}
+    words = {name: yaml.safe_dump(value, default_flow_style=True).removesuffix("..." + chr(10)).strip() for name, value in changed.items()}
+    return [part for name, value in words.items() for part in ("--set", f"{name}={value}")]
 
 
 # -- how values are written ----------------------------------------------------------------------------------------------------------------

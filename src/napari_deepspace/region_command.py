@@ -7,16 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from napari_deepspace.analyse.blocks import spot_blocks
 from napari_deepspace.analyse.front import BAND_UM, blocks_at, profile, signed_distance_um
 from napari_deepspace.analyse.front_figure import DENSER, MEASURED, PREDICTED, draw_front
+from napari_deepspace.analyse.observers import compare_observers
+from napari_deepspace.analyse.region_figure import draw_distributions, draw_observers
 from napari_deepspace.analyse.region_tests import ONE_PATIENT, caution, judge_regions, refusal
 from napari_deepspace.analyse.regions import Region, area_mm2, distribution, genes_inside, spots_inside, spots_on_border
 from napari_deepspace.denser import DenserMap, values
 from napari_deepspace.errors import DataError, SettingsError
-from napari_deepspace.figure_parts import save
-from napari_deepspace.outlines import MADE
+from napari_deepspace.geojson import stamp_of
+from napari_deepspace.outlines import MADE, Outline, read_outlines
 from napari_deepspace.section import Section
 from napari_deepspace.settings import FilterSettings
 from napari_deepspace.spot_command import Known, known_of, with_gene
@@ -178,10 +181,72 @@ def front_notes(section: Section, region: Region, known: Sequence[Known], table:
     spots = table[table["source"] == MEASURED].groupby("gene")["n"].sum().max() if (table["source"] == MEASURED).any() else 0
     number = spot_blocks(section.centres_yx[known[0].keep] * section.mpp).number
     notes.append(f"{spots:,} measured spots near the border; 95 % intervals from {number} blocks of tissue drawn again and again; {ONE_PATIENT}.")
-    notes.append(f"{section.library_id}.{' SYNTHETIC data, nothing here was measured on tissue.' if section.synthetic else ''} Research use only.")
+    notes.append(data_words(section))
     return notes
 
 
-def plot_front(section: Section, region: Region, known: Sequence[Known], table: pd.DataFrame, out: Path) -> None:
-    """Draw the profiles of :func:`front_table` into ``out`` (.png, .svg, .pdf), written beside and renamed. Raises SettingsError as it says."""
-    save(draw_front(table, f"{section.library_id}: across the border of {region.name}", front_notes(section, region, known, table)), out)
+def front_figure(section: Section, region: Region, known: Sequence[Known], table: pd.DataFrame) -> Figure:
+    """The profiles of :func:`front_table` as a figure."""
+    return draw_front(table, f"{section.library_id}: across the border of {region.name}", front_notes(section, region, known, table))
+
+
+def distribution_values(section: Section, regions: Sequence[Region], known: Sequence[Known]) -> pd.DataFrame:
+    """What :func:`napari_deepspace.analyse.region_figure.draw_distributions` draws, a row a region, gene, source and spot."""
+    names, parts = [one.name for one in regions], []
+    for number, region in enumerate(regions, start=1):
+        within = spots_inside(region, section.centres_yx)
+        name = region.name if names.count(region.name) == 1 else f"{region.name} ({number})"
+        for one in known:
+            about = {"region": name, "gene": one.gene, "unit": one.unit, "barcode": section.adata.obs_names.to_numpy(), "inside": within}
+            predicted = np.where(one.keep, one.predicted, np.nan)
+            sources = {MEASURED: one.measured, **({PREDICTED: predicted} if np.isfinite(predicted).any() else {})}
+            parts += [pd.DataFrame(about | {"source": source, "value": found}) for source, found in sources.items()]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def distributions_figure(section: Section, regions: Sequence[Region], known: Sequence[Known]) -> Figure:
+    """What was measured and predicted inside and outside of each region, as boxes.
+
+    Raises
+    ------
+    SettingsError
+        There are no genes, or more genes or regions than a figure holds.
+    """
+    if not known:
+        raise SettingsError("A figure of distributions shows genes. Name one (--gene), or give a run (--run).")
+    values, genes = distribution_values(section, regions, known), set(section.adata.var_names)
+    circular = [f"{region.name}: {one.gene}" for region in regions for one in known if refusal(region, one.gene, genes)]
+    footer = ["Boxes: quartiles and median of spots with their centre inside, or outside; whiskers to 1.5 interquartile ranges."]
+    footer += [f"Higher by construction, for the outline was made from it: {', '.join(circular)}."] if circular else []
+    footer.append(f"Neighbouring spots repeat one another: boxes are no test. {ONE_PATIENT[0].upper()}{ONE_PATIENT[1:]}. {data_words(section)}")
+    return draw_distributions(values, f"{section.library_id}: measured and predicted in outlines", footer)
+
+
+def observers_table(section: Section, other: Sequence[Outline]) -> pd.DataFrame:
+    """The outlines of the section and those of ``other`` class by class, see :func:`napari_deepspace.analyse.observers.compare_observers`."""
+    return compare_observers(section.outlines, other, section.centres_yx, section.mpp)
+
+
+def observers_figure(section: Section, other: Sequence[Outline], table: pd.DataFrame) -> Figure:
+    """Both observers' outlines on the H&E, with Dice and IoU beneath; raises DataError where the section has no slide."""
+    said = [f"{row['class']}: Dice {row['dice']:.2f}, IoU {row['iou']:.2f}" for _, row in table.iterrows()]
+    return draw_observers(section, other, f"{section.library_id}: two observers", [f"Of areas: {'; '.join(said)}.", data_words(section)])
+
+
+def read_observer(section: Section, path: Path) -> list[Outline]:
+    """The outlines of another observer, as they lie on the section's slide.
+
+    Raises
+    ------
+    DataError
+        The file is damaged, was drawn on another slide, or holds no outlines.
+    """
+    other = read_outlines(path, stamp_of(section.slide) if section.slide is not None else None)
+    if not other:
+        raise DataError(f"{path} holds no outlines. Give the file of the other observer.")
+    return other
+
+
+def data_words(section: Section) -> str:
+    """What the data are, for beneath a figure or a table."""
+    return f"{section.library_id}.{' SYNTHETIC data, nothing here was measured on tissue.' if section.synthetic else ''} Research use only."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -35,10 +36,13 @@ from napari_deepspace.analyse.regions import (
 from napari_deepspace.cli import main
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.events import result_of
+from napari_deepspace.geojson import SlideStamp, stamp_of
 from napari_deepspace.learn.denser_write import write_denser
-from napari_deepspace.outlines import BLIND, HAND, MADE, Outline, read_outlines, write_outlines
-from napari_deepspace.proposed_outlines import areas_above, best_threshold, propose_outlines
+from napari_deepspace.outlines import BLIND, HAND, MADE, Outline, read_outline_file, read_outlines, write_outlines
+from napari_deepspace.proposed_outlines import areas_above, best_threshold, outlines_above, propose_outlines, spot_scores, usual_level
+from napari_deepspace.recipes import RegionsAsked, regions_recipe
 from napari_deepspace.region_command import front_table, known_genes, region_table
+from napari_deepspace.settings import FilterSettings, SectionSettings
 
 
 def region(geometry, origin=BLIND, gene="", name="it"):
@@ -295,6 +299,42 @@ def test_proposals_know_what_they_are_made_of(dmap):
         propose_outlines(replace(dmap, cell=None), "SPARC")
 
 
+def test_proposals_from_spots(phantom):
+    """From spots a line lies where their values cross the threshold; the wand takes one piece; a cluster has no threshold; a lone spot no outline."""
+    x = phantom.centres_yx[:, 1]
+    scores = spot_scores(phantom, x.astype(float), "X", "measured")
+    level = float(np.median(x))
+    (right,) = outlines_above(scores, level)
+    assert (right.name, right.classification, right.origin, right.gene) == (f"X measured > {level:.2f}", "", MADE, "X")
+    within = spots_inside(region(right.geometry), phantom.centres_yx)
+    assert ((x > level) != within)[np.abs(x - level) > 2].sum() == 0
+    assert outlines_above(scores, level, (x.max(), float(phantom.centres_yx[x.argmax(), 0])))[0].geometry.equals(right.geometry)
+    with pytest.raises(DataError, match="not at this place"):
+        outlines_above(scores, level, (x.min(), 0.0))
+    half = spot_scores(phantom, (x > level).astype(float), "cluster 1", "at spots", level=0.5)
+    assert (usual_level(half), outlines_above(half, 0.5)[0].name) == (0.5, "cluster 1, at spots")
+    assert refusal(region(right.geometry, MADE, "cluster 1"), "SPARC", phantom.adata.var_names)
+    with pytest.raises(DataError, match="Only 1 spots"):
+        spot_scores(phantom, np.where(np.arange(len(x)) == 0, 1.0, np.nan), "X", "measured")
+
+
+def test_what_was_copied_does_the_same(phantom_dir, half, tmp_path, capsys, monkeypatch):
+    """The command and the Python text of the window give the table that the function gives."""
+    drawn = tmp_path / "drawn.geojson"
+    write_outlines(drawn, half.outlines)
+    section = SectionSettings(path=phantom_dir / "outs", outlines=drawn)
+    found = regions_recipe(section, RegionsAsked(("SPARC",), filter=FilterSettings(min_umi=500), out=tmp_path / "t.csv"))
+    assert main(shlex.split(found.command)[1:]) == 0
+    capsys.readouterr()
+    got: dict = {}
+    exec(found.python, got)
+    numbers = got["table"].select_dtypes("number")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv")[numbers.columns], numbers, check_dtype=False, rtol=1e-6)
+    assert numbers["p"].notna().all()
+    front = regions_recipe(section, RegionsAsked(("SPARC",), front="left half", band_um=100)).command
+    assert "--front 'left half' --band-um 100" in front
+
+
 def test_the_table_and_the_front_of_a_run(phantom, sealed_run, half):
     """Measured values are of spots the filter kept, predicted ones out of fold; sealed spots are in neither."""
     folder, _, hidden = sealed_run
@@ -329,10 +369,18 @@ def test_the_commands(phantom, phantom_dir, sealed_run, half, dmap, tmp_path, ca
     assert main([*base, "--run", str(sealed_run[0]), "--front", "left half", "--band-um", "100", "--plot", str(figure), "--json"]) == 0
     bands = json.loads(capsys.readouterr().out)["bands"]
     assert len(bands) == 20 and figure.read_bytes().startswith(b"%PDF")
+    boxes, both = tmp_path / "boxes.svg", tmp_path / "both.png"
+    assert main([*base, "--run", str(sealed_run[0]), "--plot", str(boxes)]) == 0
+    for words in ("left half", "measured, inside", "predicted, out of fold, outside", "boxes are no test", "SYNTHETIC"):
+        assert words in boxes.read_text(encoding="utf-8"), words
+    assert main([*base, "--against", str(drawn), "--plot", str(both)]) == 0
+    assert both.read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
     proposed = tmp_path / "sparc.geojson"
     assert main(["propose-outlines", str(dmap.folder), "--gene", "SPARC", "--out", str(proposed)]) == 0
     assert "cannot be tested with SPARC" in capsys.readouterr().out
     assert {one.classification for one in read_outlines(proposed)} == {""}
+    assert read_outline_file(proposed).drawn_on == stamp_of(phantom.slide), "the file knows the slide that the model looked at"
     assert main(["regions", str(phantom_dir), "--outlines", str(proposed), "--gene", "SPARC", "--gene", "ESR1"]) == 0
     said = capsys.readouterr().out
     assert "not tested" in said and "made from SPARC" in said, "what a file says of its origin counts"
@@ -342,10 +390,13 @@ def test_mistakes_in_the_commands(phantom_dir, half, dmap, tmp_path, capsys):
     """An outline, gene, figure or class that is not there is one sentence and exit code 2."""
     drawn, proposed = tmp_path / "drawn.geojson", tmp_path / "sparc.geojson"
     write_outlines(drawn, half.outlines)
+    foreign = tmp_path / "foreign.geojson"
+    write_outlines(foreign, half.outlines, SlideStamp("another.tif", 100, 100))
     base = ["regions", str(phantom_dir), "--outlines", str(drawn), "--gene", "SPARC"]
     wrong = (
+        [*base, "--against", str(foreign)],
         [*base, "--front", "nowhere"],
-        [*base, "--plot", "x.pdf"],
+        [*base, "--plot", "x.pdf", "--front", "left half", "--against", str(drawn)],
         [*base, "--by", "gene"],
         [*base, "--gene", "NOTHING"],
         ["propose-outlines", str(dmap.folder), "--gene", "SPARC", "--out", str(tmp_path / "x.txt")],

@@ -77,6 +77,18 @@ def test_a_denser_map_is_made_and_painted(trained, qtbot):
     qtbot.waitUntil(lambda: np.nanmax(np.abs(image.data[tuple(grid.cell.T)] - values(grid, "ESR1"))) < 1e-5, timeout=60_000)
     qtbot.waitUntil(lambda: "denser map (predicted)" in dock._viewer.canvas.overlays.text.text, timeout=10_000)
     assert "no single cells" in panel.words.text()
+    dock.annotate_panel.blind.click()  # drawing blind, nothing of it is seen or told
+    qtbot.waitUntil(lambda: not image.visible, timeout=10_000)
+    dock.denser.hover(tuple(place))
+    dock.session.gene = "SPARC"
+    dock.session.gene = "ESR1"
+    qtbot.wait(50)
+    assert not image.visible and not panel.hover.isVisibleTo(panel) and not panel.colours.isVisibleTo(panel)
+    assert dock.canvas.layer(TILE) is None
+    assert dock.proposing.sources() == []
+    dock.annotate_panel.blind.click()
+    qtbot.waitUntil(lambda: image.visible, timeout=10_000)
+    assert dock.proposing.sources()[0] == ("denser", "ESR1, denser map")
     dock.session.scale = ColourScale("magma", log=True)
     wanted = spread(table("magma"), tuple(image.contrast_limits), log=True)
     qtbot.waitUntil(lambda: len(image.colormap.colors) == len(wanted) and np.allclose(image.colormap.colors, wanted, atol=1e-5), timeout=60_000)

@@ -104,6 +104,11 @@ def draw_blind(viewer: napari.viewer.Viewer) -> None:
     _ask(viewer, lambda dock: dock.drawing.set_blind(not dock.session.blind))
 
 
+def describe_outlines(viewer: napari.viewer.Viewer) -> None:
+    """The window of what outlines hold: table, distributions, front, observers, genes."""
+    _ask(viewer, lambda dock: dock.regions.open())
+
+
 KEYS: dict[str, str] = {
     "show_next_map": "Shift-C",
     "next_gene": "Shift-Right",

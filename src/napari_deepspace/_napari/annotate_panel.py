@@ -12,6 +12,7 @@ from napari_deepspace._napari.drawing import Drawing
 from napari_deepspace._napari.outline_layers import BRUSHES, OutlineLayers
 from napari_deepspace._napari.outline_list import ClassBox, OutlineList
 from napari_deepspace._napari.preferences import keep_author
+from napari_deepspace._napari.propose_view import ProposeView
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, Segmented, Wrapped, label, row
 from napari_deepspace.annotating import known_classes
@@ -64,6 +65,11 @@ class AnnotatePanel(Collapsible):
         self.offered = Wrapped()
         self.restore, self.dismiss = QPushButton("Discard"), QPushButton("OK")
         self.outlines = OutlineList(session)
+        self.regions = QPushButton("Regions…")
+        self.regions.setToolTip(term("regions"))
+        self.export = QPushButton("To QuPath")
+        self.export.setToolTip(term("tiles for QuPath"))
+        self.propose = ProposeView()
         self._build()
         self._connect()
         self.show_offer("", False)
@@ -100,6 +106,8 @@ class AnnotatePanel(Collapsible):
         add.addLayout(row(self.undo, self.redo, 1, self.blind))
         add.addWidget(self.hidden)
         add.addWidget(self.outlines)
+        add.addLayout(row(self.regions, self.export, 1))
+        add.addWidget(self.propose)
         signed = row(label("Author", "author"))
         signed.addWidget(self.author, 1)
         add.addLayout(signed)

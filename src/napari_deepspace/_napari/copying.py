@@ -96,7 +96,7 @@ def section_now(session: Session, opened: SectionSettings | None) -> tuple[Secti
     name, files, drawn = safe_name(session.section.library_id), {}, {}
     if session.outlines:
         drawn["outlines"] = Path(f"{name}-outlines.geojson")
-        files[str(drawn["outlines"])] = geojson_of(session.outlines)
+        files[str(drawn["outlines"])] = geojson_of(session.outlines, session.drawn_on)
     own = session.own_clusters()
     if own is not None:
         drawn["clusters"] = Path(f"{name}-clusters.csv")

@@ -26,6 +26,7 @@ from napari_deepspace._napari.denser_panel import DenserPanel
 from napari_deepspace._napari.dock_buttons import add_buttons
 from napari_deepspace._napari.drawing import Drawing
 from napari_deepspace._napari.estimates import Estimates
+from napari_deepspace._napari.exporting import Exporting
 from napari_deepspace._napari.figures import Figures
 from napari_deepspace._napari.gene_panel import GenePanel
 from napari_deepspace._napari.gene_table import GeneTableDialog
@@ -37,8 +38,10 @@ from napari_deepspace._napari.outline_layers import OutlineLayers
 from napari_deepspace._napari.painting import Painter, bind_viewer
 from napari_deepspace._napari.preferences import preferred_look
 from napari_deepspace._napari.project_view import Projects, apply_view, run_of
+from napari_deepspace._napari.proposing import Proposing
 from napari_deepspace._napari.quality_panel import QualityPanel
 from napari_deepspace._napari.reach import Reaches
+from napari_deepspace._napari.regions_control import Regions
 from napari_deepspace._napari.runs_control import Runs
 from napari_deepspace._napari.seals import Seals, seal_folders
 from napari_deepspace._napari.searches import Searches
@@ -94,6 +97,9 @@ class DeepSpaceDock(QWidget):
         self.drawing = Drawing(self.session, self.canvas, self.outline_layers, self.projects, self, self.say, self.fail)
         self.seals = Seals(self.session, self.train_panel, self.reopen, self.say, self.fail)
         self.figures = Figures(self.session, viewer, lambda: self.opened, self, self.say, self.fail)
+        self.regions = Regions(self.session, self.outline_layers, lambda: self.opened, self, self.say, self.fail)
+        self.proposing = Proposing(self.session, self.canvas, self.annotate_panel.propose, self.say, self.fail)
+        self.exporting = Exporting(self.session, self.annotate_panel.export, lambda: self.opened, self, self.say, self.fail)
         self.runs = Runs(self.session, self.train_panel, self.training, self._open, self.say, self.fail)
         self.runs.unseal = self.seals.open
         self.compare = Compare(self.session, self.canvas, self, self.say)
@@ -246,10 +252,11 @@ class DeepSpaceDock(QWidget):
         q = self.quality_panel
         q.outlines.drawing.connect(self.drawing.draw_exclude)
         q.outlines.imported.connect(self.import_outlines)
-        q.regions.accepted.connect(self.outline_layers.accept)
+        q.regions.accepted.connect(self.drawing.accept)
         q.regions.rejected.connect(self.drawing.reject)
         q.regions.shown.connect(self.outline_layers.go_to)
         connect_drawing(self.annotate_panel, self.drawing, self.outline_layers)
+        self.annotate_panel.regions.clicked.connect(self.regions.open)
         self.checks.genes_found.connect(self._show_genes)
         self.look_panel.tour.clicked.connect(lambda: self.inspector.go(1))
         self.gene_panel.table_wanted.connect(self._show_table)
@@ -267,7 +274,7 @@ class DeepSpaceDock(QWidget):
             self._closing.not_after_all.connect(jobs.follow_running)
         self._closing.about_to.connect(self._end_denser)
         self._viewer.events.theme.connect(self._restyle)
-        drags = [bind_drag(self._viewer, drag) for drag in (self.compare.drag, self.inspector.click)]
+        drags = [bind_drag(self._viewer, drag) for drag in (self.compare.drag, self.inspector.click, self.proposing.click)]
         self._release = (bind_viewer(self._viewer, self.painter, self.denser), *drags, bind_keys(self, self._viewer))
         self.destroyed.connect(partial(_gone, self._owners(), self._release))
 
@@ -277,7 +284,8 @@ class DeepSpaceDock(QWidget):
 
     def _owners(self) -> tuple[Any, ...]:
         jobs = (self.training, self.searches, self.students, self.estimates, self.checks)
-        return (*jobs, self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures, self.drawing)
+        asked = (self.regions, self.proposing, self.exporting)
+        return (*jobs, *asked, self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures, self.drawing)
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
@@ -315,6 +323,7 @@ class DeepSpaceDock(QWidget):
         self.gene_panel.restyle(palette)
         self.compare.restyle(palette)
         self.figures.restyle(palette)
+        self.regions.restyle(palette)
 
     def _open(
         self,
@@ -354,6 +363,8 @@ class DeepSpaceDock(QWidget):
         self.seals.show(opened.settings.sealed)
         found = drawn or (tuple(section.outlines), given_clusters(section.adata), causes_of(section.adata))
         session.outlines, session.clusters, session.causes = found
+        if drawn is None:
+            session.drawn_on = opened.drawn_on
         set_causes(section.adata, session.causes)
         if session.running is None:
             self.train_panel.run.reset()

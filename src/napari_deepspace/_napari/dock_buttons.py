@@ -35,6 +35,7 @@ def add_buttons(dock: DeepSpaceDock) -> None:
     }
     for button, recipe in recipes.items():
         put_beside(button, _copy(dock, recipe))
+    put_beside(dock.annotate_panel.export, _copy(dock, lambda dock: dock.exporting.recipe()))
     put_beside(dock.quality_panel.stay, _copy(dock, lambda dock: preprocess_recipe(*_run(dock))))
 
 

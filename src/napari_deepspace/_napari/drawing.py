@@ -54,6 +54,7 @@ class Drawing(QObject):
         self.brush = Brush(session, canvas, say)
         self._release = bind_drag(canvas.viewer, self.brush.drag)
         self._stepping = False
+        self._accepted: dict[str, Outline] = {}  #: proposed regions as they were before they were accepted, by id
         session.author = preferred_author() or os_user()
         session.events.outlines.connect(self._push)
         session.events.busy.connect(self._loading)
@@ -94,6 +95,11 @@ class Drawing(QObject):
     def delete(self, outline_id: str) -> None:
         """Take an outline away; says so where it is locked."""
         self._try(lambda: without(self._session.outlines, outline_id))
+
+    def accept(self, outline_id: str) -> None:
+        """A proposed region becomes a failed region; Undo makes it a proposal again."""
+        self._accepted |= {one.id: one for one in self._session.proposals if one.id == outline_id}
+        self._layers.accept(outline_id)
 
     def reject(self, outline_id: str) -> None:
         """A proposed region goes, or an accepted one; says so where it is locked."""
@@ -149,6 +155,11 @@ class Drawing(QObject):
         self.history, self._stepping = history, True
         try:
             self._session.outlines = history.now
+            there = {one.id for one in history.now}
+            back = {key: one for key, one in self._accepted.items() if key not in there}
+            offered = {one.id: one for one in self._session.proposals if one.id not in there} | back
+            if set(offered) != {one.id for one in self._session.proposals}:
+                self._session.proposals = tuple(offered.values())
         finally:
             self._stepping = False
 
@@ -158,6 +169,7 @@ class Drawing(QObject):
         if busy == "loading":
             self.keeper.keep()
             session.tool, session.chosen_outline = "", ""
+            self._accepted = {}
         elif not busy and session.loaded is not None and self.keeper.is_new(session.loaded):
             words = self.keeper.opened()
             self.history = History(session.outlines)
@@ -166,7 +178,7 @@ class Drawing(QObject):
             if session.blind:
                 words += " Expression stays hidden: some were drawn blind and are not locked yet."
             if words:
-                self._say(words.strip(), "info")
+                self._say(words.strip(), "warning" if self.keeper.doubted else "info")
 
     def shut(self) -> None:
         """Nothing is lost, and no callback stays behind."""

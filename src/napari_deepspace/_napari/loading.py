@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_deepspace._napari.session import Loaded
+from napari_deepspace.geojson import SlideStamp, stamp_of
 from napari_deepspace.layers import LayerTuple, Maps, section_layers
+from napari_deepspace.outline_files import read_kept
 from napari_deepspace.run_maps import maps_of_run
 from napari_deepspace.seal import find_seal, with_seal
 from napari_deepspace.settings import SectionSettings
@@ -21,6 +23,7 @@ class Opened:
     layers: list[LayerTuple]
     settings: SectionSettings
     maps: Maps | None = None
+    drawn_on: SlideStamp | None = None  #: the slide that the outlines are said to be drawn on
 
 
 def open_section(settings: SectionSettings | None, run_dir: Path | None = None, seals: Sequence[Path] = ()) -> Generator[str, None, Opened]:
@@ -41,7 +44,11 @@ def open_section(settings: SectionSettings | None, run_dir: Path | None = None, 
     yield f"Reading {settings.path.name}…"
     from napari_deepspace.read import read_settings
 
-    section = read_settings(settings)
+    section = read_settings(settings.model_copy(update={"outlines": None}))
+    drawn_on = None
+    if settings.outlines is not None:  # another slide is no reason not to open a project: it is said
+        kept = read_kept(settings.outlines, stamp_of(section.slide) if section.slide is not None else None)
+        section.outlines[:], drawn_on = kept.outlines, kept.drawn_on
     found = find_seal(seals, section) if settings.sealed is None else None
     if found is not None:
         settings, section = settings.model_copy(update={"sealed": found[0]}), with_seal(section, found[1])
@@ -53,4 +60,4 @@ def open_section(settings: SectionSettings | None, run_dir: Path | None = None, 
     if run_dir is not None:
         yield f"{section.library_id}: reading predictions…"
         maps = maps_of_run(run_dir, section)
-    return Opened(loaded, section_layers(section), settings, maps)
+    return Opened(loaded, section_layers(section), settings, maps, drawn_on)

@@ -12,8 +12,9 @@ from napari_deepspace._napari.project_view import Projects
 from napari_deepspace._napari.session import Loaded, Session
 from napari_deepspace._napari.training import Say
 from napari_deepspace.errors import DeepSpaceError
-from napari_deepspace.outline_files import kept_on, own_outlines_path, set_aside
-from napari_deepspace.outlines import Outline, read_outlines
+from napari_deepspace.geojson import SlideStamp, stamp_of
+from napari_deepspace.outline_files import doubt, kept_on, own_outlines_path, read_kept, set_aside
+from napari_deepspace.outlines import Outline
 from napari_deepspace.project import keep_outlines, outlines_path
 from napari_deepspace.run_list import own_runs_folder
 
@@ -30,7 +31,11 @@ class OutlineKeeper(QObject):
         self._session, self._projects, self._unfinished, self._say = session, projects, unfinished, say
         self._of: Loaded | None = None  #: the section whose outlines are kept
         self._own: Path | None = None  #: its file in the user's own folder
-        self._kept: tuple[Path | None, tuple[Outline, ...]] = (None, ())  #: the project, and what is on disk
+        self._kept: tuple[Path | None, tuple[Outline, ...], SlideStamp | None] = (
+            None,
+            (),
+            None,
+        )  #: project, what is on disk, its slide
         self._before: tuple[Outline, ...] = ()  #: those of an earlier time that are spoken of
         self._shown = False  #: whether they are on the slide
         self._failed = ""
@@ -51,7 +56,7 @@ class OutlineKeeper(QObject):
         """Write what is not on disk yet, now."""
         if self._of is None or self._session.loaded is not self._of:
             return
-        wanted = (self._session.project, (*self._session.outlines, *self._unfinished()))
+        wanted = (self._session.project, (*self._session.outlines, *self._unfinished()), self._session.drawn_on)
         if wanted == self._kept:
             return
         try:
@@ -60,7 +65,7 @@ class OutlineKeeper(QObject):
             if path == self._own and self._before and not self._shown and path.is_file():
                 self._say(f"The outlines that were drawn here before lie in {set_aside(path)} now.", "info")
                 self._offer()
-            keep_outlines(path, wanted[1])
+            keep_outlines(path, wanted[1], self._session.drawn_on)
             self._kept, self._failed = wanted, ""
         except (DeepSpaceError, OSError) as error:
             words = f"The outlines could not be kept ({error}). Make room, or save the project elsewhere."
@@ -83,38 +88,67 @@ class OutlineKeeper(QObject):
         with contextlib.suppress(DeepSpaceError):  # of a damaged project the next change speaks
             if self.path == self._own and self._own.is_file():
                 return self._take_up(self._own)
-        self._kept = (session.project, session.outlines)
-        return ""
+        self._kept = (session.project, session.outlines, session.drawn_on)
+        return self._doubt()
 
     def answer(self, restore: bool) -> None:
         """Put the outlines of before on the slide, or take them away again; both can be undone."""
         known = {one.id for one in self._before}
         others = tuple(one for one in self._session.outlines if one.id not in known)
+        self._trust()
         self._session.outlines = (*others, *self._before) if restore else others
         self._offer()
 
     def dismiss(self) -> None:
-        """They stay as they are, and are not spoken of again."""
+        """They stay as they are, and are not spoken of again: from now on they are of this slide."""
+        self._trust()
         self._offer()
 
+    def _stamp(self) -> SlideStamp | None:
+        slide = self._of.section.slide if self._of is not None else None
+        return stamp_of(slide) if slide is not None else None
+
+    def _trust(self) -> None:
+        """What was in doubt has been looked at: it is of this slide, or gone."""
+        self._session.drawn_on = self._stamp()
+
+    @property
+    def doubted(self) -> bool:
+        """Whether the outlines were drawn on another slide, and nobody has looked at them yet."""
+        return bool(doubt(self._session.drawn_on, self._stamp()))
+
+    def _doubt(self) -> str:
+        """Say that the outlines are of another slide; where they are not, they are of this one."""
+        words = doubt(self._session.drawn_on, self._stamp()) if self._session.outlines else ""
+        if words:
+            self._offer(self._session.outlines, words, shown=True)
+        else:
+            self._trust()
+        return words
+
     def _take_up(self, path: Path) -> str:
-        session, self._kept = self._session, (self._session.project, self._session.outlines)
+        session = self._session
+        self._kept = (session.project, session.outlines, session.drawn_on)
         try:
-            before, date = tuple(read_outlines(path)), kept_on(path)
+            kept, date = read_kept(path, self._stamp()), kept_on(path)
+            before = kept.outlines
         except (DeepSpaceError, OSError) as error:
             with contextlib.suppress(OSError):
                 set_aside(path)
+            self._trust()
             return f"The outlines of before could not be read: {error}"
         known = {one.id for one in session.outlines}
         if {one.id for one in before} <= known:
-            return ""
+            session.drawn_on = session.drawn_on or kept.drawn_on
+            return self._doubt()
         n = f"{len(before)} outline{'' if len(before) == 1 else 's'} of {date}"
         if session.outlines:
+            self._trust()
             self._offer(before, f"{n} were drawn on this section before, and are not shown.")
             return ""
-        session.outlines = before
-        self._kept = (session.project, before)
-        words = f"{n} {'was' if len(before) == 1 else 'were'} restored."
+        session.outlines, session.drawn_on = before, kept.drawn_on
+        self._kept = (session.project, before, kept.drawn_on)
+        words = f"{n} {'was' if len(before) == 1 else 'were'} restored." + f" {self._doubt()}".rstrip()
         self._offer(before, words, shown=True)
         return words
 

@@ -33,8 +33,9 @@ MODES = {
     "ellipse": "add_ellipse",
     "brush": "pan_zoom",
     "eraser": "pan_zoom",
+    "wand": "pan_zoom",
 }
-"""napari's mode of each tool; brush and eraser work beside it, see :mod:`napari_deepspace._napari.brush`."""
+"""napari's mode of each tool; brush, eraser and wand work beside it, see :mod:`napari_deepspace._napari.brush` and ``proposing``."""
 BRUSHES = ("brush", "eraser")
 CHANGING = ("select", "vertices", *BRUSHES)  #: tools that act on the selected outline
 _DRAWING = ("polygon", "freehand", "rectangle", "ellipse")
@@ -116,12 +117,12 @@ class OutlineLayers:
             if outline is not None:
                 setattr(self._session, name, tuple(o for o in getattr(self._session, name) if o.id != outline_id))
 
-    def go_to(self, outline_id: str) -> None:
-        """Move the camera so that the outline fills a third of the view."""
-        outline, section = _by_id((*self._session.outlines, *self._session.proposals), outline_id), self._session.section
-        if outline is None or section is None:
+    def go_to(self, *outline_ids: str) -> None:
+        """Move the camera so that these outlines together fill a third of the view."""
+        found, section = [one for one in (*self._session.outlines, *self._session.proposals) if one.id in outline_ids], self._session.section
+        if not found or section is None:
             return
-        x0, y0, x1, y1 = (value * section.mpp for value in outline.geometry.bounds)
+        x0, y0, x1, y1 = (value * section.mpp for value in shapely.total_bounds([one.geometry for one in found]))
         camera = self._canvas.viewer.scene.camera
         height, width = self._canvas.viewer.canvas.size
         camera.center = (0.0, (y0 + y1) / 2, (x0 + x1) / 2)

@@ -146,7 +146,7 @@ def stored(folder: Path, session: Session, viewer: Any) -> Project:
     project = projects.set_view(project, view)
     projects.save_project(project)
     if session.section is not None:
-        projects.save_outlines(project, session.section.library_id, session.outlines)
+        projects.save_outlines(project, session.section.library_id, session.outlines, session.drawn_on)
         projects.save_clusters(project, session.section.library_id, session.own_clusters())
         projects.save_causes(project, session.section.library_id, session.causes)
     return project

@@ -5,17 +5,14 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
     QHeaderView,
     QPushButton,
-    QScrollArea,
     QSpinBox,
     QTableView,
     QTabWidget,
@@ -25,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_deepspace._napari.forms import Ticks
 from napari_deepspace._napari.job_dialog import JobDialog
+from napari_deepspace._napari.picture import Picture
 from napari_deepspace._napari.run_view import in_words
 from napari_deepspace._napari.runs_dialogs import FrameModel
 from napari_deepspace._napari.widgets import Segmented, calm_wheel, label, row
@@ -59,7 +57,7 @@ class SearchDialog(JobDialog):
         self.trials.setRange(0, 10_000)
         self.trials.setSpecialValueText("all")
         self.trials.setToolTip("How many trials at most; all: every combination of the grid.")
-        self.table, self.plots = QTableView(), _Picture()
+        self.table, self.plots = QTableView(), Picture("The plots come with the first finished trial.")
         self.tabs = QTabWidget()
         self.tabs.addTab(self.table, "Trials")
         self.tabs.addTab(self.plots, "Plots")
@@ -149,7 +147,7 @@ class SearchDialog(JobDialog):
         self.table.scrollToBottom()
         self.words.setText("<br>".join(result_words(summary(trials))))
         self.words.setVisible(bool(trials))
-        self.plots.show_file(self.folder / PLOTS[0] if self.folder is not None else None)
+        self.plots.show_picture(QPixmap(str(self.folder / PLOTS[0])) if self.folder is not None else None)
         self.use.setEnabled(self.folder is not None and (self.folder / BEST).exists())
         self.open_folder.setEnabled(self.folder is not None)
 
@@ -160,30 +158,3 @@ def cost_words(number: int, seconds: float) -> str:
     if not math.isfinite(seconds):
         return f"{trials}; how long one takes is not known yet."
     return f"{trials}, about {in_words(number * seconds)} on this computer if each takes as long as the present settings ({in_words(seconds)})."
-
-
-class _Picture(QScrollArea):
-    """A picture as large as its place allows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.picture = label()
-        self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._pixmap = QPixmap()
-        self.setWidget(self.picture)
-        self.setWidgetResizable(True)
-
-    def show_file(self, path: Path | None) -> None:
-        self._pixmap = QPixmap(str(path)) if path is not None else QPixmap()
-        self._fit()
-
-    def resizeEvent(self, event: Any) -> None:
-        super().resizeEvent(event)
-        self._fit()
-
-    def _fit(self) -> None:
-        if self._pixmap.isNull():
-            self.picture.setText("The plots come with the first finished trial.")
-            return
-        room = (self.maximumViewportSize() - QSize(8, 8)).boundedTo(self._pixmap.size())
-        self.picture.setPixmap(self._pixmap.scaled(room, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation))

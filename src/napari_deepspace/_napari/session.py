@@ -24,6 +24,7 @@ from napari_deepspace.comparison import Comparison, compare
 from napari_deepspace.denser import DenserMap
 from napari_deepspace.denser_layers import DenserShow
 from napari_deepspace.events import result_of
+from napari_deepspace.geojson import SlideStamp
 from napari_deepspace.layers import Maps
 from napari_deepspace.outlines import EXCLUDE, Outline
 from napari_deepspace.painted import classes_view, gene_view, ways_of
@@ -82,6 +83,7 @@ class Session:
     tile: TileSettings = field(default_factory=TileSettings)
     colours: TileColours | None = None  #: of the spots' tiles; None: not looked at yet
     outlines: tuple[Outline, ...] = ()  #: drawn, imported or accepted
+    drawn_on: SlideStamp | None = None  #: the slide that the outlines are said to be drawn on
     proposals: tuple[Outline, ...] = ()  #: low regions that wait for the user's word
     tool: str = ""  #: what the mouse does with outlines, of :data:`napari_deepspace._napari.outline_layers.MODES`; "": it moves the camera
     outline_class: str = EXCLUDE  #: of what is drawn next

@@ -168,8 +168,8 @@ class Segmented(QWidget):
         return next(key for key, button in self.buttons.items() if button.isChecked())
 
     def set_value(self, key: str) -> None:
-        """That button is down; none of them for ""."""
-        if key:
+        """That button is down; none of them for another key."""
+        if key in self.buttons:
             self.buttons[key].setChecked(True)
             return
         self._group.setExclusive(False)

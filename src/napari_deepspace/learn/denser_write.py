@@ -17,6 +17,7 @@ from napari_deepspace.analyse.bands import ARRAYS as BAND_ARRAYS
 from napari_deepspace.denser import CHUNK, FORMAT, HEADER, require_free
 from napari_deepspace.errors import DataError
 from napari_deepspace.events import Event, Noted, Progress
+from napari_deepspace.geojson import stamp_of
 from napari_deepspace.learn.between import find_points, white_and_sealed
 from napari_deepspace.learn.domain import distance
 from napari_deepspace.learn.embedding import Keep, embed, reference_looks, shares_embedding
@@ -269,6 +270,7 @@ def _header(model: TrainedModel, section: Section, points: Points, packing: Pack
         "at": points.at,
         "spacing_um": points.spacing_um,
         "mpp": section.mpp,
+        "slide": stamp_of(section.require_slide()).member(),
         "tile_um": model.tile_um,
         "synthetic": said["synthetic"],
         "unlike_beyond": model.domain.threshold if model.domain is not None else None,
