@@ -33,8 +33,8 @@ def align_slides(
 ) -> Generator[Event, None, Alignment]:
     """Find how ``moving`` lies on ``fixed``: any rotation, mirrored or not, sizes within 20 % of what um per px say.
 
-    ``fixed_mpp`` and ``moving_mpp`` are um per full-resolution px; left out: what the files state. ``kind`` is similarity or affine. With ``same_glass``
-    both are files of one glass, and the moving one needs no scale. ``names`` are the sections the slides belong to. Only small levels are read, and
+    ``fixed_mpp`` and ``moving_mpp`` are um per full-resolution px; left out: what the files state. ``kind`` is similarity or affine. With
+    ``same_glass`` both are files of one glass, and the moving one needs no scale. ``names`` are the sections the slides belong to. Only small levels are read, and
     at full resolution single patches.
 
     Raises
@@ -97,8 +97,8 @@ def register(fixed: Picture, moving: Picture) -> Generator[Event, None, tuple[Gu
     chance = max((one.total for one in tried if not same(one, best)), default=0.0)
     if best.total < LEAST_AGREEMENT or best.total < ABOVE_CHANCE * chance:
         raise AlignmentFailed(
-            f"Aligning failed: the best way to lay the slides over one another agrees by {best.total:.2f}, where {LEAST_AGREEMENT:g} is needed, and the next "
-            f"one, which must be wrong, by {chance:.2f}. They may show other tissue, or differ too much. {BY_HAND}"
+            f"Aligning failed: the best way to lay the slides over one another agrees by {best.total:.2f}, where {LEAST_AGREEMENT:g} is needed, "
+            f"and the next one, which must be wrong, by {chance:.2f}. They may show other tissue, or differ too much. {BY_HAND}"
         )
     return best, chance
 

@@ -47,7 +47,7 @@ def _by_features(fixed: Slide, moving: Slide) -> np.ndarray:
         rgb = slide.thumbnail(_LOOK_PX)
         step = np.array([slide.shape[axis] / rgb.shape[axis] for axis in (0, 1)])
         looks.append((cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), step))
-    sift = cv2.SIFT_create(nfeatures=_FEATURES)
+    sift = cv2.SIFT.create(nfeatures=_FEATURES)
     points, features = sift.detectAndCompute(looks[0][0], None)
     best, most = None, 0
     for mirrored in (False, True):

@@ -20,7 +20,7 @@ _LEAST_TISSUE = 0.003
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A slide as it is compared: ``tissue`` bool (h, w), ``stain`` float32 (h, w) haematoxylin from 0 to 1 with 0 outside the tissue; ``um`` per px."""
+    """A slide as it is compared, in px of ``um``: ``tissue`` bool (h, w), ``stain`` float32 (h, w), haematoxylin from 0 to 1, 0 outside the tissue."""
 
     tissue: np.ndarray
     stain: np.ndarray
@@ -49,7 +49,7 @@ class Picture:
         return Picture(tissue > 0.5, stain, self.um * step)
 
     def resampled(self, um: float, matrix: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """(stain float32, tissue float32) on a grid of ``um`` per px and ``shape``, whose (y, x) um ``matrix`` (3, 3) takes to those of the picture."""
+        """(stain, tissue), float32, on a grid of ``um`` per px and ``shape``, whose (y, x) um ``matrix`` (3, 3) takes to those of the picture."""
         to_px = np.diag([1 / self.um, 1 / self.um, 1]) @ matrix @ np.diag([um, um, 1])
         sigma = 0.4 * np.sqrt(abs(np.linalg.det(to_px[:2, :2])))
         flip = to_px[:2][::-1][:, [1, 0, 2]].astype(np.float64)  # opencv: (x, y)

@@ -21,7 +21,7 @@ DISTINCT_DEG = 25.0  #: guesses that are turned by less against one another are 
 
 @dataclass(frozen=True, eq=False)
 class Guess:
-    """``matrix`` (3, 3) takes (y, x, 1) um of the moving picture to the fixed one; ``overlap`` and ``structure`` say how well, see :func:`agreement`."""
+    """``matrix`` (3, 3) takes (y, x, 1) um of the moving picture to the fixed one; ``overlap`` and ``structure`` are those of :func:`agreement`."""
 
     matrix: np.ndarray
     score: float
@@ -73,10 +73,10 @@ def refine(fixed: Picture, moving: Picture, guess: Guess) -> Guess:
         still, fixed_tissue = fixed.resampled(um, frame, shape)
         moved, moving_tissue = moving.resampled(um, np.linalg.inv(matrix) @ frame, shape)
         template, picture = (cv2.GaussianBlur(0.5 * t + s, (0, 0), blur) for s, t in ((still, fixed_tissue), (moved, moving_tissue)))
-        warp = np.eye(2, 3, dtype=np.float32)
+        warp: np.ndarray = np.eye(2, 3, dtype=np.float32)
         stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
         try:
-            _, warp = cv2.findTransformECC(template, picture, warp, cv2.MOTION_AFFINE, stop, None, 1)
+            _, warp = cv2.findTransformECC(template, picture, warp, cv2.MOTION_AFFINE, stop)
         except cv2.error:  # it does not converge from here
             break
         step = np.vstack([warp[::-1][:, [1, 0, 2]], [0, 0, 1]]).astype(np.float64)  # fixed grid -> moved grid, in px
@@ -127,7 +127,7 @@ def _frame(picture: Picture, um: float) -> tuple[np.ndarray, tuple[int, int]]:
 
 def _plausible(matrix: np.ndarray) -> bool:
     large, small = np.linalg.svd(matrix[:2, :2], compute_uv=False)
-    return bool(0.7 < small and large < 1.4 and large / small < 1.15)
+    return bool(small > 0.7 and large < 1.4 and large / small < 1.15)
 
 
 def _shift(by: np.ndarray) -> np.ndarray:

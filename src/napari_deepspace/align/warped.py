@@ -21,7 +21,7 @@ def warped_slide(moving: Slide, moving_mpp: float, transform: Transform, fixed_s
     """
     mpp = min(moving_mpp * transform.scale, fixed_mpp)
     shape = tuple(max(1, round(size * fixed_mpp / mpp)) for size in fixed_shape)
-    levels = []
+    levels: list[Level] = []
     while True:
         levels.append(
             _level(moving, moving_mpp, transform, mpp, 2 ** len(levels), (-(-shape[0] // 2 ** len(levels)), -(-shape[1] // 2 ** len(levels))))
@@ -33,7 +33,7 @@ def warped_slide(moving: Slide, moving_mpp: float, transform: Transform, fixed_s
 def warped_region(
     moving: Slide, moving_mpp: float, transform: Transform, top_left_um: tuple[float, float], um: float, shape: tuple[int, int]
 ) -> np.ndarray:
-    """The ``moving`` slide on a grid of the fixed one, uint8 (h, w, 3): ``shape`` px of ``um``, the first centred at ``top_left_um``. White outside."""
+    """The ``moving`` slide on a grid of the fixed one, uint8 (h, w, 3): ``shape`` px of ``um``, the first centred at ``top_left_um``; else white."""
     height, width = shape
     rows, columns = (np.linspace(0, n - 1, max(2, -(-n // _MESH_PX) + 1)) for n in shape)
     mesh = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
