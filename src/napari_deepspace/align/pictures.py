@@ -20,7 +20,7 @@ _LEAST_TISSUE = 0.003
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A slide as it is compared, in px of ``um``: ``tissue`` bool (h, w), ``stain`` float32 (h, w), haematoxylin from 0 to 1, 0 outside the tissue."""
+    """A slide as it is compared, in px of ``um``: ``tissue`` bool (h, w), ``stain`` float32 (h, w), haematoxylin, 0 to 1, 0 outside of it."""
 
     tissue: np.ndarray
     stain: np.ndarray
