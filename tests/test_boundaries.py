@@ -16,6 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("slide_formats", "slide_cache", "slide"),
     ("annotating", "geojson", "outlines", "outline_history", "section", "seal", "causes"),
     (
+        "align",
         "cells",
         "figure_settings",
         "gene_names",
@@ -52,6 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("figure_maps", "figure_plots"),
     ("learn",),
     (
+        "align_command",
         "blocking",
         "figure_sources",
         "figures",
@@ -60,6 +62,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "phantom",
         "predict_command",
         "preprocess_command",
+        "quantify_command",
         "recipes",
         "region_command",
         "seal_command",
@@ -69,7 +72,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "train_command",
     ),
     ("cli_options", "cli_print"),
-    ("cli_figure", "cli_outlines", "cli_predict", "cli_regions", "cli_spot"),
+    ("cli_align", "cli_figure", "cli_outlines", "cli_predict", "cli_quantify", "cli_regions", "cli_spot"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""

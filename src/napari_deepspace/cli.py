@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_deepspace import __version__, cli_outlines, cli_predict, cli_regions, cli_spot
+from napari_deepspace.cli_align import align
 from napari_deepspace.cli_figure import figure
 from napari_deepspace.cli_options import Block, Image, Json, Patient, PlatformName
 from napari_deepspace.cli_print import print_preprocessed, print_run, print_scores, print_values
+from napari_deepspace.cli_quantify import quantify
 from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, SettingsError
 
 if TYPE_CHECKING:
@@ -30,11 +32,13 @@ app.command()(cli_predict.predict)
 app.command()(cli_predict.impute)
 app.command()(cli_predict.evaluate)
 app.command()(figure)
+app.command()(align)
 app.command()(cli_spot.spot)
 app.command()(cli_spot.disagreements)
 app.command("import-geojson")(cli_outlines.import_geojson)
 app.command("export-geojson")(cli_outlines.export_geojson)
 app.command()(cli_regions.regions)
+app.command()(quantify)
 app.command("propose-outlines")(cli_regions.propose_outlines)
 
 
@@ -65,10 +69,16 @@ def phantom(
     folder: Annotated[Path | None, typer.Argument(help="where to; left out: the cache")] = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same section")] = 0,
     series: Annotated[bool, typer.Option("--series", help="three consecutive sections A, B, C of one block, with known transforms")] = False,
+    ihc: Annotated[bool, typer.Option("--ihc", help="the IHC (ESR1) of the section beside it, turned on its slide by a known transform")] = False,
 ) -> None:
-    """Write the built-in SYNTHETIC section, or three consecutive ones; nothing in them was measured."""
-    from napari_deepspace.phantom import make_phantom, make_phantom_series
+    """Write the built-in SYNTHETIC section, three consecutive ones, or the IHC beside it; nothing in them was measured."""
+    from napari_deepspace.phantom import make_phantom, make_phantom_ihc, make_phantom_series
 
+    if ihc and series:
+        raise SettingsError("--series and --ihc write different things. Give one of them.")
+    if ihc:
+        print(make_phantom_ihc(folder, seed))
+        return
     print(make_phantom_series(folder, seed) if series else make_phantom(folder, seed))
 
 
