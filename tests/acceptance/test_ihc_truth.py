@@ -32,7 +32,7 @@ def test_ihc_truth_is_found_again(seed, automatic, tmp_path):
     folder, ihc_folder = make_phantom(seed=seed), make_phantom_ihc(seed=seed)
     section = read_section(folder)
     run = tmp_path / "run"
-    drain(fit([section], run_settings({"sections": [{"path": str(folder)}], "target": {"names": ["ESR1", "SPARC"]}}), run), False)
+    fit(section, run_settings({"sections": [{"path": str(folder)}], "target": {"names": ["ESR1", "SPARC"]}}), run, progress=False)
     truth = json.loads((ihc_folder / "truth" / "truth.json").read_text())
     with open_slide(ihc_folder / "ihc.tif") as ihc:
         if automatic:
@@ -84,4 +84,4 @@ def test_foreign_pictures_are_not_significant(data_dir, moving, fixed):
                 f"\n{moving} over {fixed}, {np.degrees(turn):.0f} degrees, {way}: n {at.sum()}, {moves} moves, {share[-1]:.3f}, usual {usual[-1]:.3f}"
             )
     assert max(share) <= 0.08
-    assert np.mean(usual) > 0.08
+    assert np.mean(usual) > 2 * np.mean(share)
