@@ -207,6 +207,26 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "IoU": "How far two outlines agree: what they share by what they cover together. 1 is the same, 0 is nothing in common.",
         "front profile": "The mean of a gene by distance from a border, negative inside, with intervals from whole blocks of tissue.",
     },
+    "Neighbouring slides": {
+        "neighbouring slide": "A slide of the section before or behind, in any stain, or another file of the same glass, laid over this section.",
+        "gap": "How far the neighbouring section lies from this one, from middle to middle along the block; below it negative.",
+        "thickness": "How thick a section was cut; with the gaps it says where each one lies in the block.",
+        "alignment": "Where each place of one slide lies on another. Its error in um says how far it is off, as far as that can be known.",
+        "automatic alignment": "The tissue's shapes are laid over each other in any turn and mirror image, then refined on the haematoxylin.",
+        "landmark": "The same place, clicked on both slides: a vessel, a duct, a corner. Three pairs or more make an alignment.",
+        "residual": "How far a landmark lies from where the alignment puts it. A thin plate passes through all, so that it is always zero.",
+        "left out": "How far a landmark is off when the alignment is made of all others: the error that counts.",
+        "similarity": "Moves, turns, mirrors and scales the slide as a whole; two pairs of landmarks or more.",
+        "affine": "Also shears it and scales it differently along two directions; three pairs or more.",
+        "thin plate": "Bends the slide so that each landmark fits exactly; for sections that are stretched or folded. Four pairs or more.",
+        "checkerboard": "Squares of the section and of the neighbouring slide in turn: edges of the tissue go on across them where both fit.",
+        "blink": "The neighbouring slide comes and goes: where the picture jumps, it does not fit.",
+        "stain channel": "How much of one stain each pixel holds, by colour deconvolution, as a layer of its own.",
+        "DAB": "The brown stain of immunohistochemistry: where an antibody has bound.",
+        "quantify a stain": "How much stain each spot holds, and whether it goes with the RNA there: r with an interval, against moved maps.",
+        "one glass": "The picture that Space Ranger got and the slide as QuPath has it, exported, cropped or turned, are two files of one glass.",
+        "stack": "Consecutive sections as layers of spots in 3D, each at its place in the block, painted with one gene.",
+    },
 }  # fmt: skip
 
 TERMS: dict[str, str] = {name.casefold(): line for chapter in GLOSSARY.values() for name, line in chapter.items()}

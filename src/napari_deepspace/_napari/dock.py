@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QFrame, QLineEdit, QScrollArea, QSizePolicy, QVBoxLay
 
 from napari_deepspace._napari import style
 from napari_deepspace._napari.actions import bind_keys
+from napari_deepspace._napari.aligning import Aligning
 from napari_deepspace._napari.annotate_panel import AnnotatePanel, connect_drawing
 from napari_deepspace._napari.canvas import Canvas, bind_drag
 from napari_deepspace._napari.checks import Checks
@@ -33,6 +34,8 @@ from napari_deepspace._napari.inspecting import Inspector
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.loading import Opened, open_section
 from napari_deepspace._napari.look_panel import LookPanel
+from napari_deepspace._napari.neighbours import Neighbours
+from napari_deepspace._napari.neighbours_panel import NeighboursPanel
 from napari_deepspace._napari.outline_layers import OutlineLayers
 from napari_deepspace._napari.painting import Painter, bind_viewer
 from napari_deepspace._napari.preferences import preferred_look
@@ -63,7 +66,7 @@ WIDTH = 372
 
 
 class DeepSpaceDock(QWidget):
-    """From a Space Ranger folder to predicted maps, from top to bottom: Section, Quality, Train, Look, trust, denser, Outlines."""
+    """From a Space Ranger folder to predicted maps, from top to bottom: Section, Quality, Train, Look, trust, denser, Outlines, neighbours."""
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__()
@@ -78,8 +81,9 @@ class DeepSpaceDock(QWidget):
         self.gene_panel = GenePanel(self.session)
         self.denser_panel = DenserPanel(self.session)
         self.annotate_panel = AnnotatePanel(self.session)
+        self.neighbours_panel = NeighboursPanel(self.session)
         steps = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel, self.gene_panel, self.denser_panel)
-        self.panels = (*steps, self.annotate_panel)
+        self.panels = (*steps, self.annotate_panel, self.neighbours_panel)
         self.painter = Painter(self.session, self.canvas, self.look_panel)
         self.inspector = Inspector(self.session, self.painter, self.canvas, self, lambda: self.opened, self.say, self.fail)
         self.reaches = Reaches(self.session, self)
@@ -97,6 +101,8 @@ class DeepSpaceDock(QWidget):
         self.runs = Runs(self.session, self.train_panel, self.training, self._open, self.say, self.fail)
         self.runs.unseal = self.seals.open
         self.compare = Compare(self.session, self.canvas, self, self.say)
+        self.neighbours = Neighbours(self.session, self.canvas, self.neighbours_panel, self.projects, self, self.say, self.fail)
+        self.aligning = Aligning(self.session, self.neighbours_panel, self.neighbours, self, self.say, self.fail)
         self.opened: SectionSettings | None = None  #: how the open section was read
         self.messages: list[str] = []
         self._fresh = False  #: a section was just opened
@@ -277,7 +283,19 @@ class DeepSpaceDock(QWidget):
 
     def _owners(self) -> tuple[Any, ...]:
         jobs = (self.training, self.searches, self.students, self.estimates, self.checks)
-        return (*jobs, self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures, self.drawing)
+        return (
+            *jobs,
+            self.runs,
+            self.seals,
+            self.reaches,
+            self.denser,
+            self.inspector,
+            self.compare,
+            self.figures,
+            self.drawing,
+            self.aligning,
+            self.neighbours,
+        )
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
