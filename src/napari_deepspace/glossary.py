@@ -216,7 +216,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "landmark": "The same place, clicked on both slides: a vessel, a duct, a corner. Three pairs or more make an alignment.",
         "residual": "How far a landmark lies from where the alignment puts it. A thin plate passes through all, so that it is always zero.",
         "left out": "How far a landmark is off when the alignment is made of all others: the error that counts.",
-        "similarity": "Moves, turns, mirrors and scales the slide as a whole; two pairs of landmarks or more.",
+        "similarity": "Moves, turns, mirrors and scales the slide as a whole; three pairs of landmarks or more.",
         "affine": "Also shears it and scales it differently along two directions; three pairs or more.",
         "thin plate": "Bends the slide so that each landmark fits exactly; for sections that are stretched or folded. Four pairs or more.",
         "checkerboard": "Squares of the section and of the neighbouring slide in turn: edges of the tissue go on across them where both fit.",

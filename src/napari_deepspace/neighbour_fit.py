@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_deepspace.align import landmarks
-from napari_deepspace.errors import DeepSpaceError
-from napari_deepspace.neighbours import LEAST_PAIRS, Neighbour, complete
+from napari_deepspace.align.transform import Transform
+from napari_deepspace.errors import DataError, DeepSpaceError
+from napari_deepspace.neighbours import Neighbour, complete
 from napari_deepspace.section import Section
 from napari_deepspace.slide import Slide
 
@@ -29,15 +30,30 @@ class Fit:
     left_out_um: np.ndarray | None = None
 
 
+def transform_values(transform: Transform) -> dict[str, Any]:
+    """A transform as JSON holds it."""
+    points = {"moving": transform.moving_um.tolist(), "fixed": transform.fixed_um.tolist()}
+    return {"kind": transform.kind, "matrix": transform.matrix.tolist(), "control_points": points}
+
+
+def transform_of(values: dict[str, Any]) -> Transform:
+    """What :func:`transform_values` gave; raises DataError where it is damaged."""
+    try:
+        points = [np.asarray(values["control_points"][name], dtype=float).reshape(-1, 2) for name in ("moving", "fixed")]
+        return Transform(values["kind"], np.asarray(values["matrix"], dtype=float).reshape(3, 3), *points)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"An alignment in the project is damaged ({error}). Align the slide again.") from error
+
+
 def fit_landmarks(one: Neighbour) -> tuple[Fit | None, str]:
     """The alignment that the complete pairs of a neighbour make and what is to say of it; None where they are too few or do not do."""
     fixed, moving = complete(one.pairs)
-    if len(fixed) < max(LEAST_PAIRS[one.kind], 3):
+    if len(fixed) < landmarks.LEAST[one.kind]:
         return None, ""
     try:
-        transform = landmarks.fit(moving, fixed, one.kind)
-        residual = landmarks.residuals(transform, moving, fixed)
-        left_out = landmarks.left_out(moving, fixed, one.kind)
+        transform = landmarks.fit(fixed, moving, one.kind)
+        residual = landmarks.residuals_um(fixed, moving, transform)
+        left_out = landmarks.leave_one_out_um(fixed, moving, one.kind)
     except DeepSpaceError as error:
         return None, str(error)
     error = float(np.mean(left_out)) if np.isfinite(left_out).all() else None
@@ -45,7 +61,7 @@ def fit_landmarks(one: Neighbour) -> tuple[Fit | None, str]:
     words += f"; left out, {error:.1f} um on average." if error is not None else "; one pair more tells how far it is off."
     if one.kind == "thin_plate":
         words += " A thin plate passes through all its landmarks: only what is left out counts."
-    return Fit(transform.to_dict(), error, f"{len(fixed)} pairs.", residual, left_out), words
+    return Fit(transform_values(transform), error, f"{len(fixed)} pairs.", residual, left_out), words
 
 
 def align_by_itself(section: Section, slide: Slide, mpp: float) -> Generator[tuple[str, float], None, Fit]:

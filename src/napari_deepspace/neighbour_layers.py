@@ -22,7 +22,7 @@ Stain = Literal["haematoxylin", "dab"]
 STAINS: dict[Stain, int] = {"haematoxylin": 0, "dab": 2}  #: column of skimage's haematoxylin, eosin and DAB
 COLOURS: dict[Stain, tuple[float, float, float]] = {"haematoxylin": (0.25, 0.25, 0.75), "dab": (0.55, 0.3, 0.08)}
 FULL: dict[Stain, float] = {"haematoxylin": 0.25, "dab": 0.35}  #: amount of stain that is painted in full colour, skimage's unit
-ROLE, LANDMARKS = "neighbour", "landmarks"
+ROLE = "neighbour"
 
 
 @dataclass
@@ -144,27 +144,6 @@ def stain_layer(
 def stain_colours(stain: Stain) -> np.ndarray:
     """From nothing to the stain's colour, RGBA float (2, 4)."""
     return np.array([[*COLOURS[stain], 0.0], [*COLOURS[stain], 1.0]])
-
-
-def landmarks_layer(section: Section, role: str, name: str, affine: np.ndarray | None = None) -> LayerTuple:
-    """Landmarks as numbered crosses, empty to begin with; data are um."""
-    kwargs = {
-        "name": name,
-        "ndim": 2,
-        "size": 12.0,
-        "symbol": "cross",
-        "face_color": "#ffe14d",
-        "border_color": "#101010",
-        "border_width": 0.08,
-        "canvas_size_limits": (14, 14),
-        "features": {"number": np.zeros(0, dtype=int)},
-        "text": {"string": "{number}", "size": 12, "color": "#ffe14d", "translation": np.zeros(2), "anchor": "upper_left"},
-        "units": UNITS,
-        "metadata": metadata(section, role),
-    }
-    if affine is not None:
-        kwargs["affine"] = affine
-    return np.zeros((0, 2)), kwargs, "points"
 
 
 def _image(section: Section, data: list[Any], mpp: float, affine: np.ndarray, role: str, name: str, look: dict[str, Any]) -> LayerTuple:

@@ -23,7 +23,6 @@ USUAL_GAP_UM = 10.0
 Place = tuple[FiniteFloat, FiniteFloat]
 Kind = Literal["similarity", "affine", "thin_plate"]
 KINDS: dict[Kind, str] = {"similarity": "Similarity", "affine": "Affine", "thin_plate": "Thin plate"}
-LEAST_PAIRS: dict[Kind, int] = {"similarity": 2, "affine": 3, "thin_plate": 4}  #: that a fit needs; below three no error can be told
 
 
 class _Model(BaseModel):

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
@@ -15,10 +14,10 @@ from napari_deepspace._napari.neighbours import Neighbours
 from napari_deepspace._napari.neighbours_panel import NeighboursPanel
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.training import Say
+from napari_deepspace.align.landmarks import LEAST
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.neighbour_fit import Fit, align_by_itself, fit_landmarks, fitted
-from napari_deepspace.neighbour_layers import Cut, overlay_layer
-from napari_deepspace.neighbours import LEAST_PAIRS, Kind, Near, Neighbour, Pair, complete, moved_landmark, with_landmark
+from napari_deepspace.neighbours import Kind, Near, Neighbour, Pair, complete, moved_landmark, with_landmark
 from napari_deepspace.outline_history import History, push, redo, undo
 
 
@@ -69,10 +68,7 @@ class Aligning(QObject):
             return
         self.shut()
         self._id, self.history = one.id, History(one.pairs)
-        self.dialog = dialog = LandmarksDialog(section, one.name, self._neighbours.theme(), self._parent)
-        unturned = np.eye(3)
-        dialog.fixed.show_slide(overlay_layer(section, section.slide.levels, section.mpp, unturned, Cut(), "slide", "H&E"), section)
-        dialog.moving.show_slide(overlay_layer(section, opened.slide.levels, one.mpp, unturned, Cut(), "neighbour", one.name), section)
+        self.dialog = dialog = LandmarksDialog(section, opened.slide, one.mpp, one.name, self._parent)
         dialog.clicked.connect(self.click)
         dialog.moved.connect(self.move)
         dialog.deleted.connect(self.delete)
@@ -82,8 +78,6 @@ class Aligning(QObject):
         dialog.finished.connect(lambda _: self.shut())
         self._show()
         dialog.show()
-        for view in (dialog.fixed, dialog.moving):
-            view.model.reset_view()
 
     def click(self, fixed: bool, place_um: Any) -> None:
         """One place more, (row, column) in um of the section (``fixed``) or of the slide."""
@@ -145,13 +139,11 @@ class Aligning(QObject):
             return
         if found is None and not words:
             found, words = fit_landmarks(one)
-        turned = self._neighbours.overlays.turned(one)
-        dialog.link.setEnabled(turned is not None)
-        dialog.moving.place(np.eye(3) if turned is None else turned)
+        dialog.place(self._neighbours.overlays.turned(one))
         dialog.kind.set_value(one.kind)
         dialog.show_pairs(one.pairs, None if found is None else found.residual_um, None if found is None else found.left_out_um)
         n = len(complete(one.pairs)[0])
-        least = max(LEAST_PAIRS[one.kind], 3)
+        least = LEAST[one.kind]
         more = f" At least {least} pairs are needed, best far apart." if n < least else ""
         dialog.words.setText(f"{n} complete pair{'' if n == 1 else 's'}. {words}{more}")
         dialog.undo.setEnabled(bool(self.history.past))

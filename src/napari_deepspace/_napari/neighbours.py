@@ -49,6 +49,9 @@ class Neighbours(QObject):
         self._worker: Any = None
         self._keep_soon = one_shot(self, KEEP_MS)
         self._keep_soon.timeout.connect(self.keep)
+        self._opacity: tuple[str, float] = "", 1.0  #: of a neighbour, that the session does not have yet
+        self._opacity_soon = one_shot(self, KEEP_MS // 2)
+        self._opacity_soon.timeout.connect(lambda: self.change(self._opacity[0], {"opacity": self._opacity[1]}))
         self._blinker = QTimer(self)
         self._blinker.setInterval(BLINK_MS)
         self._blinker.timeout.connect(self.overlays.blink)
@@ -56,6 +59,7 @@ class Neighbours(QObject):
         panel.removed.connect(self.remove)
         panel.changed.connect(self.change)
         panel.stop_requested.connect(self.stop)
+        panel.opacity_moved.connect(self.set_opacity)
         panel.cover_changed.connect(lambda key: self.set_cut(cover=key))
         panel.line_moved.connect(self._move_line)
         panel.square_changed.connect(lambda um: self.set_cut(square_um=um))
@@ -136,10 +140,6 @@ class Neighbours(QObject):
             self._panel.tell("")
             self._say("Stopped. Nothing was changed.", "info")
 
-    def theme(self) -> str:
-        """The theme of napari's window."""
-        return str(self._canvas.viewer.theme)
-
     # -- how they are seen -----------------------------------------------------------------------------------------------------------------
 
     def set_cut(self, **fields: Any) -> None:
@@ -156,6 +156,12 @@ class Neighbours(QObject):
         if self.one() is None:
             self._say("No neighbouring slide is chosen. Add one in step 8.", "info")
         self.overlays.blink()
+
+    def set_opacity(self, opacity: float) -> None:
+        """How far the chosen slide covers the section, 0 to 1: at once on the canvas, in the session when the slider rests."""
+        self._opacity = self._session.chosen_neighbour, opacity
+        self.overlays.set_opacity(*self._opacity)
+        self._opacity_soon.start()
 
     def _set_blinking(self, on: bool) -> None:
         if on:
@@ -243,6 +249,7 @@ class Neighbours(QObject):
         self.keep()
         self._of = None  # what comes now is no change of this section's
         self._keep_soon.stop()
+        self._opacity_soon.stop()
         self._blinker.stop()
         if self._worker is not None:
             worker, self._worker = self._worker, None

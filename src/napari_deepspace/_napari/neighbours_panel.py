@@ -42,6 +42,7 @@ class NeighboursPanel(Collapsible):
     stop_requested = Signal()
     landmarks_requested = Signal()
     quantify_requested = Signal()
+    opacity_moved = Signal(float)  #: 0 to 1, while the slider moves
     cover_changed = Signal(str)
     line_moved = Signal(float)  #: 0 to 1 of the slide's width
     square_changed = Signal(float)  #: um
@@ -63,7 +64,7 @@ class NeighboursPanel(Collapsible):
         self.list.setFixedHeight(76)
         self.empty = label("A slide of the section before or behind, IHC for one, can be laid over this one and measured at its spots.", wrap=True)
         self.details = QWidget()
-        self.mpp = _number(0.0, 100.0, 4, " um", "not known")
+        self.mpp = _number(0.0, 100.0, 4, "", "not known")
         self.mpp.setToolTip(f"{term('um per px')} Here: of the neighbouring slide. Its file says it, or you do.")
         self.gap = _number(-1000.0, 1000.0, 1, " um")
         self.gap.setToolTip(term("gap"))
@@ -134,7 +135,8 @@ class NeighboursPanel(Collapsible):
         add.addWidget(self.details)
         inner = QVBoxLayout(self.details)
         inner.setContentsMargins(0, 0, 0, 0)
-        inner.addLayout(row(label("um per px", "um per px"), self.mpp, label("Gap", "gap"), self.gap, 1))
+        inner.addLayout(row(label("um per px", "um per px"), self.mpp, 1))
+        inner.addLayout(row(label("Gap between the sections", "gap"), self.gap, 1))
         inner.addWidget(self.state)
         inner.addLayout(row(self.align, self.landmarks, self.stop, 1))
         add.addWidget(self.bar)
@@ -172,7 +174,7 @@ class NeighboursPanel(Collapsible):
         self.align.clicked.connect(self.align_requested)
         self.landmarks.clicked.connect(self.landmarks_requested)
         self.stop.clicked.connect(self.stop_requested)
-        self.opacity.valueChanged.connect(lambda value: self._edit(opacity=value / 100))
+        self.opacity.valueChanged.connect(lambda value: self.opacity_moved.emit(value / 100))
         self.blending.activated.connect(lambda _: self._edit(blending=self.blending.currentData()))
         self.dab.clicked.connect(lambda on: self._edit(dab=on))
         self.haematoxylin.clicked.connect(lambda on: self._edit(haematoxylin=on))
@@ -299,6 +301,6 @@ def _number(low: float, high: float, decimals: int, suffix: str, special: str = 
     box.setDecimals(decimals)
     box.setSuffix(suffix)
     box.setSpecialValueText(special)
-    box.setMinimumWidth(92)
+    box.setMinimumWidth(118)
     box.setKeyboardTracking(False)
     return box

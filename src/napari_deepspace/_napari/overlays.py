@@ -11,7 +11,7 @@ from napari.utils.colormaps import Colormap
 
 from napari_deepspace._napari.canvas import SPOTS, Canvas
 from napari_deepspace._napari.session import Session
-from napari_deepspace.align.transform import Transform
+from napari_deepspace.neighbour_fit import transform_of
 from napari_deepspace.neighbour_layers import ROLE, STAINS, Cut, overlay_layer, role_of, stain_colours, stain_layer
 from napari_deepspace.neighbours import Neighbour
 from napari_deepspace.section import Section
@@ -56,6 +56,14 @@ class Overlays:
             if layer.rgb:
                 layer.refresh(thumbnail=False, extent=False, highlight=False)
 
+    def set_opacity(self, neighbour_id: str, opacity: float) -> None:
+        """Fade one slide, 0 to 1; of one that is not aligned nothing shines through."""
+        one = next((one for one in self._session.neighbours if one.id == neighbour_id), None)
+        layer = self._canvas.layer(role_of(neighbour_id))
+        opacity = opacity if one is not None and one.transform is not None else 1.0
+        if layer is not None and layer.opacity != opacity:
+            layer.opacity = opacity
+
     def blink(self) -> None:
         """The chosen neighbour is hidden, or seen again."""
         layer = self._canvas.layer(role_of(self._session.chosen_neighbour))
@@ -76,14 +84,11 @@ class Overlays:
         assert one.mpp is not None
         if one.transform is None:
             return slide.levels, one.mpp, self._beside(one)
-        transform = Transform.from_dict(one.transform)
-        if transform.kind == "thin_plate":
-            raise NotImplementedError
-        return slide.levels, one.mpp, transform.napari_affine()
+        return slide.levels, one.mpp, transform_of(one.transform).napari_affine()
 
     def turned(self, one: Neighbour) -> np.ndarray | None:
         """The (3, 3) that turns a neighbour as it lies on the section, of a thin plate the part without bending; None while it is not aligned."""
-        return None if one.transform is None else Transform.from_dict(one.transform).napari_affine()
+        return None if one.transform is None else transform_of(one.transform).napari_affine()
 
     def _beside(self, one: Neighbour) -> np.ndarray:
         section = self._session.section
@@ -120,8 +125,8 @@ class Overlays:
                 made = overlay_layer(section, levels, mpp, affine, self.cut, role, one.name)
             layer = self._add(Layer.create(*made))
             self._made[role] = of
-        if layer.opacity != one.opacity and not stain:
-            layer.opacity = one.opacity
+        if not stain:
+            self.set_opacity(one.id, one.opacity)
         if not stain and layer.blending != one.blending:
             layer.blending = one.blending
         if layer.visible != one.visible:
