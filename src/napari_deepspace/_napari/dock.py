@@ -41,6 +41,7 @@ from napari_deepspace._napari.painting import Painter, bind_viewer
 from napari_deepspace._napari.preferences import preferred_look
 from napari_deepspace._napari.project_view import Projects, apply_view, run_of
 from napari_deepspace._napari.quality_panel import QualityPanel
+from napari_deepspace._napari.quantifying import Quantifying
 from napari_deepspace._napari.reach import Reaches
 from napari_deepspace._napari.runs_control import Runs
 from napari_deepspace._napari.seals import Seals, seal_folders
@@ -103,6 +104,7 @@ class DeepSpaceDock(QWidget):
         self.compare = Compare(self.session, self.canvas, self, self.say)
         self.neighbours = Neighbours(self.session, self.canvas, self.neighbours_panel, self.projects, self, self.say, self.fail)
         self.aligning = Aligning(self.session, self.neighbours_panel, self.neighbours, self, self.say, self.fail)
+        self.quantifying = Quantifying(self.session, self.neighbours_panel, self.neighbours, self, self.say, self.fail)
         self.opened: SectionSettings | None = None  #: how the open section was read
         self.messages: list[str] = []
         self._fresh = False  #: a section was just opened
@@ -333,6 +335,7 @@ class DeepSpaceDock(QWidget):
         self.gene_panel.restyle(palette)
         self.compare.restyle(palette)
         self.figures.restyle(palette)
+        self.quantifying.restyle(palette)
 
     def _open(
         self,
