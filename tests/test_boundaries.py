@@ -16,6 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("slide_formats", "slide_cache", "slide"),
     ("annotating", "geojson", "outlines", "outline_history", "section", "seal", "causes"),
     (
+        "align",
         "cells",
         "figure_settings",
         "gene_names",

@@ -7,6 +7,7 @@
     ├── SettingsError         a value in RUN.yaml, a form or an option; an unknown gene
     ├── TrainingError         training cannot start or go on: no spot left, no weights, no memory
     ├── ModelError            a model or result file that cannot be used
+    ├── AlignmentFailed       two slides that could not be laid over one another by themselves
     └── RunPaused             no failure: a run was set aside as somebody asked, and can be resumed
 
 The dock shows the sentence; the command line prints ``error: ...`` and exits with 2.
@@ -32,6 +33,10 @@ class TrainingError(DeepSpaceError):
 
 class ModelError(DeepSpaceError):
     """A model folder or a result file cannot be used."""
+
+
+class AlignmentFailed(DeepSpaceError):  # noqa: N818 - the word that users read
+    """Two slides could not be laid over one another, or not so that it could be relied on."""
 
 
 class RunPaused(DeepSpaceError):  # noqa: N818 - no error

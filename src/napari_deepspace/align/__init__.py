@@ -1,0 +1,1 @@
+"""Laying one slide over another: landmarks, automatic alignment, and what moves with them. No Qt, no torch."""
