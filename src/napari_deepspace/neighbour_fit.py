@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import shapely
 
 from napari_deepspace.align import landmarks
 from napari_deepspace.align.transform import Transform
 from napari_deepspace.errors import DataError, DeepSpaceError
+from napari_deepspace.events import Progress
 from napari_deepspace.neighbours import Neighbour, complete
+from napari_deepspace.outlines import Outline
 from napari_deepspace.section import Section
 from napari_deepspace.slide import Slide
 
@@ -54,8 +57,8 @@ def fit_landmarks(one: Neighbour) -> tuple[Fit | None, str]:
         transform = landmarks.fit(fixed, moving, one.kind)
         residual = landmarks.residuals_um(fixed, moving, transform)
         left_out = landmarks.leave_one_out_um(fixed, moving, one.kind)
-    except DeepSpaceError as error:
-        return None, str(error)
+    except DeepSpaceError as refused:
+        return None, str(refused)
     error = float(np.mean(left_out)) if np.isfinite(left_out).all() else None
     words = f"Mean residual {np.mean(residual):.1f} um"
     words += f"; left out, {error:.1f} um on average." if error is not None else "; one pair more tells how far it is off."
@@ -72,8 +75,31 @@ def align_by_itself(section: Section, slide: Slide, mpp: float) -> Generator[tup
     DataError
         The section has no image, or the two do not match: nothing is aligned then.
     """
+    from napari_deepspace.align.automatic import align_slides
+
     yield "Looking for the tissue on both slides…", -1.0
-    raise NotImplementedError
+    steps = align_slides(section.require_slide(), slide, section.mpp, mpp)
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as end:
+            found = end.value
+            break
+        if isinstance(event, Progress):
+            yield f"{event.stage[0].upper()}{event.stage[1:]}…", event.done / max(event.total, 1)
+    error = float(found.error_um) if np.isfinite(found.error_um) else None
+    return Fit(transform_values(found.transform), error, found.note)
+
+
+def moved_outlines(outlines: Sequence[Outline], transform: Transform, mpp: float, section_mpp: float, back: bool = False) -> list[Outline]:
+    """Outlines of the neighbour (``mpp`` um per px) on the section, in its own px, or ``back`` those of the section on the neighbour."""
+
+    def place(xy: np.ndarray) -> np.ndarray:
+        yx = xy[:, ::-1]
+        moved = transform.inverse_points(yx * section_mpp) / mpp if back else transform.apply(yx * mpp) / section_mpp
+        return moved[:, ::-1]
+
+    return [replace(one, geometry=shapely.make_valid(shapely.transform(one.geometry, place))) for one in outlines]
 
 
 def fitted(one: Neighbour, found: Fit | None, how: Literal["", "automatic", "landmarks"] = "") -> Neighbour:

@@ -56,9 +56,7 @@ class Agreement:
 def withheld_words(error_um: float | None, section: Section) -> str:
     """Why nothing is measured with an alignment that is off by ``error_um``; "" where it may be."""
     spot = section.platform.spot_diameter_um
-    if error_um is None:
-        return "How far the alignment is off is not known, so nothing is measured. Set four landmarks or more, or let it align by itself."
-    if error_um > spot:
+    if error_um is not None and error_um > spot:
         return f"The alignment is off by {error_um:.0f} um, more than a spot's {spot:.0f} um, so nothing is measured. Set landmarks, or align again."
     return ""
 

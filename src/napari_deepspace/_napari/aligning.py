@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_deepspace._napari.landmarks_dialog import LandmarksDialog
 from napari_deepspace._napari.neighbours import Neighbours
@@ -15,10 +16,14 @@ from napari_deepspace._napari.neighbours_panel import NeighboursPanel
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.training import Say
 from napari_deepspace.align.landmarks import LEAST
+from napari_deepspace.align.transform import Transform
 from napari_deepspace.errors import DeepSpaceError
-from napari_deepspace.neighbour_fit import Fit, align_by_itself, fit_landmarks, fitted
+from napari_deepspace.neighbour_fit import Fit, align_by_itself, fit_landmarks, fitted, moved_outlines, transform_of
 from napari_deepspace.neighbours import Kind, Near, Neighbour, Pair, complete, moved_landmark, with_landmark
 from napari_deepspace.outline_history import History, push, redo, undo
+from napari_deepspace.outlines import Outline, read_outlines, write_outlines
+
+GEOJSON = "GeoJSON (*.geojson *.json);;All files (*)"
 
 
 class Aligning(QObject):
@@ -34,6 +39,8 @@ class Aligning(QObject):
         self._id = ""  #: of the neighbour in the window
         panel.align_requested.connect(self.align)
         panel.landmarks_requested.connect(self.open)
+        panel.outlines_in_requested.connect(self._ask_in)
+        panel.outlines_out_requested.connect(self._ask_out)
         session.events.loaded.connect(self.shut)
         session.events.neighbours.connect(self._gone)
 
@@ -43,7 +50,7 @@ class Aligning(QObject):
         """Align the chosen slide, in a thread; a failure leaves everything as it was."""
         one, section = self._neighbours.one(), self._session.section
         opened = None if one is None else self._neighbours.overlays.files.get(one.id)
-        if one is None or opened is None or section is None:
+        if one is None or one.mpp is None or opened is None or section is None:
             return
         work = partial(align_by_itself, section, opened.slide, one.mpp)
         self._neighbours.start(work, partial(self._aligned, one), "Aligning…")
@@ -54,6 +61,44 @@ class Aligning(QObject):
             return
         self._neighbours.put(fitted(one, found, "automatic"))
         self._say(f"{one.name} is aligned. {found.note} Look at its edges with Checkerboard or Blink before you believe it.", "info")
+
+    # -- two files of one glass --------------------------------------------------------------------------------------------------------------
+
+    def take_outlines(self, path: Path) -> None:
+        """Lay the outlines of a GeoJSON file, in px of the chosen slide, on the section; they are read in a thread."""
+        one, section = self._neighbours.one(), self._session.section
+        if one is not None and one.transform is not None and one.mpp is not None and section is not None:
+            work = partial(_outlines_from, path, transform_of(one.transform), one.mpp, section.mpp)
+            self._neighbours.start(work, self._add_outlines, "Reading outlines…")
+
+    def give_outlines(self, path: Path) -> None:
+        """Write the outlines of the section in px of the chosen slide."""
+        one, section = self._neighbours.one(), self._session.section
+        if one is None or one.transform is None or one.mpp is None or section is None:
+            return
+        try:
+            moved = moved_outlines(self._session.outlines, transform_of(one.transform), one.mpp, section.mpp, back=True)
+            write_outlines(path, moved)
+        except (DeepSpaceError, OSError) as error:
+            self._fail(error if isinstance(error, DeepSpaceError) else DeepSpaceError(f"{path} cannot be written ({error}). Choose another folder."))
+            return
+        self._say(f"{len(moved)} outlines written in the pixels of {one.path.name}.", "info")
+
+    def _add_outlines(self, found: list[Outline]) -> None:
+        known = {outline.id for outline in self._session.outlines}
+        new = [outline for outline in found if outline.id not in known]
+        self._session.outlines = (*self._session.outlines, *new)
+        self._say(f"{len(new)} outlines laid on this section.", "info")
+
+    def _ask_in(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self._parent, "Outlines of the neighbouring file", "", GEOJSON)
+        if path:
+            self.take_outlines(Path(path))
+
+    def _ask_out(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self._parent, "Outlines for the neighbouring file", "outlines.geojson", GEOJSON)
+        if path:
+            self.give_outlines(Path(path))
 
     # -- by landmarks ----------------------------------------------------------------------------------------------------------------------
 
@@ -161,3 +206,8 @@ class Aligning(QObject):
             dialog.shut()
             dialog.close()
             dialog.deleteLater()
+
+
+def _outlines_from(path: Path, transform: Transform, mpp: float, section_mpp: float) -> Generator[str, None, list[Outline]]:
+    yield "Reading outlines…"
+    return moved_outlines(read_outlines(path), transform, mpp, section_mpp)

@@ -48,6 +48,7 @@ from napari_deepspace._napari.seals import Seals, seal_folders
 from napari_deepspace._napari.searches import Searches
 from napari_deepspace._napari.section_panel import SectionPanel
 from napari_deepspace._napari.session import Session
+from napari_deepspace._napari.stack_view import StackView
 from napari_deepspace._napari.students import Students
 from napari_deepspace._napari.train_panel import TrainPanel
 from napari_deepspace._napari.training import Training
@@ -105,6 +106,7 @@ class DeepSpaceDock(QWidget):
         self.neighbours = Neighbours(self.session, self.canvas, self.neighbours_panel, self.projects, self, self.say, self.fail)
         self.aligning = Aligning(self.session, self.neighbours_panel, self.neighbours, self, self.say, self.fail)
         self.quantifying = Quantifying(self.session, self.neighbours_panel, self.neighbours, self, self.say, self.fail)
+        self.stack = StackView(self.session, self.canvas, self.neighbours_panel, self.neighbours, self, self.say, self.fail)
         self.opened: SectionSettings | None = None  #: how the open section was read
         self.messages: list[str] = []
         self._fresh = False  #: a section was just opened
@@ -285,19 +287,8 @@ class DeepSpaceDock(QWidget):
 
     def _owners(self) -> tuple[Any, ...]:
         jobs = (self.training, self.searches, self.students, self.estimates, self.checks)
-        return (
-            *jobs,
-            self.runs,
-            self.seals,
-            self.reaches,
-            self.denser,
-            self.inspector,
-            self.compare,
-            self.figures,
-            self.drawing,
-            self.aligning,
-            self.neighbours,
-        )
+        beside = (self.aligning, self.quantifying, self.stack, self.neighbours)
+        return (*jobs, self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures, self.drawing, *beside)
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""

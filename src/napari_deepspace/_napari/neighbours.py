@@ -127,7 +127,8 @@ class Neighbours(QObject):
 
         def yielded(told: Any) -> None:
             if self._worker is worker and told is not None:
-                self._panel.tell(*told if isinstance(told, tuple) else (told, -1.0), working=True)
+                words, share = told if isinstance(told, tuple) else (told, -1.0)
+                self._panel.tell(words, share, working=True)
 
         worker = self._worker = start_job(work, on_yield=heard or yielded, on_return=returned, on_error=failed, on_finish=finished)
         self._panel.tell(words, -1.0, working=True)

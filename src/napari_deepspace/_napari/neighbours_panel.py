@@ -49,7 +49,7 @@ class NeighboursPanel(Collapsible):
     blinking = Signal(bool)
     outlines_in_requested = Signal()
     outlines_out_requested = Signal()
-    stack_requested = Signal()
+    stack_toggled = Signal(bool)
 
     def __init__(self, session: Session):
         super().__init__("8  Neighbouring slides", open_=False)
@@ -80,7 +80,7 @@ class NeighboursPanel(Collapsible):
         self.overlay = QWidget()
         self.opacity = QSlider(Qt.Orientation.Horizontal)
         self.opacity.setRange(0, 100)
-        self.cover = Segmented(dict(COVERS), {key: term(key) for key in ("checkerboard",)})
+        self.cover = Segmented({str(key): words for key, words in COVERS.items()}, {"checkerboard": term("checkerboard")})
         self.line = QSlider(Qt.Orientation.Horizontal)
         self.line.setRange(0, 1000)
         self.line.setValue(500)
@@ -105,8 +105,12 @@ class NeighboursPanel(Collapsible):
         self.outlines_in, self.outlines_out = QPushButton("Outlines here…"), QPushButton("Outlines there…")
         self.outlines_in.setToolTip("Take outlines drawn on the neighbouring file (GeoJSON, its own pixels) and lay them on this section.")
         self.outlines_out.setToolTip("Write this section's outlines in the neighbouring file's own pixels (GeoJSON), for QuPath.")
-        self.stack = QPushButton("Stack…")
+        self.stack = QPushButton("Stack in 3D")
+        self.stack.setCheckable(True)
         self.stack.setToolTip(term("stack"))
+        self.stretch = _number(1.0, 200.0, 0, " times")
+        self.stretch.setValue(20)
+        self.stretch.setToolTip("Sections are thin and wide: the stack is stretched along z, so that they can be told apart.")
         self._build()
         self._connect()
         self.tell("")
@@ -126,6 +130,11 @@ class NeighboursPanel(Collapsible):
             self.bar.setRange(0, 0 if share < 0 else 1000)
             self.bar.setValue(round(1000 * max(share, 0)))
         self.refresh()
+
+    def show_stack(self, on: bool) -> None:
+        """Whether the stack is on."""
+        self.stack.setChecked(on)
+        self.stack.setText("Back to 2D" if on else "Stack in 3D")
 
     def _build(self) -> None:
         add = self.content
@@ -160,7 +169,7 @@ class NeighboursPanel(Collapsible):
         self.advanced.content.addLayout(row(label("Thickness of a section", "thickness"), self.thickness, 1))
         self.advanced.content.addWidget(label("Two files of one glass: outlines move between them.", "one glass", wrap=True, dim=True))
         self.advanced.content.addLayout(row(self.outlines_in, self.outlines_out, 1))
-        self.advanced.content.addLayout(row(self.stack, 1))
+        self.advanced.content.addLayout(row(self.stack, label("stretched"), self.stretch, 1))
 
     def _connect(self) -> None:
         self.add.clicked.connect(self._ask_images)
@@ -185,7 +194,7 @@ class NeighboursPanel(Collapsible):
         self.quantify.clicked.connect(self.quantify_requested)
         self.outlines_in.clicked.connect(self.outlines_in_requested)
         self.outlines_out.clicked.connect(self.outlines_out_requested)
-        self.stack.clicked.connect(self.stack_requested)
+        self.stack.clicked.connect(self.stack_toggled)
         events = self._session.events
         for signal in (events.loaded, events.busy, events.neighbours, events.chosen_neighbour, events.blind, events.gene, events.maps):
             signal.connect(self.refresh)
@@ -222,10 +231,10 @@ class NeighboursPanel(Collapsible):
             widget.setEnabled(ready and free)
         self.remove.setEnabled(one is not None and free)
         self.empty.setVisible(not s.neighbours)
-        for widget in (self.list, self.quantify, self.overlay, self.details, self.advanced):
-            widget.setVisible(bool(s.neighbours))
-        for widget in (self.details, self.overlay, self.advanced):
-            widget.setEnabled(one is not None)
+        for part in (self.list, self.quantify, self.overlay, self.details, self.advanced):
+            part.setVisible(bool(s.neighbours))
+        for part in (self.details, self.overlay, self.advanced):
+            part.setEnabled(one is not None)
         known = one is not None and one.mpp is not None
         self.align.setEnabled(known and free and s.section is not None and s.section.slide is not None)
         self.landmarks.setEnabled(known and free)
@@ -261,10 +270,10 @@ class NeighboursPanel(Collapsible):
                     item.setToolTip(one.path.name)
                     self.list.addItem(item)
             for number, one in enumerate(s.neighbours):
-                item = self.list.item(number)
-                assert item is not None
-                item.setText(f"{one.name} – {short_state(one)}")
-                item.setCheckState(Qt.CheckState.Checked if one.visible else Qt.CheckState.Unchecked)
+                line = self.list.item(number)
+                assert line is not None
+                line.setText(f"{one.name} – {short_state(one)}")
+                line.setCheckState(Qt.CheckState.Checked if one.visible else Qt.CheckState.Unchecked)
                 if one.id == s.chosen_neighbour and self.list.currentRow() != number:
                     self.list.setCurrentRow(number)
 

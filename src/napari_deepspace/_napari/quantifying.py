@@ -80,8 +80,8 @@ class Quantifying(QObject):
         self.dialog.show()
         self.measure(str(self.dialog.way.currentData()), self.dialog.of.value())
 
-    def measure(self, way: Way, of: str) -> None:
-        """Measure the stain the chosen ``way`` and hold it against the gene, "measured" or "predicted"."""
+    def measure(self, way: Any, of: str) -> None:
+        """Measure the stain one ``way`` (of WAYS) and hold it against the gene, "measured" or "predicted"."""
         session, one = self._session, self._neighbours.one()
         section, opened = session.section, None if one is None else self._neighbours.overlays.files.get(one.id)
         dialog = self.dialog
@@ -187,7 +187,8 @@ def heading_of(found: Found, synthetic: bool) -> str:
 def words_of(found: Found, one: Neighbour) -> str:
     """What was left out, what P is, and what no number here can say."""
     left = f"Left out: {found.stained.without:,} spots without tissue on the neighbouring slide, {found.stained.outside:,} beyond its edge."
-    off = "" if one.error_um is None else f" The alignment is off by about {one.error_um:.0f} um, the sections are {abs(one.gap_um):g} um apart."
+    known = f"about {one.error_um:.0f} um" if one.error_um is not None else "nobody knows how far: set four landmarks to know"
+    off = f" The alignment is off by {known}; the sections are {abs(one.gap_um):g} um apart."
     return f"{left}{off} P: against the map moved as a whole, one section of one patient. Drag a rectangle to select spots. Research use only."
 
 
