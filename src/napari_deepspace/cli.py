@@ -65,10 +65,16 @@ def phantom(
     folder: Annotated[Path | None, typer.Argument(help="where to; left out: the cache")] = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same section")] = 0,
     series: Annotated[bool, typer.Option("--series", help="three consecutive sections A, B, C of one block, with known transforms")] = False,
+    ihc: Annotated[bool, typer.Option("--ihc", help="the IHC (ESR1) of the section beside it, turned on its slide by a known transform")] = False,
 ) -> None:
-    """Write the built-in SYNTHETIC section, or three consecutive ones; nothing in them was measured."""
-    from napari_deepspace.phantom import make_phantom, make_phantom_series
+    """Write the built-in SYNTHETIC section, three consecutive ones, or the IHC beside it; nothing in them was measured."""
+    from napari_deepspace.phantom import make_phantom, make_phantom_ihc, make_phantom_series
 
+    if ihc and series:
+        raise SettingsError("--series and --ihc write different things. Give one of them.")
+    if ihc:
+        print(make_phantom_ihc(folder, seed))
+        return
     print(make_phantom_series(folder, seed) if series else make_phantom(folder, seed))
 
 

@@ -35,7 +35,7 @@ class Cut:
         return SECTIONS.index(self.name) + 1
 
     @property
-    def step(self) -> int:
+    def step(self) -> float:
         """Sections from the middle one: -1, 0, 1."""
         return self.number - SECTIONS.index(MIDDLE) - 1
 

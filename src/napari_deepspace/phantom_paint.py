@@ -40,8 +40,8 @@ class Ground:
 def paint(tissue: Tissue) -> np.ndarray:
     """The slide: uint8 (SIDE_PX, SIDE_PX, 3)."""
     rng = tissue.rng(1)
-    ground = _ground(rng, tissue, fibre_texture(rng, tissue))
-    haematoxylin = _nuclei(rng, tissue, ground)
+    ground = ground_of(rng, tissue, fibre_texture(rng, tissue))
+    haematoxylin = nuclei(rng, tissue, ground)
     haematoxylin += enlarge(ground.haematoxylin, HALF)
     eosin, mucin = enlarge(ground.eosin, HALF), enlarge(ground.mucin, HALF)
     eosin *= 1 - 0.35 * np.minimum(haematoxylin, 1)
@@ -94,7 +94,7 @@ def fibre_texture(rng: np.random.Generator, tissue: Tissue) -> np.ndarray:
     return out.reshape(HALF_PX, HALF_PX)
 
 
-def _ground(rng: np.random.Generator, tissue: Tissue, fibres: np.ndarray) -> Ground:
+def ground_of(rng: np.random.Generator, tissue: Tissue, fibres: np.ndarray) -> Ground:
     """Stroma, nests of tumour cells, invasive front, fat and necrosis."""
     shape = (HALF_PX, HALF_PX)
     edge, mottle = np.clip(band_field(rng, shape, HALF_UM, 14, 70), -2.5, 2.5), band_field(rng, shape, HALF_UM, 5, 25)
@@ -216,7 +216,7 @@ def _apart(centres: np.ndarray, room: np.ndarray, rank: np.ndarray) -> np.ndarra
         alive[weaker[~threatened[stronger]]] = False
 
 
-def _nuclei(rng: np.random.Generator, tissue: Tissue, ground: Ground) -> np.ndarray:
+def nuclei(rng: np.random.Generator, tissue: Tissue, ground: Ground) -> np.ndarray:
     """Optical density of haematoxylin in nuclei: float32 (SIDE_PX, SIDE_PX)."""
     centres, diameter, kind = _sites(rng, tissue, ground)
     n = len(kind)

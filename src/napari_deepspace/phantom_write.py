@@ -1,6 +1,6 @@
 """Writing the phantom's files, in a process of its own:
 
-``python -m napari_deepspace.phantom_write FOLDER SEED [shuffled] [without-failure] [A|B|C]``."""
+``python -m napari_deepspace.phantom_write FOLDER SEED [shuffled] [without-failure] [A|B|C]``, or ``FOLDER SEED ihc LAID`` (JSON)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from napari_deepspace.phantom import SECTIONS, VERSION
 from napari_deepspace.phantom_block import cut_of
 from napari_deepspace.phantom_chance import hidden_fields, tile_looks
 from napari_deepspace.phantom_counts import GENES, Expression, draw_expression, gene_fields, shuffle
+from napari_deepspace.phantom_ihc import MPP_IHC, Laid, ihc_tissue, paint_ihc, share_of, warped
 from napari_deepspace.phantom_paint import paint
-from napari_deepspace.phantom_tissue import CELL_UM, MPP, PITCH_UM, SIDE_PX, SPOT_UM, Tissue, grow_tissue
+from napari_deepspace.phantom_tissue import CELL_UM, GRID, MPP, PITCH_UM, SIDE_PX, SPOT_UM, Tissue, grow_tissue
 
 
 def write_section(folder: Path, seed: int, shuffle_genes: bool, failed_region: bool, of_series: str | None = None) -> None:
@@ -42,6 +43,18 @@ def write_section(folder: Path, seed: int, shuffle_genes: bool, failed_region: b
     _write_fields(folder / "truth", fields)
     if tissue.cut is not None:
         _write_aligned(folder / "spatial_aligned.csv", barcodes, tissue.cut.to_frame_um(tissue.centres_yx))
+
+
+def write_ihc(folder: Path, seed: int, laid: Laid) -> None:
+    """Paint the IHC of the section next to that of ``seed`` into the empty ``folder``, as ``laid`` on its slide."""
+    tissue = ihc_tissue(seed, laid.gap_um)
+    image, dab = paint_ihc(tissue)
+    write_pyramid(folder / "ihc.tif", warped(image, laid), MPP_IHC, "IHC (haematoxylin, DAB)")
+    (folder / "truth").mkdir()
+    truth = {"synthetic": True, "version": VERSION, "seed": seed, "protein": "ESR1", "mpp": MPP_IHC, "field_cell_um": 2 * CELL_UM, **laid.truth()}
+    (folder / "truth" / "truth.json").write_text(json.dumps(truth, indent=1), encoding="utf-8")
+    coarse = [field.reshape(GRID // 2, 2, GRID // 2, 2).mean((1, 3), dtype=np.float32) for field in (share_of(tissue), dab)]
+    np.savez_compressed(folder / "truth" / "fields.npz", share=coarse[0], dab=coarse[1], cell_um=2 * CELL_UM)
 
 
 def shuffled_order(tissue: Tissue) -> np.ndarray:
@@ -117,8 +130,8 @@ def _write_clusters(outs: Path, barcodes: list[str], cluster: np.ndarray) -> Non
     (folder / "clusters.csv").write_text("Barcode,Cluster\n" + "\n".join(rows) + "\n", encoding="utf-8")
 
 
-def write_pyramid(path: Path, image: np.ndarray) -> None:
-    """A tiled pyramid (SubIFDs, JPEG) of uint8 (h, w, 3) ``image`` with its resolution and a note that it is synthetic."""
+def write_pyramid(path: Path, image: np.ndarray, mpp: float = MPP, what: str = "H&E") -> None:
+    """A tiled pyramid (SubIFDs, JPEG) of uint8 (h, w, 3) ``image`` with its resolution (um per px) and a note that it is synthetic."""
     levels = [image]
     while min(levels[-1].shape[:2]) > 512:
         h, w = (side // 2 * 2 for side in levels[-1].shape[:2])
@@ -126,12 +139,12 @@ def write_pyramid(path: Path, image: np.ndarray) -> None:
         levels.append((quads.sum((1, 3), dtype=np.uint16) // 4).astype(np.uint8))
     with tifffile.TiffWriter(path) as file:
         for i, level in enumerate(levels):
-            per_cm = 1e4 / MPP / 2**i
+            per_cm = 1e4 / mpp / 2**i
             file.write(
                 level, photometric="rgb", tile=(256, 256), compression="jpeg", compressionargs={"level": 90}, subsampling=(1, 1),
                 subfiletype=int(i > 0), subifds=len(levels) - 1 if i == 0 else None, metadata=None,
                 resolution=(per_cm, per_cm), resolutionunit="CENTIMETER",
-                description=f"SYNTHETIC H&E of napari-deepspace, no tissue. Research use only. mpp = {MPP}" if i == 0 else None,
+                description=f"SYNTHETIC {what} of napari-deepspace, no tissue. Research use only. mpp = {mpp}" if i == 0 else None,
             )  # fmt: skip
 
 
@@ -178,6 +191,9 @@ def main(arguments: list[str]) -> int:
     """Exit code 2 with one line where the disk is at fault."""
     folder, seed, *options = arguments
     try:
+        if options[:1] == ["ihc"]:
+            write_ihc(Path(folder), int(seed), Laid(**json.loads(options[1])))
+            return 0
         of_series = next((name for name in SECTIONS if name in options), None)
         write_section(Path(folder), int(seed), "shuffled" in options, "without-failure" not in options, of_series)
     except OSError as error:
