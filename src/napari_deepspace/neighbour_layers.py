@@ -21,7 +21,7 @@ COVERS: dict[Cover, str] = {"whole": "Whole", "checkerboard": "Checkerboard", "s
 Stain = Literal["haematoxylin", "dab"]
 STAINS: dict[Stain, int] = {"haematoxylin": 0, "dab": 2}  #: column of skimage's haematoxylin, eosin and DAB
 COLOURS: dict[Stain, tuple[float, float, float]] = {"haematoxylin": (0.25, 0.25, 0.75), "dab": (0.55, 0.3, 0.08)}
-FULL: dict[Stain, float] = {"haematoxylin": 0.25, "dab": 0.35}  #: amount of stain that is painted in full colour, skimage's unit
+FULL: dict[Stain, float] = {"haematoxylin": 0.8, "dab": 0.8}  #: optical density that is painted in full colour
 ROLE = "neighbour"
 
 
@@ -72,7 +72,7 @@ class SeenLevel(Level):
 
 
 class StainLevel(Level):
-    """A level read as the amount of one stain, uint8 (h, w, 1): 255 is FULL or more. Glass is 0."""
+    """A level read as the optical density of one stain, uint8 (h, w, 1): 255 is FULL or more. Glass is 0."""
 
     def __init__(self, level: Level, stain: Stain):
         self.shape = (*level.shape[:2], 1)
@@ -85,11 +85,11 @@ class StainLevel(Level):
 
 
 def stain_amount(pixels: np.ndarray, stain: Stain) -> np.ndarray:
-    """Amount of one stain by colour deconvolution (Ruifrok and Johnston 2001), as scikit-image's ``rgb2hed``: float32 (h, w) of uint8 (h, w, 3)."""
+    """Optical density of one stain, as of :func:`napari_deepspace.align.quantify.densities`: float32 (h, w) of uint8 (h, w, 3)."""
     from skimage.color import hed_from_rgb
 
     light = np.maximum(np.arange(256, dtype=np.float32) / 255, 1e-6)
-    density = cv2.LUT(pixels, np.log(light) / np.log(np.float32(1e-6)))
+    density = cv2.LUT(pixels, -np.log10(light))
     weights = hed_from_rgb[:, STAINS[stain]].astype(np.float32)
     return np.asarray(np.maximum(density @ weights, 0), dtype=np.float32)
 

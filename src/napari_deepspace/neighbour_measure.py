@@ -5,39 +5,27 @@ Neighbouring spots repeat one another: the interval of r comes from whole blocks
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
+import pandas as pd
 
-from napari_deepspace.align.transform import Transform
+from napari_deepspace.align.quantify import Quantities, quantify
+from napari_deepspace.align.transform import AlignedSlide, Alignment
 from napari_deepspace.analyse.blocks import spot_blocks
 from napari_deepspace.analyse.bootstrap import intervals, p_values
 from napari_deepspace.analyse.metrics import pearson, spearman
 from napari_deepspace.errors import DataError, DeepSpaceError
-from napari_deepspace.neighbour_layers import stain_amount
+from napari_deepspace.geojson import stamp_of
+from napari_deepspace.neighbour_fit import transform_of
+from napari_deepspace.neighbours import Neighbour, complete
 from napari_deepspace.section import Section
 from napari_deepspace.slide import Slide
-from napari_deepspace.tiles import cut_tiles
 
-Way = Literal["dab", "rgb", "positive"]
-WAYS: dict[Way, str] = {"dab": "DAB, mean optical density", "rgb": "Mean RGB in 14 x 14 px, inverted", "positive": "Positive share of pixels"}
-POSITIVE = 0.03  #: amount of DAB, scikit-image's unit, from which a pixel counts as positive
-GLASS, EMPTY = 215, 0.5  #: a pixel is glass if its darkest channel is above GLASS; a tile with more than EMPTY of it holds no tissue
-RGB_PX = 14  #: side of the paper's square, full-resolution px
 FEW = 30  #: spots, below which nothing is said
-_PART = 256
-
-
-@dataclass(frozen=True)
-class Stained:
-    """``values`` float64 (n_spots,): stain at each spot, NaN where the neighbour has no tissue, ``without`` spots, or ends, ``outside`` spots."""
-
-    way: Way
-    values: np.ndarray
-    without: int
-    outside: int
+_PART = 200  #: spots that are measured before somebody may stop it
 
 
 @dataclass(frozen=True)
@@ -53,44 +41,62 @@ class Agreement:
     blocks: int
 
 
-def withheld_words(error_um: float | None, section: Section) -> str:
-    """Why nothing is measured with an alignment that is off by ``error_um``; "" where it may be."""
-    spot = section.platform.spot_diameter_um
-    if error_um is not None and error_um > spot:
-        return f"The alignment is off by {error_um:.0f} um, more than a spot's {spot:.0f} um, so nothing is measured. Set landmarks, or align again."
-    return ""
+def alignment_of(one: Neighbour, section: Section, slide: Slide) -> Alignment:
+    """The alignment of a neighbour, as :mod:`napari_deepspace.align` knows it. Raises DataError where it is not aligned."""
+    if one.transform is None or one.mpp is None:
+        raise DataError(f"{one.name} is not aligned yet. Align it by itself, or set landmarks.")
+    fixed, moving = complete(one.pairs)
+    return Alignment(
+        transform=transform_of(one.transform),
+        fixed=AlignedSlide(stamp_of(section.require_slide()), section.mpp, section.library_id),
+        moving=AlignedSlide(stamp_of(slide), one.mpp),
+        method=one.how or "given",
+        landmarks=np.stack([fixed, moving], axis=1),
+        error_um=np.nan if one.error_um is None else one.error_um,
+        gap_um=one.gap_um,
+        note=one.note,
+    )
 
 
-def measure_stain(section: Section, slide: Slide, mpp: float, transform: Transform, way: Way = "dab") -> Generator[tuple[str, float], None, Stained]:
-    """Stain of ``slide`` (``mpp`` um per px) in the disc of each spot of ``section``, or in the paper's square; yields words and a share.
+def measure_stain(one: Neighbour, section: Section, slide: Slide) -> Generator[tuple[str, float], None, Quantities]:
+    """Stain of a neighbour at each spot of ``section``, part by part; yields words and a share.
 
     Raises
     ------
     DataError
-        The slide has a dark background, as fluorescence has, or does not cover the spots.
+        As :func:`napari_deepspace.align.quantify.quantify`, for one where the alignment is off by more than a spot's diameter.
     """
-    corner = slide.thumbnail(64).reshape(-1, 3)
-    if np.median(corner.max(axis=1)) < 60:
-        raise DataError("This slide is dark, as fluorescence is: DAB is brown on bright ground. Load a brightfield slide.")
-    centres = transform.inverse_points(section.centres_yx * section.mpp) / mpp
-    radius = max(round(section.platform.spot_diameter_um / 2 / transform.scale / mpp), 2) if way != "rgb" else RGB_PX // 2
-    inside = ((centres >= radius) & (centres < np.array(slide.shape) - radius)).all(axis=1)
-    if not inside.any():
-        raise DataError("No spot lies on the neighbouring slide. Align it again.")
-    disc = (
-        np.hypot(*np.meshgrid(*[np.arange(2 * radius) - radius + 0.5] * 2, indexing="ij")) <= radius if way != "rgb" else np.ones((RGB_PX,) * 2, bool)
-    )
-    values, rows = np.full(len(centres), np.nan), np.flatnonzero(inside)
-    without = 0
-    for first in range(0, len(rows), _PART):
-        yield f"Measuring the stain: {first:,} of {len(rows):,} spots", first / len(rows)
-        part = rows[first : first + _PART]
-        for index, tile in zip(part, cut_tiles(slide, centres[part], radius), strict=True):
-            if (tile.min(axis=2)[disc] > GLASS).mean() > EMPTY:
-                without += 1
-                continue
-            values[index] = _amount(tile, disc, way)
-    return Stained(way, values, without, int((~inside).sum()))
+    alignment, centres, parts = alignment_of(one, section, slide), section.centres_yx, []
+    for first in range(0, len(centres), _PART):
+        yield f"Measuring the stain: {first:,} of {len(centres):,} spots", first / len(centres)
+        part = centres[first : first + _PART]
+        parts.append(quantify(alignment, slide, part, section.platform.spot_diameter_um, fixed=section.slide))
+    left_out: Counter[str] = Counter()
+    for found in parts:
+        left_out.update(found.left_out)
+    table = pd.concat([found.table for found in parts], ignore_index=True)
+    return Quantities(table, dict(left_out), parts[0].notes[:1], parts[0].positive_above)
+
+
+def rows_beside(
+    found: Quantities, way: str, gene: str, maps: dict[str, np.ndarray], section: Section, inside: tuple[str, np.ndarray] | None = None
+) -> list[Agreement]:
+    """The stain against each of ``maps`` of the gene (measured, predicted; (n_spots,), NaN where there is no value), the first one first; then what
+    the H&E alone says of the same stain, and the first row at the spots of one outline, by name, alone."""
+    stain, first = found.of(way), next(iter(maps))
+    rows = [agreement(f"{gene} {name}", stain, values, section) for name, values in maps.items()]
+    beside = {"H&E colour (darkness)": "fixed-rgb", "H&E haematoxylin": "fixed-haematoxylin"}
+    for name, column in beside.items():
+        if column in found.table:
+            sign = -1 if column == "fixed-rgb" else 1
+            rows.append(agreement(name, stain, sign * found.table[column].to_numpy(dtype=float), section))
+    if inside is not None:
+        try:
+            rows.append(agreement(f"{gene} {first}, inside {inside[0]}", np.where(inside[1], stain, np.nan), maps[first], section))
+        except DeepSpaceError:
+            n = int((inside[1] & np.isfinite(stain)).sum())
+            rows.append(Agreement(f"inside {inside[0]}: too few spots", n, np.nan, (np.nan, np.nan), np.nan, np.nan, 0))
+    return rows
 
 
 def agreement(what: str, one: np.ndarray, other: np.ndarray, section: Section, seed: int = 0) -> Agreement:
@@ -98,22 +104,15 @@ def agreement(what: str, one: np.ndarray, other: np.ndarray, section: Section, s
 
     Raises
     ------
-    DeepSpaceError
+    DataError
         Fewer than FEW spots have both.
     """
     at = np.flatnonzero(np.isfinite(one) & np.isfinite(other))
     if len(at) < FEW:
-        raise DeepSpaceError(f"{what}: only {len(at)} spots have both values, {FEW} are needed.")
+        raise DataError(f"{what}: only {len(at)} spots have both values, {FEW} are needed. Look whether the slides overlap.")
     y, x = (np.asarray(values, dtype=np.float64)[at][:, None] for values in (one, other))
     um = section.centres_yx[at] * section.mpp
     blocks = spot_blocks(um)
     low, high = intervals(y, {"it": x}, "it", blocks, seed=seed).of["it"][0]
     p = float(p_values(y, x, um, seed=seed)[0])
     return Agreement(what, len(at), float(pearson(y, x)[0]), (float(low), float(high)), p, float(spearman(y, x)[0]), blocks.number)
-
-
-def _amount(tile: np.ndarray, disc: np.ndarray, way: Way) -> float:
-    if way == "rgb":
-        return 255.0 - float(tile.mean())
-    dab = stain_amount(np.ascontiguousarray(tile), "dab")[disc]
-    return float(dab.mean()) if way == "dab" else float((dab > POSITIVE).mean())

@@ -84,7 +84,7 @@ def test_a_slide_is_laid_over_aligned_seen_measured_and_kept(laid, turned_slide,
     assert moved[1] - at[1] == pytest.approx(40 / dialog.fixed.zoom, rel=0.1)
     assert session.neighbours[0].error_um > 50
     panel.quantify.click()
-    assert "more than a spot" in dock.quantifying.dialog.heading.text(), "an alignment that is off by more than a spot measures nothing"
+    assert "Withheld" in dock.quantifying.dialog.heading.text(), "an alignment that is off by more than a spot measures nothing"
     dock.quantifying.shut()
     dialog.undo.click()
     assert session.neighbours[0].error_um < 5

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_deepspace._napari.canvas import Canvas
@@ -29,6 +29,8 @@ BLINK_MS = 600
 
 class Neighbours(QObject):
     """Carries out what the step "Neighbouring slides" asks for."""
+
+    stopped = Signal()  #: what was at work was told to stop
 
     def __init__(
         self,
@@ -105,7 +107,7 @@ class Neighbours(QObject):
         """``changed`` takes the place of the neighbour of its id."""
         self._session.neighbours = tuple(changed if one.id == changed.id else one for one in self._session.neighbours)
 
-    def start(self, work: Callable[[], Generator[Any, None, Any]], done: Callable[[Any], None], words: str, heard: Any = None) -> None:
+    def start(self, work: Callable[[], Generator[Any, None, Any]], done: Callable[[Any], None], words: str, failed: Any = None) -> None:
         """Do something of neighbours in a thread, one at a time; what it returns after another section was opened is not taken."""
         if self._worker is not None:
             self._fail(DeepSpaceError("Something is still at work on neighbouring slides. Wait for it, or press Stop."))
@@ -121,16 +123,16 @@ class Neighbours(QObject):
                 self._worker = None
                 self._panel.tell("")
 
-        def failed(error: Exception) -> None:
+        def told(error: Exception) -> None:
             if self._worker is worker:
-                self._fail(error)
+                (failed or self._fail)(error)
 
-        def yielded(told: Any) -> None:
-            if self._worker is worker and told is not None:
-                words, share = told if isinstance(told, tuple) else (told, -1.0)
+        def yielded(said: Any) -> None:
+            if self._worker is worker and said is not None:
+                words, share = said if isinstance(said, tuple) else (said, -1.0)
                 self._panel.tell(words, share, working=True)
 
-        worker = self._worker = start_job(work, on_yield=heard or yielded, on_return=returned, on_error=failed, on_finish=finished)
+        worker = self._worker = start_job(work, on_yield=yielded, on_return=returned, on_error=told, on_finish=finished)
         self._panel.tell(words, -1.0, working=True)
 
     def stop(self) -> None:
@@ -140,6 +142,7 @@ class Neighbours(QObject):
             worker.quit()
             self._panel.tell("")
             self._say("Stopped. Nothing was changed.", "info")
+            self.stopped.emit()
 
     # -- how they are seen -----------------------------------------------------------------------------------------------------------------
 

@@ -12,9 +12,10 @@ from qtpy.QtWidgets import QComboBox, QDialog, QHeaderView, QPushButton, QTableW
 
 from napari_deepspace._napari.scatter import Scatter
 from napari_deepspace._napari.widgets import Segmented, Wrapped, label, row
+from napari_deepspace.align.quantify import CELL_WAYS, WAYS
 from napari_deepspace.comparison import Comparison
 from napari_deepspace.glossary import term
-from napari_deepspace.neighbour_measure import WAYS, Agreement
+from napari_deepspace.neighbour_measure import Agreement
 
 OF = {"measured": "Measured", "predicted": "Predicted"}
 COLUMNS = {"What": "quantify a stain", "r": "r", "95 % interval": "interval", "P": "moved map", "Spearman": "Spearman", "n": "spot"}
@@ -30,8 +31,8 @@ class QuantifyDialog(QDialog):
         self.setWindowTitle(f"Measure the stain of {name}")
         self.resize(560, 690)
         self.way = QComboBox()
-        for key, words in WAYS.items():
-            self.way.addItem(words, key)
+        for key in (key for key in WAYS if key not in CELL_WAYS):
+            self.way.addItem(WAYS[key], key)
         self.of = Segmented(OF, {key: term(key) for key in OF})
         self.run = QPushButton("Measure")
         self.run.setObjectName("main")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,10 @@ from napari_deepspace._napari.quantify_dialog import QuantifyDialog
 from napari_deepspace._napari.session import HIDDEN, Session
 from napari_deepspace._napari.style import Palette, palette
 from napari_deepspace._napari.training import Say
-from napari_deepspace.align.transform import Transform
+from napari_deepspace.align.quantify import WAYS, Quantities, require_fit
 from napari_deepspace.comparison import Comparison, chosen, comparable
 from napari_deepspace.errors import DeepSpaceError
-from napari_deepspace.neighbour_fit import transform_of
-from napari_deepspace.neighbour_measure import WAYS, Agreement, Stained, Way, agreement, measure_stain, withheld_words
+from napari_deepspace.neighbour_measure import Agreement, alignment_of, measure_stain, rows_beside
 from napari_deepspace.neighbours import Neighbour
 from napari_deepspace.section import Section
 from napari_deepspace.slide import Slide
@@ -30,14 +29,18 @@ from napari_deepspace.slide import Slide
 
 @dataclass(frozen=True)
 class Found:
-    """What a measurement brought: the stain, the gene's values it was held against, and the rows of the table."""
+    """What a measurement brought: the stain, the way that is shown, the gene's maps it was held against (the first one shown), the rows beside."""
 
-    stained: Stained
+    stain: Quantities
+    way: str
     gene: str
     unit: str
-    of: str
-    values: np.ndarray
-    rows: tuple[Agreement, ...]
+    maps: dict[str, np.ndarray]
+    rows: list[Agreement]
+
+    @property
+    def of(self) -> str:
+        return next(iter(self.maps))
 
 
 class Quantifying(QObject):
@@ -51,8 +54,9 @@ class Quantifying(QObject):
         self.dialog: QuantifyDialog | None = None
         self.found: Found | None = None
         self._palette = palette()
-        self._stained: tuple[Any, Stained] | None = None  #: of which slide and alignment, and what was measured
+        self._stained: tuple[Any, Quantities] | None = None  #: of which slide and alignment, and what was measured
         panel.quantify_requested.connect(self.open)
+        neighbours.stopped.connect(lambda: self._refused(DeepSpaceError("Stopped. Press Measure to begin again.")))
         events = session.events
         for signal in (events.loaded, events.neighbours, events.chosen_neighbour):
             signal.connect(self._gone)
@@ -80,45 +84,47 @@ class Quantifying(QObject):
         self.dialog.show()
         self.measure(str(self.dialog.way.currentData()), self.dialog.of.value())
 
-    def measure(self, way: Any, of: str) -> None:
-        """Measure the stain one ``way`` (of WAYS) and hold it against the gene, "measured" or "predicted"."""
+    def measure(self, way: str, of: str) -> None:
+        """Hold the stain, quantified one ``way`` (of WAYS), against the gene, "measured" or "predicted"; what is known is not measured again."""
         session, one = self._session, self._neighbours.one()
         section, opened = session.section, None if one is None else self._neighbours.overlays.files.get(one.id)
         dialog = self.dialog
-        if dialog is None or one is None or opened is None or section is None or one.transform is None or one.mpp is None:
-            return
-        why = HIDDEN if session.blind else withheld_words(one.error_um, section)
-        if why:
-            dialog.refuse(why)
+        if dialog is None or one is None or opened is None or section is None:
             return
         try:
-            values, unit = self._values(of)
-            transform = transform_of(one.transform)
+            if session.blind:
+                raise DeepSpaceError(HIDDEN)
+            require_fit(alignment_of(one, section, opened.slide), section.slide, opened.slide, section.platform.spot_diameter_um)
+            maps = self._maps(of)
         except DeepSpaceError as error:
             dialog.refuse(str(error))
             return
-        key = (one.path, one.mpp, one.transform, way)
+        key = (one.path, one.mpp, one.transform)
         known = self._stained[1] if self._stained is not None and self._stained[0] == key else None
-        inside = self._inside(section)
-        dark = None if session.colours is None else 255 - session.colours.mean_rgb.mean(axis=1)
-        work = partial(_measure, section, opened.slide, one.mpp, transform, way, known, (session.gene, unit, of), values, dark, inside)
+        work = partial(_measure, one, section, opened.slide, way, known, session.gene, session.measured()[1], maps, self._inside(section))
         dialog.run.setEnabled(False)
         dialog.heading.setText("Measuring…")
-        self._neighbours.start(work, partial(self._measured, key, one), "Measuring the stain…")
+        self._neighbours.start(work, partial(self._measured, key, one), "Measuring the stain…", failed=self._refused)
 
-    def _values(self, of: str) -> tuple[np.ndarray, str]:
-        """The gene at the spots that stay, (n_spots,), NaN elsewhere, and its unit."""
+    def _refused(self, error: Exception) -> None:
+        if self.dialog is not None:
+            self.dialog.run.setEnabled(True)
+            self.dialog.refuse(str(error))
+        if not isinstance(error, DeepSpaceError):
+            self._fail(error)
+
+    def _maps(self, of: str) -> dict[str, np.ndarray]:
+        """The gene at the spots that stay, (n_spots,) each, NaN elsewhere; ``of`` first."""
         session, kept = self._session, self._session.kept()
         assert kept is not None
-        measured, unit = session.measured()
-        if of == "measured":
-            if not np.isfinite(measured).any():
-                raise DeepSpaceError(f"{session.gene or 'The gene'} is not measured here. Choose another under Look.")
-            return np.where(kept.keep, measured, np.nan), unit
+        measured = np.where(kept.keep, session.measured()[0], np.nan)
+        found = {"measured": measured} if np.isfinite(measured).any() else {}
         predicted = None if session.maps is None else session.maps.of(session.gene)
-        if predicted is None or session.maps is None:
-            raise DeepSpaceError(f"{session.gene or 'The gene'} is not predicted. Train it, or choose another under Look.")
-        return np.where(comparable(session.maps, kept.keep), predicted, np.nan), unit
+        if predicted is not None and session.maps is not None:
+            found["predicted"] = np.where(comparable(session.maps, kept.keep), predicted, np.nan)
+        if of not in found:
+            raise DeepSpaceError(f"{session.gene or 'The gene'} is not {of} here. Choose another gene under Look, or train it.")
+        return {of: found.pop(of)} | found
 
     def _inside(self, section: Section) -> tuple[str, np.ndarray] | None:
         """The chosen outline and which spots lie in it."""
@@ -130,16 +136,22 @@ class Quantifying(QObject):
         return outline.name or outline.classification or "outline", shapely.intersects_xy(outline.geometry, yx[:, 1], yx[:, 0])
 
     def _measured(self, key: Any, asked: Neighbour, found: Found) -> None:
-        self._stained, self.found = (key, found.stained), found
+        self._stained, self.found = (key, found.stain), found
         dialog, section = self.dialog, self._session.section
         if dialog is None or section is None or self._session.blind:
             return
         dialog.run.setEnabled(True)
-        at = np.flatnonzero(np.isfinite(found.stained.values) & np.isfinite(found.values))
-        points = Comparison(found.gene, at, found.values[at], found.stained.values[at], found.unit, relative="stain")
+        stain, values = found.stain.of(found.way), found.maps[found.of]
+        at = np.flatnonzero(np.isfinite(stain) & np.isfinite(values))
+        points = Comparison(found.gene, at, values[at], stain[at], found.unit, relative="stain")
         how = "out-of-fold" if found.of == "predicted" else found.unit
-        axes = (f"{found.gene} {found.of}, {how}", WAYS[found.stained.way])
-        dialog.show_found(heading_of(found, bool(section.synthetic)), points, axes, found.rows, words_of(found, asked))
+        dialog.show_found(
+            heading_of(found, bool(section.synthetic)),
+            points,
+            (f"{found.gene} {found.of}, {how}", WAYS[found.way]),
+            found.rows,
+            words_of(found, asked),
+        )
         dialog.select(self._session.selected)
 
     def _again(self, *_: Any) -> None:
@@ -158,7 +170,7 @@ class Quantifying(QObject):
     def _gone(self, *_: Any) -> None:
         """Another section or slide, or another alignment: what was measured does not hold any more."""
         one = self._neighbours.one()
-        if one is None or (self._stained is not None and self._stained[0][:3] != (one.path, one.mpp, one.transform)):
+        if one is None or (self._stained is not None and self._stained[0] != (one.path, one.mpp, one.transform)):
             self._stained = self.found = None
             self.shut()
 
@@ -186,45 +198,23 @@ def heading_of(found: Found, synthetic: bool) -> str:
 
 def words_of(found: Found, one: Neighbour) -> str:
     """What was left out, what P is, and what no number here can say."""
-    left = f"Left out: {found.stained.without:,} spots without tissue on the neighbouring slide, {found.stained.outside:,} beyond its edge."
-    known = f"about {one.error_um:.0f} um" if one.error_um is not None else "nobody knows how far: set four landmarks to know"
-    off = f" The alignment is off by {known}; the sections are {abs(one.gap_um):g} um apart."
-    return f"{left}{off} P: against the map moved as a whole, one section of one patient. Drag a rectangle to select spots. Research use only."
+    left = ", ".join(f"{n:,} spots: {why}" for why, n in found.stain.left_out.items())
+    apart = f"The sections are {abs(one.gap_um):g} um apart."
+    p = "P: against the map moved as a whole; one section of one patient. Drag a rectangle to select spots. Research use only."
+    return " ".join([*found.stain.notes, apart, f"Left out: {left}." if left else "", p])
 
 
 def _measure(
+    one: Neighbour,
     section: Section,
     slide: Slide,
-    mpp: float,
-    transform: Transform,
-    way: Way,
-    known: Stained | None,
-    about: tuple[str, str, str],
-    values: np.ndarray,
-    dark: np.ndarray | None,
+    way: str,
+    known: Quantities | None,
+    gene: str,
+    unit: str,
+    maps: dict[str, np.ndarray],
     inside: tuple[str, np.ndarray] | None,
 ) -> Generator[tuple[str, float], None, Found]:
-    stained = known if known is not None else (yield from measure_stain(section, slide, mpp, transform, way))
+    stain = known if known is not None else (yield from measure_stain(one, section, slide))
     yield "Moving maps…", -1.0
-    gene, unit, of = about
-    there = np.isfinite(stained.values)
-    rows = [agreement(f"Stain, {gene} {of}", stained.values, values, section)]
-    if dark is not None and len(dark) == len(values):
-        rows.append(agreement(f"H&E darkness, {gene} {of}", np.where(there, dark, np.nan), values, section))
-        rows.append(agreement("Stain, H&E darkness", stained.values, dark, section))
-    if inside is not None:
-        try:
-            rows.append(agreement(f"Inside {inside[0]} only", np.where(inside[1], stained.values, np.nan), values, section))
-        except DeepSpaceError:
-            rows.append(
-                replace(
-                    rows[0],
-                    what=f"Inside {inside[0]}: too few spots",
-                    n=int((inside[1] & there).sum()),
-                    r=np.nan,
-                    p=np.nan,
-                    spearman=np.nan,
-                    interval=(np.nan, np.nan),
-                )
-            )
-    return Found(stained, gene, unit, of, values, tuple(rows))
+    return Found(stain, way, gene, unit, maps, rows_beside(stain, way, gene, maps, section, inside))
