@@ -15,6 +15,7 @@ from napari_deepspace import __version__, cli_outlines, cli_predict, cli_regions
 from napari_deepspace.cli_figure import figure
 from napari_deepspace.cli_options import Block, Image, Json, Patient, PlatformName
 from napari_deepspace.cli_print import print_preprocessed, print_run, print_scores, print_values
+from napari_deepspace.cli_quantify import quantify
 from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, SettingsError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ app.command()(cli_spot.disagreements)
 app.command("import-geojson")(cli_outlines.import_geojson)
 app.command("export-geojson")(cli_outlines.export_geojson)
 app.command()(cli_regions.regions)
+app.command()(quantify)
 app.command("propose-outlines")(cli_regions.propose_outlines)
 
 

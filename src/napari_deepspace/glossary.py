@@ -194,6 +194,12 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "Moran's I": "How far neighbouring spots resemble each other: 0 is chance, 1 a smooth map. Predictions are usually too smooth.",
         "research use only": "Predictions are no measurements: not for diagnosis, treatment or any other clinical decision.",
     },
+    "Neighbouring slide": {
+        "optical density": "How much light a stain takes away, as a logarithm: twice the stain, twice the density. DAB: by colour deconvolution.",
+        "positive share": "The share of tissue pixels whose DAB optical density lies above a threshold. It counts pixels, not cells.",
+        "H-score": "0 to 300: the share of weak (1+), moderate (2+) and strong (3+) cells in per cent, times 1, 2 and 3.",
+        "shifted-map null": "The null of P: the picture shifted and mirrored over the section as a whole, so that it stays as smooth as it is.",
+    },
     "Outlines": {
         "spot inside": "A spot belongs to an outline if its centre lies inside, or on the border.",
         "cut by the border": "Spots whose disc the border crosses: their RNA comes from both sides.",
