@@ -57,6 +57,11 @@ def main(output: Path) -> None:
     quiet()
     dock.neighbours.change(session.chosen_neighbour, {"gap_um": truth["gap_um"], "name": "IHC ESR1"})
     shot("added")
+    panel.align.click()
+    wait(lambda: session.neighbours[0].transform is not None)
+    quiet()
+    session.spot_percent = 40
+    shot("laid-over")
     dock.aligning.open()
     rng = np.random.default_rng(0)
     for place in CLICKED:
@@ -69,8 +74,6 @@ def main(output: Path) -> None:
     viewer.theme = "dark"
     dock.aligning.undo()
     dock.aligning.dialog.close()
-    session.spot_percent = 40
-    shot("laid-over")
     panel.cover.buttons["checkerboard"].click()
     viewer.scene.camera.center, viewer.scene.camera.zoom = (0.0, 1100.0, 1100.0), 0.9
     panel.opacity.setValue(100)

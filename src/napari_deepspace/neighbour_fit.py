@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import shapely
 
 from napari_deepspace.align import landmarks
 from napari_deepspace.align.transform import Transform
 from napari_deepspace.errors import DataError, DeepSpaceError
 from napari_deepspace.events import Progress
 from napari_deepspace.neighbours import Neighbour, complete
-from napari_deepspace.outlines import Outline
 from napari_deepspace.section import Section
 from napari_deepspace.slide import Slide
 
@@ -29,6 +27,7 @@ class Fit:
     transform: dict[str, Any]
     error_um: float | None
     note: str
+    mpp: float | None = None  #: um per px of the neighbour, where the alignment has found it
     residual_um: np.ndarray | None = None
     left_out_um: np.ndarray | None = None
 
@@ -64,21 +63,23 @@ def fit_landmarks(one: Neighbour) -> tuple[Fit | None, str]:
     words += f"; left out, {error:.1f} um on average." if error is not None else "; one pair more tells how far it is off."
     if one.kind == "thin_plate":
         words += " A thin plate passes through all its landmarks: only what is left out counts."
-    return Fit(transform_values(transform), error, f"{len(fixed)} pairs.", residual, left_out), words
+    return Fit(transform_values(transform), error, f"{len(fixed)} pairs.", None, residual, left_out), words
 
 
-def align_by_itself(section: Section, slide: Slide, mpp: float) -> Generator[tuple[str, float], None, Fit]:
-    """Align ``slide``, of ``mpp`` um per px, to the slide of ``section``; yields words and a share, negative where it is not known.
+def align_by_itself(section: Section, slide: Slide, mpp: float | None, same_glass: bool = False) -> Generator[tuple[str, float], None, Fit]:
+    """Align ``slide``, of ``mpp`` um per px (None only with ``same_glass``), to that of ``section``; yields words and a share, negative if unknown.
 
     Raises
     ------
     DataError
-        The section has no image, or the two do not match: nothing is aligned then.
+        The section has no image.
+    AlignmentFailed
+        The two do not match clearly better than by chance: nothing is aligned then.
     """
     from napari_deepspace.align.automatic import align_slides
 
     yield "Looking for the tissue on both slides…", -1.0
-    steps = align_slides(section.require_slide(), slide, section.mpp, mpp)
+    steps = align_slides(section.require_slide(), slide, section.mpp, mpp, same_glass=same_glass)
     while True:
         try:
             event = next(steps)
@@ -88,23 +89,13 @@ def align_by_itself(section: Section, slide: Slide, mpp: float) -> Generator[tup
         if isinstance(event, Progress):
             yield f"{event.stage[0].upper()}{event.stage[1:]}…", event.done / max(event.total, 1)
     error = float(found.error_um) if np.isfinite(found.error_um) else None
-    return Fit(transform_values(found.transform), error, found.note)
-
-
-def moved_outlines(outlines: Sequence[Outline], transform: Transform, mpp: float, section_mpp: float, back: bool = False) -> list[Outline]:
-    """Outlines of the neighbour (``mpp`` um per px) on the section, in its own px, or ``back`` those of the section on the neighbour."""
-
-    def place(xy: np.ndarray) -> np.ndarray:
-        yx = xy[:, ::-1]
-        moved = transform.inverse_points(yx * section_mpp) / mpp if back else transform.apply(yx * mpp) / section_mpp
-        return moved[:, ::-1]
-
-    return [replace(one, geometry=shapely.make_valid(shapely.transform(one.geometry, place))) for one in outlines]
+    note = f"{found.note[:1].upper()}{found.note[1:]}." if found.note else ""
+    return Fit(transform_values(found.transform), error, note, found.moving.mpp)
 
 
 def fitted(one: Neighbour, found: Fit | None, how: Literal["", "automatic", "landmarks"] = "") -> Neighbour:
     """The neighbour with that alignment, or without any."""
     fields = {"transform": None, "error_um": None, "note": "", "how": ""}
     if found is not None:
-        fields = {"transform": found.transform, "error_um": found.error_um, "note": found.note, "how": how}  # type: ignore[dict-item]
+        fields = {"transform": found.transform, "error_um": found.error_um, "note": found.note, "how": how, "mpp": found.mpp or one.mpp}  # type: ignore[dict-item]
     return one.model_copy(update=fields)

@@ -5,40 +5,26 @@ Neighbouring spots repeat one another: the interval of r comes from whole blocks
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from napari_deepspace.align.quantify import Quantities, quantify
-from napari_deepspace.align.transform import AlignedSlide, Alignment
-from napari_deepspace.analyse.blocks import spot_blocks
-from napari_deepspace.analyse.bootstrap import intervals, p_values
-from napari_deepspace.analyse.metrics import pearson, spearman
-from napari_deepspace.errors import DataError, DeepSpaceError
+from napari_deepspace.align.transform import FILE_NAME, AlignedSlide, Alignment, write_alignment
+from napari_deepspace.analyse.agreement import Agreement, agreement_rows
+from napari_deepspace.errors import DataError
 from napari_deepspace.geojson import stamp_of
 from napari_deepspace.neighbour_fit import transform_of
 from napari_deepspace.neighbours import Neighbour, complete
 from napari_deepspace.section import Section
 from napari_deepspace.slide import Slide
 
-FEW = 30  #: spots, below which nothing is said
+ALL_SPOTS = "no training"
 _PART = 200  #: spots that are measured before somebody may stop it
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How two maps go together at ``n`` spots: Pearson's ``r`` with its 95 % ``interval``, ``p`` of moved maps for r > 0, ``spearman``."""
-
-    what: str
-    n: int
-    r: float
-    interval: tuple[float, float]
-    p: float
-    spearman: float
-    blocks: int
 
 
 def alignment_of(one: Neighbour, section: Section, slide: Slide) -> Alignment:
@@ -79,40 +65,21 @@ def measure_stain(one: Neighbour, section: Section, slide: Slide) -> Generator[t
 
 
 def rows_beside(
-    found: Quantities, way: str, gene: str, maps: dict[str, np.ndarray], section: Section, inside: tuple[str, np.ndarray] | None = None
+    found: Quantities, way: str, maps: dict[str, tuple[np.ndarray, str]], section: Section, inside: Sequence[tuple[str, np.ndarray]] = ()
 ) -> list[Agreement]:
-    """The stain against each of ``maps`` of the gene (measured, predicted; (n_spots,), NaN where there is no value), the first one first; then what
-    the H&E alone says of the same stain, and the first row at the spots of one outline, by name, alone."""
-    stain, first = found.of(way), next(iter(maps))
-    rows = [agreement(f"{gene} {name}", stain, values, section) for name, values in maps.items()]
-    beside = {"H&E colour (darkness)": "fixed-rgb", "H&E haematoxylin": "fixed-haematoxylin"}
-    for name, column in beside.items():
-        if column in found.table:
-            sign = -1 if column == "fixed-rgb" else 1
-            rows.append(agreement(name, stain, sign * found.table[column].to_numpy(dtype=float), section))
-    if inside is not None:
-        try:
-            rows.append(agreement(f"{gene} {first}, inside {inside[0]}", np.where(inside[1], stain, np.nan), maps[first], section))
-        except DeepSpaceError:
-            n = int((inside[1] & np.isfinite(stain)).sum())
-            rows.append(Agreement(f"inside {inside[0]}: too few spots", n, np.nan, (np.nan, np.nan), np.nan, np.nan, 0))
-    return rows
+    """The stain against each of ``maps`` (name: values (n_spots,), NaN where there are none, and where they hold); beside them what the H&E alone
+    says of the same stain; then the first map at the spots ``inside`` outlines alone (name, bool (n_spots,))."""
+    against, table = dict(maps), found.table
+    if "fixed-rgb" in table:
+        against["H&E brightness, inverted"] = 255 - table["fixed-rgb"].to_numpy(dtype=float), ALL_SPOTS
+    if "fixed-haematoxylin" in table:
+        against["nuclear density of the H&E"] = table["fixed-haematoxylin"].to_numpy(dtype=float), ALL_SPOTS
+    return agreement_rows(found.of(way), against, section.centres_yx * section.mpp, inside)
 
 
-def agreement(what: str, one: np.ndarray, other: np.ndarray, section: Section, seed: int = 0) -> Agreement:
-    """How two maps over the spots, (n_spots,) each with NaN where there is no value, go together.
-
-    Raises
-    ------
-    DataError
-        Fewer than FEW spots have both.
-    """
-    at = np.flatnonzero(np.isfinite(one) & np.isfinite(other))
-    if len(at) < FEW:
-        raise DataError(f"{what}: only {len(at)} spots have both values, {FEW} are needed. Look whether the slides overlap.")
-    y, x = (np.asarray(values, dtype=np.float64)[at][:, None] for values in (one, other))
-    um = section.centres_yx[at] * section.mpp
-    blocks = spot_blocks(um)
-    low, high = intervals(y, {"it": x}, "it", blocks, seed=seed).of["it"][0]
-    p = float(p_values(y, x, um, seed=seed)[0])
-    return Agreement(what, len(at), float(pearson(y, x)[0]), (float(low), float(high)), p, float(spearman(y, x)[0]), blocks.number)
+def alignment_text(alignment: Alignment) -> str:
+    """What ``alignment.json`` holds."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / FILE_NAME
+        write_alignment(path, alignment)
+        return path.read_text(encoding="utf-8")

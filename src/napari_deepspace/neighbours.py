@@ -52,6 +52,7 @@ class Neighbour(_Model):
     path: Path
     name: str
     counts: bool = False  #: ``path`` is the folder of a section with counts, not an image
+    same_glass: bool = False  #: another file of the open section's own glass
     mpp: FiniteFloat | None = Field(None, gt=0)
     gap_um: FiniteFloat = USUAL_GAP_UM
     thickness_um: FiniteFloat = Field(10.0, gt=0)

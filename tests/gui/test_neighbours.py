@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import tifffile
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QGuiApplication
 from qtpy.QtTest import QTest
 from window_tools import drag
 
-from napari_deepspace.neighbour_fit import transform_of
+from napari_deepspace._napari.copying import CopyButton
+from napari_deepspace.align.transform import IDENTITY
+from napari_deepspace.neighbour_fit import Fit, fitted, transform_of, transform_values
 from napari_deepspace.neighbour_layers import role_of
 
 MPP = 2.0
@@ -116,7 +119,10 @@ def test_a_slide_is_laid_over_aligned_seen_measured_and_kept(laid, turned_slide,
     qtbot.waitUntil(lambda: dock.quantifying.found is not None, timeout=60_000)
     found, shown = dock.quantifying.found, dock.quantifying.dialog
     assert found.rows[0].n > 400 and np.isfinite([found.rows[0].r, *found.rows[0].interval, found.rows[0].p]).all()
-    assert "SYNTHETIC" in shown.heading.text() and f"n = {found.rows[0].n:,}" in shown.heading.text()
+    assert "SYNTHETIC" in shown.heading.text() and f"n {found.rows[0].n:,}" in shown.heading.text()
+    shown.findChild(CopyButton).copy_command()
+    copied = QGuiApplication.clipboard().text()
+    assert "napari-deepspace quantify" in copied and "--alignment alignment.json" in copied and "--gene ESR1" in copied
     shown.scatter.brushed.emit(np.arange(found.rows[0].n) < 10)
     assert len(session.selected) == 10
     session.blind = True
@@ -134,3 +140,49 @@ def test_a_slide_is_laid_over_aligned_seen_measured_and_kept(laid, turned_slide,
     qtbot.waitUntil(lambda: session.busy == "loading", timeout=10_000)
     qtbot.waitUntil(lambda: not session.busy and layer_of(dock) is None, timeout=60_000)
     assert not [layer for layer in dock._viewer.layers if "next" in layer.name]
+
+
+def test_a_slide_aligns_by_itself_or_says_that_it_cannot_and_sections_stack(laid, turned_slide, qtbot, tmp_path):
+    """The right place is found from the tissue; a slide without tissue fails in words and stays beside the section; consecutive sections are
+    spots in 3D, each at its depth, and what was seen in 2D comes back."""
+    dock, session, panel = laid, laid.session, laid.neighbours_panel
+    dock.neighbours.change(session.chosen_neighbour, {"mpp": MPP})
+    panel.align.click()
+    assert panel.stop.isEnabled() and not panel.align.isEnabled()
+    qtbot.waitUntil(lambda: session.neighbours[0].transform is not None, timeout=120_000)
+    one = session.neighbours[0]
+    corners = np.array([[0, 0], [900, 500], [1500, 1700]])
+    truth = np.column_stack([corners[:, 1], turned_slide[1] - corners[:, 0]])
+    off = np.linalg.norm(transform_of(one.transform).apply(corners) - truth, axis=1)
+    assert one.how == "automatic" and off.mean() < session.section.platform.spot_diameter_um / 2
+
+    glass = tmp_path / "glass.tif"
+    tifffile.imwrite(glass, np.full((900, 900, 3), 245, dtype=np.uint8), tile=(256, 256), photometric="rgb")
+    qtbot.waitUntil(lambda: panel.add.isEnabled(), timeout=10_000)
+    dock.neighbours.add([glass, tmp_path / "nowhere.tif"])
+    qtbot.waitUntil(lambda: len(session.neighbours) == 2 and panel.add.isEnabled(), timeout=20_000)
+    assert "there is no such image" in dock.messages[-1]
+    dock.neighbours.change(session.chosen_neighbour, {"mpp": MPP})
+    said = len(dock.messages)
+    panel.align.click()
+    qtbot.waitUntil(lambda: len(dock.messages) > said and panel.add.isEnabled(), timeout=60_000)
+    assert session.neighbours[1].transform is None and dock.status.property("level") == "error"
+    dock.neighbours.remove(session.chosen_neighbour)
+    assert [one.name for one in session.neighbours] == ["next"]
+
+    dock.neighbours.add([session.section.path])
+    qtbot.waitUntil(lambda: len(session.neighbours) == 2 and panel.add.isEnabled(), timeout=60_000)
+    behind = dock.neighbours.one()
+    assert behind.counts and behind.mpp == session.section.mpp
+    dock.neighbours.put(fitted(behind, Fit(transform_values(IDENTITY), 1.0, ""), "landmarks").model_copy(update={"gap_um": 25.0}))
+    seen = {layer.name: layer.visible for layer in dock._viewer.layers}
+    panel.stack.click()
+    assert dock._viewer.dims.ndisplay == 3
+    slabs = [layer for layer in dock._viewer.layers if layer.metadata["napari_deepspace"]["role"] == "stack"]
+    assert [float(layer.data[0, 0]) for layer in slabs] == [0.0, 25.0 * panel.stretch.value()]
+    before = slabs[0].face_color.copy()
+    session.gene = "SPARC" if session.gene != "SPARC" else "ESR1"
+    slabs = [layer for layer in dock._viewer.layers if layer.metadata["napari_deepspace"]["role"] == "stack"]
+    assert not np.array_equal(before, slabs[0].face_color)
+    panel.stack.click()
+    assert dock._viewer.dims.ndisplay == 2 and {layer.name: layer.visible for layer in dock._viewer.layers} == seen

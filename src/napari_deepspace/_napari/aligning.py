@@ -16,9 +16,11 @@ from napari_deepspace._napari.neighbours_panel import NeighboursPanel
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.training import Say
 from napari_deepspace.align.landmarks import LEAST
-from napari_deepspace.align.transform import Transform
+from napari_deepspace.align.outlines import move_outlines
+from napari_deepspace.align.transform import Alignment
 from napari_deepspace.errors import DeepSpaceError
-from napari_deepspace.neighbour_fit import Fit, align_by_itself, fit_landmarks, fitted, moved_outlines, transform_of
+from napari_deepspace.neighbour_fit import Fit, align_by_itself, fit_landmarks, fitted
+from napari_deepspace.neighbour_measure import alignment_of
 from napari_deepspace.neighbours import Kind, Near, Neighbour, Pair, complete, moved_landmark, with_landmark
 from napari_deepspace.outline_history import History, push, redo, undo
 from napari_deepspace.outlines import Outline, read_outlines, write_outlines
@@ -50,16 +52,19 @@ class Aligning(QObject):
         """Align the chosen slide, in a thread; a failure leaves everything as it was."""
         one, section = self._neighbours.one(), self._session.section
         opened = None if one is None else self._neighbours.overlays.files.get(one.id)
-        if one is None or one.mpp is None or opened is None or section is None:
+        if one is None or opened is None or section is None:
             return
-        work = partial(align_by_itself, section, opened.slide, one.mpp)
+        work = partial(align_by_itself, section, opened.slide, one.mpp, one.same_glass)
         self._neighbours.start(work, partial(self._aligned, one), "Aligning…")
 
     def _aligned(self, asked: Neighbour, found: Fit) -> None:
         one = self._neighbours.one(asked.id)
-        if one is None or one.mpp != asked.mpp:  # taken away, or said to be of another size, meanwhile
+        if (
+            one is None or one.mpp != asked.mpp or one.id not in self._neighbours.overlays.files
+        ):  # taken away, or said to be of another size, meanwhile
             return
         self._neighbours.put(fitted(one, found, "automatic"))
+        self._neighbours.show_whole()
         self._say(f"{one.name} is aligned. {found.note} Look at its edges with Checkerboard or Blink before you believe it.", "info")
 
     # -- two files of one glass --------------------------------------------------------------------------------------------------------------
@@ -67,18 +72,21 @@ class Aligning(QObject):
     def take_outlines(self, path: Path) -> None:
         """Lay the outlines of a GeoJSON file, in px of the chosen slide, on the section; they are read in a thread."""
         one, section = self._neighbours.one(), self._session.section
-        if one is not None and one.transform is not None and one.mpp is not None and section is not None:
-            work = partial(_outlines_from, path, transform_of(one.transform), one.mpp, section.mpp)
+        opened = None if one is None else self._neighbours.overlays.files.get(one.id)
+        if one is not None and one.transform is not None and opened is not None and section is not None:
+            work = partial(_outlines_from, path, alignment_of(one, section, opened.slide))
             self._neighbours.start(work, self._add_outlines, "Reading outlines…")
 
     def give_outlines(self, path: Path) -> None:
         """Write the outlines of the section in px of the chosen slide."""
         one, section = self._neighbours.one(), self._session.section
-        if one is None or one.transform is None or one.mpp is None or section is None:
+        opened = None if one is None else self._neighbours.overlays.files.get(one.id)
+        if one is None or one.transform is None or opened is None or section is None:
             return
         try:
-            moved = moved_outlines(self._session.outlines, transform_of(one.transform), one.mpp, section.mpp, back=True)
-            write_outlines(path, moved)
+            alignment = alignment_of(one, section, opened.slide)
+            moved = move_outlines(self._session.outlines, alignment, back=True)
+            write_outlines(path, moved, alignment.moving.stamp)
         except (DeepSpaceError, OSError) as error:
             self._fail(error if isinstance(error, DeepSpaceError) else DeepSpaceError(f"{path} cannot be written ({error}). Choose another folder."))
             return
@@ -168,6 +176,7 @@ class Aligning(QObject):
         one = self._neighbours.one(self._id)
         if one is None:
             return
+        fresh = one.transform is None
         one = one.model_copy(update={"pairs": pairs})
         found, words = fit_landmarks(one)
         if found is not None:
@@ -175,6 +184,8 @@ class Aligning(QObject):
         elif one.how != "automatic":
             one = fitted(one, None)
         self._neighbours.put(one)
+        if fresh and one.transform is not None:
+            self._neighbours.show_whole()
         self._show(found, words)
 
     def _show(self, found: Fit | None = None, words: str = "") -> None:
@@ -208,6 +219,6 @@ class Aligning(QObject):
             dialog.deleteLater()
 
 
-def _outlines_from(path: Path, transform: Transform, mpp: float, section_mpp: float) -> Generator[str, None, list[Outline]]:
+def _outlines_from(path: Path, alignment: Alignment) -> Generator[str, None, list[Outline]]:
     yield "Reading outlines…"
-    return moved_outlines(read_outlines(path), transform, mpp, section_mpp)
+    return move_outlines(read_outlines(path, alignment.moving.stamp), alignment)

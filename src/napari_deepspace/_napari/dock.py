@@ -105,7 +105,7 @@ class DeepSpaceDock(QWidget):
         self.compare = Compare(self.session, self.canvas, self, self.say)
         self.neighbours = Neighbours(self.session, self.canvas, self.neighbours_panel, self.projects, self, self.say, self.fail)
         self.aligning = Aligning(self.session, self.neighbours_panel, self.neighbours, self, self.say, self.fail)
-        self.quantifying = Quantifying(self.session, self.neighbours_panel, self.neighbours, self, self.say, self.fail)
+        self.quantifying = Quantifying(self.session, self.neighbours_panel, self.neighbours, lambda: self.opened, self, self.say, self.fail)
         self.stack = StackView(self.session, self.canvas, self.neighbours_panel, self.neighbours, self, self.say, self.fail)
         self.opened: SectionSettings | None = None  #: how the open section was read
         self.messages: list[str] = []

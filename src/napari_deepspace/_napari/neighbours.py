@@ -144,6 +144,10 @@ class Neighbours(QObject):
             self._say("Stopped. Nothing was changed.", "info")
             self.stopped.emit()
 
+    def show_whole(self) -> None:
+        """Everything is in view."""
+        self._canvas.viewer.reset_view()
+
     # -- how they are seen -----------------------------------------------------------------------------------------------------------------
 
     def set_cut(self, **fields: Any) -> None:

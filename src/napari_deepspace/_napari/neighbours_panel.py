@@ -102,6 +102,8 @@ class NeighboursPanel(Collapsible):
         self.advanced = Collapsible("Advanced", level=2, open_=False)
         self.thickness = _number(0.5, 200.0, 1, " um")
         self.thickness.setToolTip(term("thickness"))
+        self.same_glass = QCheckBox("Another file of the same glass")
+        self.same_glass.setToolTip(term("one glass"))
         self.outlines_in, self.outlines_out = QPushButton("Outlines here…"), QPushButton("Outlines there…")
         self.outlines_in.setToolTip("Take outlines drawn on the neighbouring file (GeoJSON, its own pixels) and lay them on this section.")
         self.outlines_out.setToolTip("Write this section's outlines in the neighbouring file's own pixels (GeoJSON), for QuPath.")
@@ -167,7 +169,7 @@ class NeighboursPanel(Collapsible):
         add.addLayout(row(self.quantify, 1))
         add.addWidget(self.advanced)
         self.advanced.content.addLayout(row(label("Thickness of a section", "thickness"), self.thickness, 1))
-        self.advanced.content.addWidget(label("Two files of one glass: outlines move between them.", "one glass", wrap=True, dim=True))
+        self.advanced.content.addWidget(self.same_glass)
         self.advanced.content.addLayout(row(self.outlines_in, self.outlines_out, 1))
         self.advanced.content.addLayout(row(self.stack, label("stretched"), self.stretch, 1))
 
@@ -185,6 +187,7 @@ class NeighboursPanel(Collapsible):
         self.stop.clicked.connect(self.stop_requested)
         self.opacity.valueChanged.connect(lambda value: self.opacity_moved.emit(value / 100))
         self.blending.activated.connect(lambda _: self._edit(blending=self.blending.currentData()))
+        self.same_glass.clicked.connect(lambda on: self._edit(same_glass=on))
         self.dab.clicked.connect(lambda on: self._edit(dab=on))
         self.haematoxylin.clicked.connect(lambda on: self._edit(haematoxylin=on))
         self.cover.changed.connect(self._cover)
@@ -236,7 +239,7 @@ class NeighboursPanel(Collapsible):
         for part in (self.details, self.overlay, self.advanced):
             part.setEnabled(one is not None)
         known = one is not None and one.mpp is not None
-        self.align.setEnabled(known and free and s.section is not None and s.section.slide is not None)
+        self.align.setEnabled((known or (one is not None and one.same_glass)) and free and s.section is not None and s.section.slide is not None)
         self.landmarks.setEnabled(known and free)
         self.stop.setVisible(self._working)
         self.cover.setEnabled(aligned)
@@ -254,6 +257,7 @@ class NeighboursPanel(Collapsible):
             self.thickness.setValue(one.thickness_um)
             self.opacity.setValue(round(one.opacity * 100))
         self.blending.setCurrentIndex(self.blending.findData(one.blending))
+        self.same_glass.setChecked(one.same_glass)
         self.dab.setChecked(one.dab)
         self.haematoxylin.setChecked(one.haematoxylin)
         self.state.setText(state_words(one, s.blind))

@@ -11,6 +11,7 @@ from napari.utils.colormaps import Colormap
 
 from napari_deepspace._napari.canvas import SPOTS, Canvas
 from napari_deepspace._napari.session import Session
+from napari_deepspace.align.warped import warped_slide
 from napari_deepspace.neighbour_fit import transform_of
 from napari_deepspace.neighbour_layers import ROLE, STAINS, Cut, overlay_layer, role_of, stain_colours, stain_layer
 from napari_deepspace.neighbours import Neighbour
@@ -84,7 +85,14 @@ class Overlays:
         assert one.mpp is not None
         if one.transform is None:
             return slide.levels, one.mpp, self._beside(one)
-        return slide.levels, one.mpp, transform_of(one.transform).napari_affine()
+        transform, section = transform_of(one.transform), self._session.section
+        assert section is not None
+        if transform.kind != "thin_plate":
+            return slide.levels, one.mpp, transform.napari_affine()
+        shape = section.slide.shape if section.slide is not None else tuple(np.ceil(section.centres_yx.max(axis=0) + section.pitch_px).astype(int))
+        warped = warped_slide(slide, one.mpp, transform, shape, section.mpp)  # no layer's affine bends: read through the plate, piece by piece
+        assert warped.mpp is not None
+        return warped.levels, warped.mpp, np.eye(3)
 
     def turned(self, one: Neighbour) -> np.ndarray | None:
         """The (3, 3) that turns a neighbour as it lies on the section, of a thin plate the part without bending; None while it is not aligned."""

@@ -13,9 +13,9 @@ from qtpy.QtWidgets import QComboBox, QDialog, QHeaderView, QPushButton, QTableW
 from napari_deepspace._napari.scatter import Scatter
 from napari_deepspace._napari.widgets import Segmented, Wrapped, label, row
 from napari_deepspace.align.quantify import CELL_WAYS, WAYS
+from napari_deepspace.analyse.agreement import Agreement
 from napari_deepspace.comparison import Comparison
 from napari_deepspace.glossary import term
-from napari_deepspace.neighbour_measure import Agreement
 
 OF = {"measured": "Measured", "predicted": "Predicted"}
 COLUMNS = {"What": "quantify a stain", "r": "r", "95 % interval": "interval", "P": "moved map", "Spearman": "Spearman", "n": "spot"}
@@ -34,6 +34,7 @@ class QuantifyDialog(QDialog):
         for key in (key for key in WAYS if key not in CELL_WAYS):
             self.way.addItem(WAYS[key], key)
         self.of = Segmented(OF, {key: term(key) for key in OF})
+        self.of.setMinimumWidth(200)
         self.run = QPushButton("Measure")
         self.run.setObjectName("main")
         self.heading = label("", wrap=True)
@@ -80,16 +81,16 @@ class QuantifyDialog(QDialog):
         self.table.setRowCount(len(rows))
         for line, one in enumerate(rows):
             texts = (
-                one.what,
+                one.name,
                 _number(one.r),
                 f"{_number(one.interval[0])} to {_number(one.interval[1])}",
-                p_words(one.p),
-                _number(one.spearman),
+                p_words(one),
+                _number(one.rho),
                 f"{one.n:,}",
             )
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
-                item.setToolTip(text)
+                item.setToolTip(one.words)
                 if column:
                     item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.table.setItem(line, column, item)
@@ -116,6 +117,6 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if np.isfinite(value) else "–"
 
 
-def p_words(p: float) -> str:
-    """P as it is written."""
-    return "–" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+def p_words(one: Agreement) -> str:
+    """P as it is written; never below what so many moves can tell."""
+    return "–" if not np.isfinite(one.p) else f"{'≤ ' if one.p * (1 + one.moves) < 1.5 else ''}{one.p:.3f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import shapely
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
+from napari_deepspace._napari.copying import CopyButton, section_now
 from napari_deepspace._napari.neighbours import Neighbours
 from napari_deepspace._napari.neighbours_panel import NeighboursPanel
 from napari_deepspace._napari.quantify_dialog import QuantifyDialog
@@ -19,11 +21,14 @@ from napari_deepspace._napari.session import HIDDEN, Session
 from napari_deepspace._napari.style import Palette, palette
 from napari_deepspace._napari.training import Say
 from napari_deepspace.align.quantify import WAYS, Quantities, require_fit
+from napari_deepspace.analyse.agreement import NULL, Agreement
 from napari_deepspace.comparison import Comparison, chosen, comparable
 from napari_deepspace.errors import DeepSpaceError
-from napari_deepspace.neighbour_measure import Agreement, alignment_of, measure_stain, rows_beside
+from napari_deepspace.neighbour_measure import alignment_of, alignment_text, measure_stain, rows_beside
 from napari_deepspace.neighbours import Neighbour
+from napari_deepspace.recipes import Recipe, quantify_recipe
 from napari_deepspace.section import Section
+from napari_deepspace.settings import SectionSettings
 from napari_deepspace.slide import Slide
 
 
@@ -35,22 +40,27 @@ class Found:
     way: str
     gene: str
     unit: str
-    maps: dict[str, np.ndarray]
+    of: str
+    values: np.ndarray  #: of the first row
     rows: list[Agreement]
-
-    @property
-    def of(self) -> str:
-        return next(iter(self.maps))
 
 
 class Quantifying(QObject):
     """Owns the window "Measure the stain"."""
 
     def __init__(
-        self, session: Session, panel: NeighboursPanel, neighbours: Neighbours, parent: QWidget, say: Say, fail: Callable[[Exception], None]
+        self,
+        session: Session,
+        panel: NeighboursPanel,
+        neighbours: Neighbours,
+        opened: Callable[[], SectionSettings | None],
+        parent: QWidget,
+        say: Say,
+        fail: Callable[[Exception], None],
     ):
         super().__init__(parent)
         self._session, self._neighbours, self._parent, self._say, self._fail = session, neighbours, parent, say, fail
+        self._opened = opened
         self.dialog: QuantifyDialog | None = None
         self.found: Found | None = None
         self._palette = palette()
@@ -81,6 +91,7 @@ class Quantifying(QObject):
         self.dialog.of.buttons["predicted"].setEnabled(predicted)
         self.dialog.of.set_value("predicted" if predicted and self._session.show == "predicted" else "measured")
         self.dialog.of.changed.connect(self._again)
+        self.dialog.put_below(CopyButton(self.recipe, lambda text: self._say(text, "info"), self._fail))
         self.dialog.show()
         self.measure(str(self.dialog.way.currentData()), self.dialog.of.value())
 
@@ -113,27 +124,38 @@ class Quantifying(QObject):
         if not isinstance(error, DeepSpaceError):
             self._fail(error)
 
-    def _maps(self, of: str) -> dict[str, np.ndarray]:
-        """The gene at the spots that stay, (n_spots,) each, NaN elsewhere; ``of`` first."""
+    def _maps(self, of: str) -> dict[str, tuple[np.ndarray, str]]:
+        """The gene at the spots that stay, (n_spots,), NaN elsewhere, and which spots these are, by name; ``of`` first."""
         session, kept = self._session, self._session.kept()
         assert kept is not None
         measured = np.where(kept.keep, session.measured()[0], np.nan)
-        found = {"measured": measured} if np.isfinite(measured).any() else {}
+        found = {"measured": (measured, "measured spots")} if np.isfinite(measured).any() else {}
         predicted = None if session.maps is None else session.maps.of(session.gene)
         if predicted is not None and session.maps is not None:
-            found["predicted"] = np.where(comparable(session.maps, kept.keep), predicted, np.nan)
+            found["predicted"] = np.where(comparable(session.maps, kept.keep), predicted, np.nan), "spots not trained on"
         if of not in found:
             raise DeepSpaceError(f"{session.gene or 'The gene'} is not {of} here. Choose another gene under Look, or train it.")
         return {of: found.pop(of)} | found
 
-    def _inside(self, section: Section) -> tuple[str, np.ndarray] | None:
+    def recipe(self) -> Recipe:
+        """What is asked for, as text."""
+        session, one = self._session, self._neighbours.one()
+        section, opened = session.section, None if one is None else self._neighbours.overlays.files.get(one.id)
+        if one is None or opened is None or section is None or self.dialog is None:
+            raise DeepSpaceError("There is nothing to copy yet. Choose a neighbouring slide first.")
+        settings, files = section_now(session, self._opened())
+        texts = files | {"alignment.json": alignment_text(alignment_of(one, section, opened.slide))}
+        run = session.run_dir if self.dialog.of.value() == "predicted" else None
+        return quantify_recipe(settings, one.path, session.gene, str(self.dialog.way.currentData()), run, texts)
+
+    def _inside(self, section: Section) -> list[tuple[str, np.ndarray]]:
         """The chosen outline and which spots lie in it."""
         session = self._session
         outline = next((one for one in session.outlines if one.id == session.chosen_outline), None)
         if outline is None:
-            return None
+            return []
         yx = section.centres_yx
-        return outline.name or outline.classification or "outline", shapely.intersects_xy(outline.geometry, yx[:, 1], yx[:, 0])
+        return [(outline.name or outline.classification or "outline", shapely.intersects_xy(outline.geometry, yx[:, 1], yx[:, 0]))]
 
     def _measured(self, key: Any, asked: Neighbour, found: Found) -> None:
         self._stained, self.found = (key, found.stain), found
@@ -141,7 +163,7 @@ class Quantifying(QObject):
         if dialog is None or section is None or self._session.blind:
             return
         dialog.run.setEnabled(True)
-        stain, values = found.stain.of(found.way), found.maps[found.of]
+        stain, values = found.stain.of(found.way), found.values
         at = np.flatnonzero(np.isfinite(stain) & np.isfinite(values))
         points = Comparison(found.gene, at, values[at], stain[at], found.unit, relative="stain")
         how = "out-of-fold" if found.of == "predicted" else found.unit
@@ -190,18 +212,17 @@ class Quantifying(QObject):
 
 def heading_of(found: Found, synthetic: bool) -> str:
     """The first row in words, never a bare r."""
-    one = found.rows[0]
     made_up = "SYNTHETIC data. " if synthetic else ""
-    r = f"r = {one.r:.2f} (95 % interval {one.interval[0]:.2f} to {one.interval[1]:.2f}, {one.blocks} blocks; n = {one.n:,} spots)"
-    return f"<b>{made_up}{found.gene} {found.of} against the stain</b><br>{r}"
+    return f"<b>{made_up}{escape(found.gene)} {found.of} against the stain</b><br>{escape(found.rows[0].words)}"
 
 
 def words_of(found: Found, one: Neighbour) -> str:
     """What was left out, what P is, and what no number here can say."""
     left = ", ".join(f"{n:,} spots: {why}" for why, n in found.stain.left_out.items())
     apart = f"The sections are {abs(one.gap_um):g} um apart."
-    p = "P: against the map moved as a whole; one section of one patient. Drag a rectangle to select spots. Research use only."
-    return " ".join([*found.stain.notes, apart, f"Left out: {left}." if left else "", p])
+    return " ".join(
+        [*found.stain.notes, apart, f"Left out: {left}." if left else "", f"{NULL}. Drag a rectangle to select spots. Research use only."]
+    )
 
 
 def _measure(
@@ -212,9 +233,11 @@ def _measure(
     known: Quantities | None,
     gene: str,
     unit: str,
-    maps: dict[str, np.ndarray],
-    inside: tuple[str, np.ndarray] | None,
+    maps: dict[str, tuple[np.ndarray, str]],
+    inside: list[tuple[str, np.ndarray]],
 ) -> Generator[tuple[str, float], None, Found]:
     stain = known if known is not None else (yield from measure_stain(one, section, slide))
     yield "Moving maps…", -1.0
-    return Found(stain, way, gene, unit, maps, rows_beside(stain, way, gene, maps, section, inside))
+    of = next(iter(maps))
+    named = {f"{gene} {name}": values for name, values in maps.items()}
+    return Found(stain, way, gene, unit, of, maps[of][0], rows_beside(stain, way, named, section, inside))
