@@ -158,7 +158,7 @@ def test_a_slide_aligns_by_itself_or_says_that_it_cannot_and_sections_stack(laid
 
     glass = tmp_path / "glass.tif"
     tifffile.imwrite(glass, np.full((900, 900, 3), 245, dtype=np.uint8), tile=(256, 256), photometric="rgb")
-    qtbot.waitUntil(lambda: panel.add.isEnabled(), timeout=10_000)
+    qtbot.waitUntil(panel.add.isEnabled, timeout=10_000)
     dock.neighbours.add([glass, tmp_path / "nowhere.tif"])
     qtbot.waitUntil(lambda: len(session.neighbours) == 2 and panel.add.isEnabled(), timeout=20_000)
     assert "there is no such image" in dock.messages[-1]
