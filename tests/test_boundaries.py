@@ -57,6 +57,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("figure_maps", "figure_plots"),
     ("learn",),
     (
+        "align_command",
         "blocking",
         "figure_sources",
         "figures",
@@ -74,7 +75,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "train_command",
     ),
     ("cli_options", "cli_print"),
-    ("cli_figure", "cli_outlines", "cli_predict", "cli_regions", "cli_spot"),
+    ("cli_align", "cli_figure", "cli_outlines", "cli_predict", "cli_regions", "cli_spot"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_deepspace import __version__, cli_outlines, cli_predict, cli_regions, cli_spot
+from napari_deepspace.cli_align import align
 from napari_deepspace.cli_figure import figure
 from napari_deepspace.cli_options import Block, Image, Json, Patient, PlatformName
 from napari_deepspace.cli_print import print_preprocessed, print_run, print_scores, print_values
@@ -31,6 +32,7 @@ app.command()(cli_predict.predict)
 app.command()(cli_predict.impute)
 app.command()(cli_predict.evaluate)
 app.command()(figure)
+app.command()(align)
 app.command()(cli_spot.spot)
 app.command()(cli_spot.disagreements)
 app.command("import-geojson")(cli_outlines.import_geojson)

@@ -11,7 +11,12 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")
 Image = Annotated[Path | None, typer.Option(help="full-resolution H&E; left out: looked for by its size")]
 PlatformName = Annotated[str, typer.Option(help="auto, visium (55 um spots) or st (100 um spots)")]
 Patient = Annotated[str | None, typer.Option(help="patient the section was cut from: says whether the score is one across patients")]
-Aligned = Annotated[Path | None, typer.Option(help="CSV with barcode, x, y: the spots in the frame (um) of the neighbouring sections")]
+Aligned = Annotated[
+    Path | None,
+    typer.Option(
+        "--aligned", "--alignment", help="alignment.json, or CSV with barcode, x, y: the spots in the frame (um) of the neighbouring sections"
+    ),
+]
 LibraryId = Annotated[str | None, typer.Option(help="name of the section; left out: the folder's name")]
 Sealed = Annotated[Path | None, typer.Option(help="seal of the section (`napari-deepspace seal`): its spots are not predicted")]
 Causes = Annotated[Path | None, typer.Option(help="CSV with barcode and cause, filed in the window (PROJECT/causes): goes into the result")]

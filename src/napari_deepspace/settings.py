@@ -53,7 +53,8 @@ class SectionSettings(_Settings):
     )
     aligned: Path | None = Field(
         None,
-        description="CSV with the columns barcode, x, y: the spots in a frame (um) that the sections of one patient share; left out: "
+        description="CSV with the columns barcode, x, y: the spots in a frame (um) that the sections of one patient share; or an "
+        "alignment.json that this section is one of (`napari-deepspace align`); left out: "
         "spatial_aligned.csv in the section's folder, where there is one",
     )
     sealed: Path | None = Field(None, description="seal (`napari-deepspace seal`): its spots neither train nor are predicted until it is opened")

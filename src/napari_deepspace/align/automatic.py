@@ -34,8 +34,8 @@ def align_slides(
     """Find how ``moving`` lies on ``fixed``: any rotation, mirrored or not, sizes within 20 % of what um per px say.
 
     ``fixed_mpp`` and ``moving_mpp`` are um per full-resolution px; left out: what the files state. ``kind`` is similarity or affine. With
-    ``same_glass`` both are files of one glass, and the moving one needs no scale. ``names`` are the sections the slides belong to. Only small levels are read, and
-    at full resolution single patches.
+    ``same_glass`` both are files of one glass, and the moving one needs no scale. ``names`` are the sections the slides belong to. Only small levels
+    are read, and at full resolution single patches.
 
     Raises
     ------

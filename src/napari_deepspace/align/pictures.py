@@ -16,11 +16,12 @@ BY_HAND = "Set landmarks by hand: four or more, far from one another."
 LOOK_PX = 1024  #: the longer side of the picture that a slide is looked at in
 _DARK = 70  #: brightest channel (0 to 255) of what lies around the tissue: darker is no transmitted light
 _LEAST_TISSUE = 0.003
+_FAINT = 0.03  #: optical density: what is fainter is told apart by its amount, what is stronger by its order of magnitude
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A slide as it is compared, in px of ``um``: ``tissue`` bool (h, w), ``stain`` float32 (h, w), haematoxylin from 0 to 1, 0 outside the tissue."""
+    """A slide as it is compared, in px of ``um``: ``tissue`` bool (h, w), ``stain`` float32 (h, w), haematoxylin, 0 to 1, 0 outside of it."""
 
     tissue: np.ndarray
     stain: np.ndarray
@@ -88,8 +89,8 @@ def picture_of(rgb: np.ndarray, um: float, name: str = "the picture") -> Picture
     light = np.median(rgb[grey >= np.percentile(grey, 90)], axis=0).clip(1)
     even = np.clip(rgb / light, 1 / 255, 1).astype(np.float32)
     density = cv2.GaussianBlur(-np.log10(even).max(axis=2), (0, 0), 2.0)
-    threshold = threshold_otsu(density)
-    tissue = _without_specks(density > threshold)
+    faint = np.log1p(density.clip(0) / _FAINT)  # else a strong stain makes glass of what is counterstained only
+    tissue = _without_specks(faint > threshold_otsu(faint))
     share = float(tissue.mean())
     if share < _LEAST_TISSUE or density[tissue].mean() - density[~tissue].mean() < 0.03 or np.ptp(density) < 0.05:
         raise AlignmentFailed(f"{name}: no tissue is to be seen. {BY_HAND}")

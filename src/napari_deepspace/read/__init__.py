@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_deepspace.align.frame import place_in_frame
 from napari_deepspace.causes import read_causes, set_causes
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.geojson import stamp_of
@@ -62,7 +63,8 @@ def read_section(
         CSV with the columns barcode and cause, filed in the window, which come as ``obs["deepspace_cause"]``.
     aligned
         CSV with the columns barcode, x, y: the spots in a frame (um) that the sections of one patient share, which come as
-        ``obsm["spatial_aligned"]``; left out: ``spatial_aligned.csv`` in the section's folder, where there is one.
+        ``obsm["spatial_aligned"]``; or an ``alignment.json`` that the section's slide is one of; left out:
+        ``spatial_aligned.csv`` in the section's folder, where there is one.
     sealed
         A seal (:mod:`napari_deepspace.seal`), whose spots ``obs["deepspace_sealed"]`` marks.
     slide
@@ -90,8 +92,9 @@ def read_section(
         add_numbers(spots.adata, Path(obs))
     if causes is not None:
         set_causes(spots.adata, read_causes(Path(causes)))
+    by_slide = aligned is not None and Path(aligned).suffix == ".json"
     found = Path(aligned) if aligned is not None else first_existing(*(folder / ALIGNED for folder in _own_folders(spots)))
-    if found is not None:
+    if found is not None and not by_slide:
         add_aligned(spots.adata, found)
     origin = _synthetic_origin(spots)
     kind, mpp = _scale(spots, platform)
@@ -124,6 +127,13 @@ def read_section(
         notes=spots.notes,
         lattice=np.column_stack([spots.lattice_rc, swap_xy(spots.lattice_xy_px)]).astype(np.float64),
     )
+    if by_slide and found is not None:
+        try:
+            place_in_frame(section, found)
+        except DataError:
+            if opened is not None:
+                opened.close()
+            raise
     return with_seal(section, seal) if seal is not None else section
 
 
