@@ -50,7 +50,7 @@ class LandmarksDialog(QDialog):
         self._titles = f"{section.library_id} (H&E)", name
         self.table = QTableWidget(0, 3)
         self.table.setHorizontalHeaderLabels(["Pair", "Residual, um", "Left out, um"])
-        for column, word in enumerate(("landmark", "residual", "left out")):
+        for column, word in enumerate(("landmark", "residual", "leave-one-out error")):
             item = self.table.horizontalHeaderItem(column)
             if item is not None:
                 item.setToolTip(term(word))

@@ -103,7 +103,7 @@ class NeighboursPanel(Collapsible):
         self.thickness = _number(0.5, 200.0, 1, " um")
         self.thickness.setToolTip(term("thickness"))
         self.same_glass = QCheckBox("Another file of the same glass")
-        self.same_glass.setToolTip(term("one glass"))
+        self.same_glass.setToolTip(term("two files of one glass"))
         self.outlines_in, self.outlines_out = QPushButton("Outlines here…"), QPushButton("Outlines there…")
         self.outlines_in.setToolTip("Take outlines drawn on the neighbouring file (GeoJSON, its own pixels) and lay them on this section.")
         self.outlines_out.setToolTip("Write this section's outlines in the neighbouring file's own pixels (GeoJSON), for QuPath.")

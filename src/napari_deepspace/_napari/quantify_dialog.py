@@ -18,7 +18,7 @@ from napari_deepspace.comparison import Comparison
 from napari_deepspace.glossary import term
 
 OF = {"measured": "Measured", "predicted": "Predicted"}
-COLUMNS = {"What": "quantify a stain", "r": "r", "95 % interval": "interval", "P": "moved map", "Spearman": "Spearman", "n": "spot"}
+COLUMNS = {"What": "quantify a stain", "r": "r", "95 % interval": "", "P": "shifted-map null", "Spearman": "", "n": "spot"}  #: and their words
 
 
 class QuantifyDialog(QDialog):
@@ -44,7 +44,7 @@ class QuantifyDialog(QDialog):
         self.table.setHorizontalHeaderLabels(list(COLUMNS))
         for column, word in enumerate(COLUMNS.values()):
             item = self.table.horizontalHeaderItem(column)
-            if item is not None and word.casefold() in _known():
+            if item is not None and word:
                 item.setToolTip(term(word))
         head, side = self.table.horizontalHeader(), self.table.verticalHeader()
         assert head is not None and side is not None
@@ -105,12 +105,6 @@ class QuantifyDialog(QDialog):
     def put_below(self, button: Any) -> None:
         """A button at the foot."""
         self.bottom.insertWidget(0, button)
-
-
-def _known() -> set[str]:
-    from napari_deepspace.glossary import TERMS
-
-    return set(TERMS)
 
 
 def _number(value: float) -> str:
