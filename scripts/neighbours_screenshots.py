@@ -28,6 +28,7 @@ def main(output: Path) -> None:
     viewer.window.resize(1366, 768)
     session, panel = dock.session, dock.neighbours_panel
     dock.train_panel.auto.setChecked(False)
+    session.author = "A. Pathologist"
 
     def rest(seconds: float = 1.5) -> None:
         until = time.monotonic() + seconds
@@ -51,6 +52,7 @@ def main(output: Path) -> None:
     dock.estimates.cancel()
     session.gene = "ESR1"
     session.slide_percent = 100
+    dock.annotate_panel.set_open(False)
     panel.set_open(True)
     dock.neighbours.add([ihc / "ihc.tif"])
     wait(lambda: bool(session.neighbours))

@@ -107,11 +107,14 @@ class Neighbours(QObject):
         """``changed`` takes the place of the neighbour of its id."""
         self._session.neighbours = tuple(changed if one.id == changed.id else one for one in self._session.neighbours)
 
-    def start(self, work: Callable[[], Generator[Any, None, Any]], done: Callable[[Any], None], words: str, failed: Any = None) -> None:
-        """Do something of neighbours in a thread, one at a time; what it returns after another section was opened is not taken."""
+    def start(self, work: Callable[[], Generator[Any, None, Any]], done: Callable[[Any], None], words: str, failed: Any = None) -> bool:
+        """Do something of neighbours in a thread, one at a time; what it returns after another section was opened is not taken.
+
+        False where something else is still at work.
+        """
         if self._worker is not None:
             self._fail(DeepSpaceError("Something is still at work on neighbouring slides. Wait for it, or press Stop."))
-            return
+            return False
         of = self._session.loaded
 
         def returned(found: Any) -> None:
@@ -134,6 +137,7 @@ class Neighbours(QObject):
 
         worker = self._worker = start_job(work, on_yield=yielded, on_return=returned, on_error=told, on_finish=finished)
         self._panel.tell(words, -1.0, working=True)
+        return True
 
     def stop(self) -> None:
         """Take nothing of what is at work any more; its thread ends at its next word."""

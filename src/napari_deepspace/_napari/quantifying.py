@@ -113,9 +113,9 @@ class Quantifying(QObject):
         key = (one.path, one.mpp, one.transform)
         known = self._stained[1] if self._stained is not None and self._stained[0] == key else None
         work = partial(_measure, one, section, opened.slide, way, known, session.gene, session.measured()[1], maps, self._inside(section))
-        dialog.run.setEnabled(False)
-        dialog.heading.setText("Measuring…")
-        self._neighbours.start(work, partial(self._measured, key, one), "Measuring the stain…", failed=self._refused)
+        if self._neighbours.start(work, partial(self._measured, key, one), "Measuring the stain…", failed=self._refused):
+            dialog.run.setEnabled(False)
+            dialog.heading.setText("Measuring…")
 
     def _refused(self, error: Exception) -> None:
         if self.dialog is not None:

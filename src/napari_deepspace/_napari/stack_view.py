@@ -85,6 +85,9 @@ class StackView(QObject):
         viewer.reset_view()
         viewer.scene.camera.angles = (0.0, 25.0, 60.0)
         self._panel.show_stack(True)
+        self._say(
+            f"{len(self.slabs())} sections, z stretched {self._panel.stretch.value():g} times. {self._session.gene} as measured in each.", "info"
+        )
 
     def close(self, *_: Any) -> None:
         """Back to 2D, as it was before."""
@@ -125,8 +128,6 @@ class StackView(QObject):
             layer = Layer.create(*slab_layer(section, slab, stretch, colours(one, limits, lut), STACK))
             lock(layer)
             self._canvas.viewer.add_layer(layer)
-        overlay = self._canvas.viewer.canvas.overlays.text
-        overlay.text = f"{gene} measured in {len(slabs)} sections, z stretched {stretch:g} times\nResearch use only."
 
     def shut(self) -> None:
         """The dock was closed."""
