@@ -99,7 +99,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "fixed slide": "Of two slides the one that stays; the moving slide is laid over it.",
         "moving slide": "Of two slides the one that is laid over the other, the fixed slide.",
         "landmark": "The same point of the tissue, marked on both slides.",
-        "leave-one-out error": "How far a landmark comes to lie from its fellow when it is left out of the fit, in um. It tells what an alignment is worth.",
+        "leave-one-out error": "How far a landmark comes to lie from its fellow when it is left out of the fit, in um: what an alignment is worth.",
         "residual": "How far a landmark lies from its fellow after the fit. Of a thin plate it is zero, whatever the landmarks are worth.",
         "similarity": "An alignment that turns, mirrors, scales and shifts, and keeps every shape.",
         "affine": "An alignment that also stretches and shears.",
