@@ -66,6 +66,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "phantom",
         "predict_command",
         "preprocess_command",
+        "quantify_command",
         "recipes",
         "region_command",
         "seal_command",
@@ -75,7 +76,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "train_command",
     ),
     ("cli_options", "cli_print"),
-    ("cli_align", "cli_figure", "cli_outlines", "cli_predict", "cli_regions", "cli_spot"),
+    ("cli_align", "cli_figure", "cli_outlines", "cli_predict", "cli_quantify", "cli_regions", "cli_spot"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""
