@@ -135,9 +135,11 @@ def quantify(
     shapes = _shapes(places, alignment.fixed.mpp, diameter_um)
     glass = glass_of(moving)
     table = _measured(moving, alignment.moving.mpp, alignment.transform, shapes, glass, positive_above)
-    middles = np.array([[shape.centroid.y, shape.centroid.x] for shape in shapes]).reshape(-1, 2)
-    at_px = alignment.transform.inverse_points(middles) / alignment.moving.mpp
-    table["inverted-rgb"] = [_inverted(moving, centre) for centre in at_px]
+    if isinstance(places, np.ndarray):
+        at_px = alignment.transform.inverse_points(places.reshape(-1, 2) * alignment.fixed.mpp) / alignment.moving.mpp
+        table["inverted-rgb"] = [_inverted(moving, centre) for centre in at_px]
+    else:
+        table["inverted-rgb"] = 255 - table["rgb"]  # a box says nothing of an outline
     if cells is not None:
         table = table.join(_cells_of(cells, alignment, shapes))
     reasons = {f"no tissue on {moving.path.name}": ~(table["tissue"].to_numpy() >= LEAST_TISSUE)}
@@ -152,6 +154,8 @@ def quantify(
     table.loc[out, [name for name in table.columns if name not in ("tissue", "cells")]] = np.nan
     if out.any():
         notes.append(f"{int(out.sum()):,} of {len(table):,} places left out: " + ", ".join(f"{n:,} {why}" for why, n in counted.items() if n) + ".")
+    if cells is not None and (empty := int(((table["cells"] == 0) & ~out).sum())):
+        notes.append(f"{empty:,} places with tissue have no cell with its centre in them, and so no score of cells.")
     return Quantities(table.drop(columns="rgb"), {why: n for why, n in counted.items() if n}, notes, positive_above)
 
 

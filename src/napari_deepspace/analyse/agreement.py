@@ -47,11 +47,12 @@ class Agreement:
     @property
     def words(self) -> str:
         """The row as one line; never a bare r."""
+        if not math.isfinite(self.r):
+            return f"{self.name}: {self.why} ({self.split})"
         low, high = self.interval
         between = f"95 % {low:.2f} to {high:.2f}" if math.isfinite(low) else "no interval: too few blocks of tissue"
         p = f"P {'≤ ' if self.p * (1 + self.moves) < 1.5 else ''}{self.p:.3f}" if math.isfinite(self.p) else self.why
-        r = f"r {self.r:.2f}" if math.isfinite(self.r) else "r undefined"
-        return f"{self.name}: {r} ({between}; rho {self.rho:.2f}; n {self.n:,}; {self.split}; {p}; {self.patients})"
+        return f"{self.name}: r {self.r:.2f} ({between}; rho {self.rho:.2f}; n {self.n:,}; {self.split}; {p}; {self.patients})"
 
 
 def picture_p(values: np.ndarray, picture: np.ndarray, centres_um: np.ndarray, *, moves: int = MOVES, seed: int = 0) -> tuple[np.ndarray, int]:
