@@ -93,7 +93,7 @@ def in_words(alignment: Alignment) -> list[str]:
     """What an alignment is, a sentence a line."""
     one = alignment.transform
     turn = f"turned by {one.rotation_deg:.1f} degrees, {'mirrored, ' if one.mirrored else ''}scaled by {one.scale:.3f}"
-    lines = [f"{alignment.moving.stamp.name} on {alignment.fixed.stamp.name}: {one.kind.replace('_', '-')}, {turn}.", f"{alignment.note}."]
+    lines = [f"{alignment.moving.name} on {alignment.fixed.name}: {one.kind.replace('_', '-')}, {turn}.", f"{alignment.note}."]
     if alignment.method == "automatic":
         lines.append(f"agreement {alignment.agreement:.2f}; the best other way to lay it agrees by {alignment.chance:.2f}. Look at the overlay.")
     if alignment.method == "landmarks":
@@ -121,5 +121,5 @@ def draw_preview(alignment: Alignment, fixed: Slide, moving: Slide, out: Path) -
         axes.imshow(picture, extent=(0, extent[1], extent[0], 0))
         axes.set_title(title)
         axes.set_xlabel("µm")
-    figure.suptitle(f"{alignment.moving.stamp.name} on {alignment.fixed.stamp.name} ({alignment.method}). Research use only.", fontsize=10)
+    figure.suptitle(f"{alignment.moving.name} on {alignment.fixed.name} ({alignment.method}). Research use only.", fontsize=10)
     write_figure(Path(out), figure, dpi=110)

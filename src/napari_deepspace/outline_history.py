@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from napari_deepspace.outlines import Outline
-
-State = tuple[Outline, ...]
+State = tuple[Any, ...]  #: of outlines, or of pairs of landmarks
 STEPS = 500  #: that can be undone
 
 

@@ -7,6 +7,7 @@
 ``clusters/``         ``<library_id>.csv``: clusters that were computed of a section
 ``causes/``           ``<library_id>.csv``: why prediction and measurement disagree at spots, as somebody filed it
 ``transforms.json``   how sections lie over one another, written with the first transform
+``neighbours/``       ``<library_id>.json``: stained slides and sections laid over a section, with landmarks and alignment
 ``sealed/``           ``<library_id>.json``: sealed hold-outs, see :mod:`napari_deepspace.seal`
 ``runs/``             one folder a run, see :mod:`napari_deepspace.runs`
 ====================  =================================================================================================
@@ -279,6 +280,11 @@ def save_clusters(project: Project, library_id: str, clusters: pd.Series | None)
 def save_causes(project: Project, library_id: str, causes: pd.Series) -> None:
     """Keep the causes that were filed on a section, now; without any their file goes."""
     write_causes(causes_path(project, library_id), causes)
+
+
+def neighbours_path(project: Project, library_id: str) -> Path:
+    """Where slides of neighbouring sections that are laid over a section are kept."""
+    return project.folder / "neighbours" / f"{file_stem(library_id)}.json"
 
 
 def resolve(project: Project, stored: str) -> Path:

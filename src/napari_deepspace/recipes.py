@@ -86,6 +86,22 @@ def denser_recipe(run_dir: Path, section: SectionSettings, out: Path, at: str, s
     return Recipe(_here(files) + _shell(command), f"{_import(files)}\n{_write(files)}{_read(section)}{python}")
 
 
+def quantify_recipe(section: SectionSettings, slide: Path, gene: str, way: str, run: Path | None, files: Mapping[str, str]) -> Recipe:
+    """Hold the stain of a neighbouring ``slide`` against a gene; ``files`` hold ``alignment.json``."""
+    section = _placed(section, files)
+    command = ["quantify", _path(section.path), _path(slide), "--alignment", "alignment.json", "--gene", gene, "--way", way]
+    command += [*_reading(section, ("image", "platform", "outlines")), *(["--run", _path(run)] if run is not None else [])]
+    python = (
+        "from napari_deepspace.align.transform import read_alignment\n"
+        "from napari_deepspace.quantify_command import quantify_spots\n"
+        "from napari_deepspace.slide import open_slide\n\n"
+        f"{_write(files)}{_read(section)}with open_slide({_path(slide)!r}) as slide:\n"
+        '    found = quantify_spots(section, slide, read_alignment("alignment.json"))\n'
+        f"print(found.of({way!r}))\n"
+    )
+    return Recipe(_here(files) + _shell(command), f"{_import(files)}\n{python}")
+
+
 def search_recipe(run: RunSettings, asked: SearchSettings, files: Mapping[str, str] | None = None) -> Recipe:
     """Search for parameters."""
     run, name = _absolute(run, files), f"{_stem(run)}-search"

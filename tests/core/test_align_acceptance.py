@@ -91,6 +91,20 @@ def test_four_noisy_landmarks_lay_the_section_within_a_spot():
     assert max(errors) < 55
 
 
+def test_a_cropped_and_turned_copy_lies_to_the_pixel(tmp_path):
+    """A crop of the phantom's slide, turned, mirrored, in two sizes, without a scale: under 2 px of full resolution."""
+    slide = open_slide(make_phantom(seed=0) / "image.tif")
+    rgb, errors = slide.read_region(600, 900, 3000, 3200), []
+    for number in range(4):
+        copy, matrix = laid(rgb, random_similarity(number) * (0.5 if number == 3 else 1.0), tmp_path / f"{number}.tif")
+        found = drain(align_slides(slide, copy, 0.75, same_glass=True), progress=False)
+        places = np.random.default_rng(0).uniform(200, 2800, (50, 2))
+        there = Transform("affine", matrix).apply(places) * found.moving.mpp
+        errors.append(np.linalg.norm(found.transform.apply(there) / 0.75 - places - (600, 900), axis=1).max())
+        print(f"{number}: largest {errors[-1]:.2f} px, {found.note}", flush=True)
+    assert max(errors) < 2
+
+
 def test_her2st_sections_lie_as_their_registered_coordinates_say():
     """C2 and C4 on C3: mean distance to warped_x/y, after the best similarity between the frames, under 150 um."""
     sections = {name: read_section(DATA / "her2st" / name) for name in ("C2", "C3", "C4")}

@@ -8,20 +8,23 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from anndata import AnnData
 from shapely.geometry import Polygon
 from typer.testing import CliRunner
 
 from napari_deepspace.align.automatic import align_slides
+from napari_deepspace.align.frame import place_in_frame
 from napari_deepspace.align.landmarks import fit
 from napari_deepspace.align.outlines import move_outlines
 from napari_deepspace.align.pictures import picture_of
-from napari_deepspace.align.transform import AlignedSlide, Alignment, Transform, read_alignment
+from napari_deepspace.align.transform import AlignedSlide, Alignment, Transform, read_alignment, write_alignment
 from napari_deepspace.align.warped import warped_region, warped_slide
 from napari_deepspace.blocking import drain
 from napari_deepspace.cli import app
 from napari_deepspace.errors import AlignmentFailed, DataError
 from napari_deepspace.geojson import SlideStamp
 from napari_deepspace.outlines import Outline, read_outlines, write_outlines
+from napari_deepspace.section import PLATFORMS, Section
 from napari_deepspace.slide import Slide, open_slide
 
 
@@ -172,3 +175,23 @@ def test_the_command_takes_landmarks(fixed, tmp_path):
     (tmp_path / "pairs.csv").write_text("\n".join(rows[:3]) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="2 landmarks; affine needs 3"):
         CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+def test_an_alignment_places_both_sections_in_one_frame(tmp_path, fixed):
+    """The fixed section lies in its own um, the moving one where the alignment lays it; a section of another slide is refused."""
+    places = np.array([[100.0, 50.0], [300.0, 200.0]])  # (x, y) px
+    moving = write(tmp_path / "moving.tif", painted(1)[::-1].copy())
+    other = write(tmp_path / "else.tif", painted(2))
+    one = Transform("affine", np.array([[0, 1, 100], [1, 0, -50], [0, 0, 1]], dtype=float))
+    write_alignment(tmp_path / "alignment.json", alignment(one, fixed, moving))
+
+    def section(slide: Slide) -> Section:
+        return Section(AnnData(np.ones((2, 1)), obsm={"spatial": places.copy()}), slide, slide.path.stem, PLATFORMS["visium"], 4.0)
+
+    both = [section(fixed), section(moving)]
+    for one_section in both:
+        place_in_frame(one_section, tmp_path / "alignment.json")
+    np.testing.assert_allclose(both[0].adata.obsm["spatial_aligned"], places * 4)
+    np.testing.assert_allclose(both[1].adata.obsm["spatial_aligned"], places[:, ::-1] * 4 + (-50, 100))
+    with pytest.raises(DataError, match="else is none of them"):
+        place_in_frame(section(other), tmp_path / "alignment.json")

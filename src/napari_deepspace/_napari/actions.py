@@ -109,6 +109,11 @@ def describe_outlines(viewer: napari.viewer.Viewer) -> None:
     _ask(viewer, lambda dock: dock.regions.open())
 
 
+def blink_neighbour(viewer: napari.viewer.Viewer) -> None:
+    """The neighbouring slide that is chosen is hidden, or seen again."""
+    _ask(viewer, lambda dock: dock.neighbours.blink())
+
+
 KEYS: dict[str, str] = {
     "show_next_map": "Shift-C",
     "next_gene": "Shift-Right",
@@ -124,6 +129,7 @@ KEYS: dict[str, str] = {
     "file_real": "Shift-4",
     "undo_outlines": "Control-Z",
     "redo_outlines": "Control-Shift-Z",
+    "blink_neighbour": "Shift-B",
 }
 """The usual key of each action that has one, by the function's name; ``napari.yaml`` offers each for another in Preferences."""
 

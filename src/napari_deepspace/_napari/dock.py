@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QFrame, QLineEdit, QScrollArea, QSizePolicy, QVBoxLay
 
 from napari_deepspace._napari import style
 from napari_deepspace._napari.actions import bind_keys
+from napari_deepspace._napari.aligning import Aligning
 from napari_deepspace._napari.annotate_panel import AnnotatePanel, connect_drawing
 from napari_deepspace._napari.canvas import Canvas, bind_drag
 from napari_deepspace._napari.checks import Checks
@@ -34,12 +35,15 @@ from napari_deepspace._napari.inspecting import Inspector
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.loading import Opened, open_section
 from napari_deepspace._napari.look_panel import LookPanel
+from napari_deepspace._napari.neighbours import Neighbours
+from napari_deepspace._napari.neighbours_panel import NeighboursPanel
 from napari_deepspace._napari.outline_layers import OutlineLayers
 from napari_deepspace._napari.painting import Painter, bind_viewer
 from napari_deepspace._napari.preferences import preferred_look
 from napari_deepspace._napari.project_view import Projects, apply_view, run_of
 from napari_deepspace._napari.proposing import Proposing
 from napari_deepspace._napari.quality_panel import QualityPanel
+from napari_deepspace._napari.quantifying import Quantifying
 from napari_deepspace._napari.reach import Reaches
 from napari_deepspace._napari.regions_control import Regions
 from napari_deepspace._napari.runs_control import Runs
@@ -47,6 +51,7 @@ from napari_deepspace._napari.seals import Seals, seal_folders
 from napari_deepspace._napari.searches import Searches
 from napari_deepspace._napari.section_panel import SectionPanel
 from napari_deepspace._napari.session import Session
+from napari_deepspace._napari.stack_view import StackView
 from napari_deepspace._napari.students import Students
 from napari_deepspace._napari.train_panel import TrainPanel
 from napari_deepspace._napari.training import Training
@@ -66,7 +71,7 @@ WIDTH = 372
 
 
 class DeepSpaceDock(QWidget):
-    """From a Space Ranger folder to predicted maps, from top to bottom: Section, Quality, Train, Look, trust, denser, Outlines."""
+    """From a Space Ranger folder to predicted maps, from top to bottom: Section, Quality, Train, Look, trust, denser, Outlines, neighbours."""
 
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__()
@@ -81,8 +86,9 @@ class DeepSpaceDock(QWidget):
         self.gene_panel = GenePanel(self.session)
         self.denser_panel = DenserPanel(self.session)
         self.annotate_panel = AnnotatePanel(self.session)
+        self.neighbours_panel = NeighboursPanel(self.session)
         steps = (self.section_panel, self.quality_panel, self.train_panel, self.look_panel, self.gene_panel, self.denser_panel)
-        self.panels = (*steps, self.annotate_panel)
+        self.panels = (*steps, self.annotate_panel, self.neighbours_panel)
         self.painter = Painter(self.session, self.canvas, self.look_panel)
         self.inspector = Inspector(self.session, self.painter, self.canvas, self, lambda: self.opened, self.say, self.fail)
         self.reaches = Reaches(self.session, self)
@@ -103,6 +109,10 @@ class DeepSpaceDock(QWidget):
         self.runs = Runs(self.session, self.train_panel, self.training, self._open, self.say, self.fail)
         self.runs.unseal = self.seals.open
         self.compare = Compare(self.session, self.canvas, self, self.say)
+        self.neighbours = Neighbours(self.session, self.canvas, self.neighbours_panel, self.projects, self, self.say, self.fail)
+        self.aligning = Aligning(self.session, self.neighbours_panel, self.neighbours, self, self.say, self.fail)
+        self.quantifying = Quantifying(self.session, self.neighbours_panel, self.neighbours, lambda: self.opened, self, self.say, self.fail)
+        self.stack = StackView(self.session, self.canvas, self.neighbours_panel, self.neighbours, self, self.say, self.fail)
         self.opened: SectionSettings | None = None  #: how the open section was read
         self.messages: list[str] = []
         self._fresh = False  #: a section was just opened
@@ -285,7 +295,9 @@ class DeepSpaceDock(QWidget):
     def _owners(self) -> tuple[Any, ...]:
         jobs = (self.training, self.searches, self.students, self.estimates, self.checks)
         asked = (self.regions, self.proposing, self.exporting)
-        return (*jobs, *asked, self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures, self.drawing)
+        beside = (self.aligning, self.quantifying, self.stack, self.neighbours)
+        own = (self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures, self.drawing)
+        return (*jobs, *asked, *own, *beside)
 
     def _look_for_runs(self) -> None:
         """Follow the run that works without this window, if one does; offer one that was cut short."""
@@ -324,6 +336,7 @@ class DeepSpaceDock(QWidget):
         self.compare.restyle(palette)
         self.figures.restyle(palette)
         self.regions.restyle(palette)
+        self.quantifying.restyle(palette)
 
     def _open(
         self,

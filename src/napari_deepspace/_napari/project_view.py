@@ -13,6 +13,7 @@ from napari_deepspace._napari.section_panel import IMAGES, SectionPanel
 from napari_deepspace._napari.session import Session
 from napari_deepspace.cluster_colours import kept_colours
 from napari_deepspace.errors import DeepSpaceError
+from napari_deepspace.neighbours import write_neighbours
 from napari_deepspace.project import MissingFile, Project, View
 from napari_deepspace.project_format import PROJECT, read_project_file
 from napari_deepspace.verdicts import WAYS
@@ -149,6 +150,7 @@ def stored(folder: Path, session: Session, viewer: Any) -> Project:
         projects.save_outlines(project, session.section.library_id, session.outlines, session.drawn_on)
         projects.save_clusters(project, session.section.library_id, session.own_clusters())
         projects.save_causes(project, session.section.library_id, session.causes)
+        write_neighbours(projects.neighbours_path(project, session.section.library_id), session.neighbours)
     return project
 
 

@@ -28,6 +28,7 @@ class Scatter(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.found: Comparison | None = None
+        self.axes: tuple[str, str] | None = None  #: what stands along x and y; None: the gene, measured and predicted
         self._selected: np.ndarray | None = None  #: bool (n,); None: no selection at all
         self._palette = palette()
         self._cloud: QImage | None = None
@@ -118,11 +119,12 @@ class Scatter(QWidget):
         painter.drawRect(area)
         painter.setPen(QColor(p.text))
         below = QRectF(0, area.bottom() + 6 + line, self.width(), line + 4)
-        painter.drawText(below, int(Qt.AlignmentFlag.AlignHCenter), f"{found.gene} measured, {found.unit}")
+        painter.drawText(below, int(Qt.AlignmentFlag.AlignHCenter), self.axes[0] if self.axes else f"{found.gene} measured, {found.unit}")
         painter.save()
         painter.translate(area.left() - 58, area.center().y())
         painter.rotate(-90)
         words = "predicted, relative within this slide" if found.relative else "predicted, out-of-fold"
+        words = self.axes[1] if self.axes else words
         painter.drawText(QRectF(-area.height() / 2, 0, area.height(), line + 4), int(Qt.AlignmentFlag.AlignHCenter), words)
         painter.restore()
 

@@ -26,6 +26,7 @@ from napari_deepspace.denser_layers import DenserShow
 from napari_deepspace.events import result_of
 from napari_deepspace.geojson import SlideStamp
 from napari_deepspace.layers import Maps
+from napari_deepspace.neighbours import Neighbour
 from napari_deepspace.outlines import EXCLUDE, Outline
 from napari_deepspace.painted import classes_view, gene_view, ways_of
 from napari_deepspace.preprocess.clusters import COMPUTED, GIVEN
@@ -112,6 +113,8 @@ class Session:
     reach: Any = None  #: how far each gene can be predicted, as of :class:`napari_deepspace._napari.reach.Reach`; None: not computed yet
     denser: DenserMap | None = None  #: the denser map that is looked at
     denser_show: DenserShow = "predicted"
+    neighbours: tuple[Neighbour, ...] = ()  #: slides of neighbouring sections that are laid over this one
+    chosen_neighbour: str = ""  #: id of the one that is looked at
     show_anyway: bool = False  #: maps that are not better than every simple way are not greyed
     busy: str = ""  #: "" or what the one job does that changes the section: "loading", "checking"
     running: Path | None = None  #: the run that is followed while it trains; drawing and looking go on beside it

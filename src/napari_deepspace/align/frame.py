@@ -32,6 +32,6 @@ def place_in_frame(section: Section, path: Path) -> None:
     elif is_it(alignment.moving):
         places = alignment.transform.apply(section.centres_yx * alignment.moving.mpp)
     else:
-        names = f"{alignment.moving.stamp.name} on {alignment.fixed.stamp.name}"
+        names = f"{alignment.moving.name} on {alignment.fixed.name}"
         raise DataError(f"{path} lays {names}, and {section.library_id} is none of them. Give the alignment of this section's slide.")
     section.adata.obsm["spatial_aligned"] = places[:, ::-1].copy()

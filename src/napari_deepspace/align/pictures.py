@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -27,12 +28,12 @@ class Picture:
     stain: np.ndarray
     um: float
 
-    @property
+    @cached_property
     def centre_um(self) -> np.ndarray:
         """Of the tissue, (y, x)."""
         return np.argwhere(self.tissue).mean(axis=0) * self.um
 
-    @property
+    @cached_property
     def extent_um(self) -> float:
         """The longer side of the box around the tissue."""
         return float(np.ptp(np.argwhere(self.tissue), axis=0).max() * self.um)

@@ -107,6 +107,11 @@ class AlignedSlide:
     mpp: float
     library_id: str = ""
 
+    @property
+    def name(self) -> str:
+        """The section's name, or the file's."""
+        return self.library_id or self.stamp.name
+
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
