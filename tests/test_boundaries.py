@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "read",
         "preprocess",
         "info",
+        "convert",
         "target",
         "points",
         "scaling",
@@ -69,7 +70,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "train_command",
     ),
     ("cli_options", "cli_print"),
-    ("cli_figure", "cli_outlines", "cli_predict", "cli_regions", "cli_spot"),
+    ("cli_figure", "cli_outlines", "cli_predict", "cli_regions", "cli_section", "cli_spot"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""

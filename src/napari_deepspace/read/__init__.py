@@ -115,7 +115,7 @@ def read_section(
         add_aligned(spots.adata, found)
     origin = _synthetic_origin(spots)
     assay, mpp, mpp_from = _scale(spots, platform, mpp)
-    _look_at_positions(spots)
+    _look_at(spots)
     name = library_id or spots.name
     spots.adata.uns["spatial"] = {name: _scverse(spots, assay, mpp)}
     image_path = Path(image) if image is not None else None
@@ -208,7 +208,9 @@ def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] |
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). Check that it is there and that you may read it.") from error
     if any("_feature_bc_matrix" in item.name for item in items):
-        raise DataError(f"{path} holds counts but no positions: spatial/ with tissue_positions.csv is missing. Copy the whole folder of Space Ranger.")
+        raise DataError(
+            f"{path} holds counts but no positions: spatial/ with tissue_positions.csv is missing. Copy the whole folder of Space Ranger."
+        )
     found = ", ".join(item.name for item in items[:6]) or "nothing"
     raise DataError(f"{path} is no section: found {found}. {NEEDED}")
 
@@ -239,7 +241,7 @@ def _scale(spots: Spots, platform: str, given: float | None) -> tuple[Platform, 
     step_px = lattice_step_px(spots.lattice_rc, spots.lattice_xy_px, lattice if own is None else own.lattice)
     from_pitch = assay.pitch_um / step_px if np.isfinite(step_px) and step_px > 0 else None
     if told and from_pitch and abs(told / from_pitch - 1) > 0.05:
-        spots.notes.append(f"{told_by.capitalize()} says {told:.3f} um per px, the pitch of the lattice {from_pitch:.3f}: the former is used.")
+        spots.notes.append(f"By {told_by} a px is {told:.3f} um, by the pitch of the lattice {from_pitch:.3f}: the former is used.")
     diameter_px = spots.scalefactors.get("spot_diameter_fullres")
     if own is None and not square and from_pitch and diameter_px and abs(diameter_px * from_pitch / _DRAWN_UM[kind] - 1) > 0.25:
         spots.notes.append(
@@ -259,8 +261,12 @@ def _scale(spots: Spots, platform: str, given: float | None) -> tuple[Platform, 
     return assay, _DRAWN_UM[kind] / diameter_px, "the spot diameter of the scale factors"
 
 
-def _look_at_positions(spots: Spots) -> None:
-    """Note spots at places where no image can be."""
+def _look_at(spots: Spots) -> None:
+    """Note spots at places where no image can be, and a matrix in which nothing was counted."""
+    if spots.adata.n_vars and not spots.adata.X.data.any():
+        spots.notes.append(
+            f"The matrix of {spots.adata.n_obs} spots x {spots.adata.n_vars} genes holds not a single count: take another one to learn from."
+        )
     tissue = np.asarray(spots.adata.obs["in_tissue"], dtype=bool)
     outside = int((np.asarray(spots.adata.obsm["spatial"])[tissue] < 0).any(axis=1).sum())
     if outside:

@@ -63,7 +63,9 @@ def reading(path: Path, needed: str) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:  # h5py and gzip say so of damaged content
             raise _unreadable(path, needed, error) from error
-        raise DataError(f"{path} cannot be read ({error.strerror}). Check that it is there, that its disk is connected and that you may read it.") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}). Check that it is there, that its disk is connected and that you may read it."
+        ) from error
     except _READ_ERRORS as error:
         raise _unreadable(path, needed, error) from error
 
@@ -134,7 +136,7 @@ def read_table(path: Path, needed: str, separator: str, **options: Any) -> pd.Da
 def _read_parquet(path: Path) -> pd.DataFrame:
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(path) as file:
+    with open(path, "rb") as opened, pyarrow.parquet.ParquetFile(opened) as file:
         about = file.metadata
         check_size(path, about.num_rows * about.num_columns * 8, path.stat().st_size)
         return file.read().to_pandas()

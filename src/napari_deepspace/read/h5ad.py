@@ -68,7 +68,9 @@ def spots_of(adata: AnnData, path: Path, library_id: str | None = None) -> Spots
         if slot in adata.obsm and np.ndim(adata.obsm[slot]) == 2:
             made.obsm[slot] = np.asarray(adata.obsm[slot])
     platform = _set_lattice(made, xy, factors, mpp, notes)
-    sizes = [(images[kind], factors[f"tissue_{kind}_scalef"]) for kind in ("hires", "lowres") if kind in images and f"tissue_{kind}_scalef" in factors]
+    sizes = [
+        (images[kind], factors[f"tissue_{kind}_scalef"]) for kind in ("hires", "lowres") if kind in images and f"tissue_{kind}_scalef" in factors
+    ]
     return Spots(
         adata=made,
         folder=path.parent,
@@ -94,7 +96,9 @@ def _one_of(adata: AnnData, libraries: dict[str, Any], wanted: str | None, path:
     """The spots of one of several sections: those that a column of ``obs`` names so."""
     columns = [column for column in adata.obs if set(adata.obs[column].astype(str)) <= set(libraries)]
     if not columns:
-        raise DataError(f"{path} holds {len(libraries)} sections ({', '.join(libraries)}), and no column of obs says whose a spot is. Split the file.")
+        raise DataError(
+            f"{path} holds {len(libraries)} sections ({', '.join(libraries)}), and no column of obs says whose a spot is. Split the file."
+        )
     name = wanted if wanted in libraries else next(iter(libraries))
     notes.append(f"The file holds {len(libraries)} sections ({', '.join(libraries)}); {name} is read. Name another one with library_id.")
     chosen = adata[adata.obs[columns[0]].astype(str) == name]

@@ -59,11 +59,9 @@ def read_matrix(path: Path) -> Counts:
 def checked(counts: Counts, path: Path) -> Counts:
     """``counts`` with float32 values once they are known to be counts; raises DataError otherwise."""
     data = counts.values.data
-    if counts.values.nnz == 0 or not data.any():
-        raise DataError(
-            f"{path} is empty: {counts.values.shape[0]} spots x {counts.values.shape[1]} genes without a single count. Take another matrix."
-        )
-    if not np.isfinite(data).all() or data.min() < 0 or (data % 1 != 0).any():
+    if not len(counts.barcodes):
+        raise DataError(f"{path} is empty: it holds no spot at all. Take another matrix.")
+    if not np.isfinite(data).all() or (data < 0).any() or (data % 1 != 0).any():
         raise DataError(f"{path} holds negative or fractional values; raw counts are needed. Take the matrix as it was before normalisation.")
     if len(set(counts.barcodes)) != len(counts.barcodes):
         raise DataError(f"{path} names a barcode twice. Take the matrix of one section, as Space Ranger wrote it.")
@@ -86,7 +84,9 @@ def _read_h5(path: Path) -> tuple[Counts, np.ndarray]:
         values.sum_duplicates()
         if "gene_id" in features:  # one row a probe
             kept = np.asarray(features["filtered_probes"][:], dtype=bool) if "filtered_probes" in features else np.ones(len(ids), dtype=bool)
-            return _by_gene(values, barcodes, names if "gene_name" not in features else _text(features["gene_name"]), _text(features["gene_id"]), kept)
+            return _by_gene(
+                values, barcodes, names if "gene_name" not in features else _text(features["gene_name"]), _text(features["gene_id"]), kept
+            )
         genomes = _text(features["genome"]) if "genome" in features else None
         return Counts(values, barcodes, names, ids, genomes), types
 
@@ -115,9 +115,8 @@ def _read_mtx(path: Path) -> tuple[Counts, np.ndarray]:
     features_path = _beside(path, "features.tsv", "genes.tsv")
     barcodes_path = _beside(path, "barcodes.tsv")
     features = read_table(features_path, "a 10x feature list", "\t", header=None, keep_default_na=False, quoting=csv.QUOTE_NONE)
-    barcodes = read_table(barcodes_path, "a 10x barcode list", "\t", header=None, keep_default_na=False, quoting=csv.QUOTE_NONE)[0].to_numpy(
-        dtype=object
-    )
+    barcodes = read_table(barcodes_path, "a 10x barcode list", "\t", header=None, keep_default_na=False, quoting=csv.QUOTE_NONE)[[0]]
+    features, barcodes = (table.apply(lambda column: column.str.strip('"')) for table in (features, barcodes))  # some tools quote them
     with reading(path, "a Matrix Market file"), open_plain(path) as file:
         *shape, stored_values = _mtx_header(file)  # before any memory is taken for it
     if shape != [len(features), len(barcodes)]:
@@ -131,7 +130,7 @@ def _read_mtx(path: Path) -> tuple[Counts, np.ndarray]:
         stored = mmread(file)
     ids, names = features[0].to_numpy(dtype=object), features[1 if features.shape[1] > 1 else 0].to_numpy(dtype=object)
     types = features[2].to_numpy(dtype=object) if features.shape[1] > 2 else np.full(len(features), GENES, dtype=object)
-    return Counts(sparse.csr_matrix(stored.T), barcodes, names, ids), types
+    return Counts(sparse.csr_matrix(stored.T), barcodes[0].to_numpy(dtype=object), names, ids), types
 
 
 def _mtx_header(file: IO[bytes]) -> list[int]:
