@@ -88,11 +88,9 @@ def preprocess(
     from napari_deepspace.settings import load_run_settings, settings_of_section
     from napari_deepspace.train_command import run_preprocessing
 
-    settings = (
-        settings_of_section(source, image, tuple(overrides or ()))
-        if source.suffix not in (".yaml", ".yml")
-        else load_run_settings(source, tuple(overrides or ()))
-    )
+    changes = tuple(overrides or ())
+    is_settings = source.suffix in (".yaml", ".yml")
+    settings = load_run_settings(source, changes) if is_settings else settings_of_section(source, image, changes)
     folder = run_preprocessing(settings, out, Path("preprocessed"), table, events, background)
     if not events:
         print_preprocessed(folder)

@@ -33,8 +33,8 @@ def convert(section: Section, out: Path) -> Path:
     adata = section.adata.copy()
     adata.obs["library_id"] = section.library_id
     adata.obs["library_id"] = adata.obs["library_id"].astype("category")
-    about = {"images": {}, "scalefactors": {}, "metadata": {}} | dict(adata.uns["spatial"][section.library_id])
-    factors = {key: value for key, value in about["scalefactors"].items() if not key.startswith(("tissue_", "regist_"))}
+    stated = adata.uns["spatial"][section.library_id]["scalefactors"]
+    factors = {key: value for key, value in stated.items() if not key.startswith(("tissue_", "regist_"))}
     factors["spot_diameter_fullres"] = section.spot_diameter_px
     images: dict[str, np.ndarray] = {}
     if section.slide is not None:

@@ -28,8 +28,8 @@ from napari_deepspace.slide import Slide, image_size, open_slide
 ALIGNED = "spatial_aligned.csv"
 """Found by itself in a section's folder."""
 NEEDED = (
-    "A section is a Space Ranger folder (outs/ with spatial/), a legacy ST folder (counts.tsv.gz with spots.tsv), an .h5ad file, a SpatialData .zarr, "
-    "or a table with columns x and y."
+    "A section is a Space Ranger folder (outs/ with spatial/), a legacy ST folder (counts.tsv.gz with spots.tsv), an .h5ad file, "
+    "a SpatialData .zarr, or a table with columns x and y."
 )
 _DRAWN_UM = {"visium": 65.0, "st": 100.0}
 """What ``spot_diameter_fullres`` measures: Space Ranger writes 65 um for its 55 um spots."""
@@ -208,9 +208,7 @@ def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] |
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). Check that it is there and that you may read it.") from error
     if any("_feature_bc_matrix" in item.name for item in items):
-        raise DataError(
-            f"{path} holds counts but no positions: spatial/ with tissue_positions.csv is missing. Copy the whole folder of Space Ranger."
-        )
+        raise DataError(f"{path} holds counts but no positions: spatial/tissue_positions.csv is missing. Copy the whole folder of Space Ranger.")
     found = ", ".join(item.name for item in items[:6]) or "nothing"
     raise DataError(f"{path} is no section: found {found}. {NEEDED}")
 
@@ -265,7 +263,7 @@ def _look_at(spots: Spots) -> None:
     """Note spots at places where no image can be, and a matrix in which nothing was counted."""
     if spots.adata.n_vars and not spots.adata.X.data.any():
         spots.notes.append(
-            f"The matrix of {spots.adata.n_obs} spots x {spots.adata.n_vars} genes holds not a single count: take another one to learn from."
+            f"The matrix of {spots.adata.n_obs} spots x {spots.adata.n_vars} genes holds no count at all: take another one to learn from."
         )
     tissue = np.asarray(spots.adata.obs["in_tissue"], dtype=bool)
     outside = int((np.asarray(spots.adata.obsm["spatial"])[tissue] < 0).any(axis=1).sum())

@@ -19,7 +19,7 @@ from anndata import AnnData
 from napari_deepspace.errors import DataError
 from napari_deepspace.section import Platform
 
-BOMB_RATIO, BOMB_BYTES = 200, 256 * 2**20
+BOMB_RATIO, BOMB_BYTES = 200, 64 * 2**20
 """A file that unpacks to more than both is refused: real tables and matrices pack 3 to 60 times; a zip bomb 1000 times."""
 MOST_CELLS = 2_000_000_000
 """Values of one table or matrix, stored ones of a sparse matrix: 16 GB of memory."""
@@ -63,9 +63,7 @@ def reading(path: Path, needed: str) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:  # h5py and gzip say so of damaged content
             raise _unreadable(path, needed, error) from error
-        raise DataError(
-            f"{path} cannot be read ({error.strerror}). Check that it is there, that its disk is connected and that you may read it."
-        ) from error
+        raise DataError(f"{path} cannot be read ({error.strerror}). Check that its disk is connected and that you may read it.") from error
     except _READ_ERRORS as error:
         raise _unreadable(path, needed, error) from error
 
@@ -79,7 +77,7 @@ def check_size(path: Path, unpacked: int, stored: int) -> None:
     """Raise DataError for what ``stored`` bytes on disk would unpack to, if that is no honest table: a zip bomb is refused before it is unpacked."""
     if unpacked > BOMB_BYTES and unpacked > BOMB_RATIO * max(stored, 1):
         raise DataError(
-            f"{path} would unpack to {unpacked / 1e9:,.1f} GB from {stored / 1e6:,.1f} MB, more than {BOMB_RATIO} times its size, and was not opened. "
+            f"{path} would unpack to {unpacked / 1e9:,.1f} GB from {stored / 1e6:,.1f} MB, over {BOMB_RATIO} times its size, and was not opened. "
             "Take the file as its program wrote it."
         )
 

@@ -65,7 +65,8 @@ def read_plain(path: Path, counts: Path | None = None, columns: Mapping[str, str
     if counts is None:
         is_number = [pd.to_numeric(rest[column].replace("", np.nan), errors="coerce").notna().mean() > 0.5 for column in rest]
         genes, obs = rest.loc[:, is_number], rest.loc[:, [not one for one in is_number]]
-    adata = AnnData(X=_matrix(genes, counts or path), obs=obs.copy(), var=gene_table(*[genes.columns.astype(str).to_numpy(dtype=object)] * 2, notes))
+    headers = genes.columns.astype(str).to_numpy(dtype=object)
+    adata = AnnData(X=_matrix(genes, counts or path), obs=obs.copy(), var=gene_table(headers, headers, notes))
     if not adata.n_vars:
         notes.append("There is no column of genes in this table: only slide and spots are shown.")
     adata.obsm["spatial"] = xy

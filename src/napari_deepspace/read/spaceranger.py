@@ -110,7 +110,7 @@ def _as_hd(spots: Spots) -> None:
 def _join(counts: Counts, positions: pd.DataFrame, path: Path, raw: bool, notes: list[str]) -> AnnData:
     """Spots that have both counts and a position."""
     barcodes = _as_in(positions.index, counts.barcodes, notes)
-    known = np.asarray(positions.index.get_indexer(barcodes) >= 0)
+    known = np.asarray(positions.index.get_indexer(pd.Index(barcodes)) >= 0)
     if not known.any():
         raise DataError(
             f"{path}: none of its {len(known)} barcodes (such as {counts.barcodes[0]}) is in the positions table (such as {positions.index[0]}). "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,10 @@ def write_spatialdata(adata: AnnData, thumbnail: np.ndarray | None, factor: floa
     from spatialdata.models import Image2DModel, ShapesModel, TableModel
     from spatialdata.transformations import Identity, Scale
 
-    region = next(iter(adata.uns["spatial"]))
+    name = next(iter(adata.uns["spatial"]))
+    region = re.sub(r"[^A-Za-z0-9_.-]", "_", name)  # the library allows no other letters
     table = adata.copy()
+    table.uns["spatial"] = {region: table.uns["spatial"][name]}
     table.obs["region"], table.obs["spot_id"] = region, np.arange(table.n_obs)
     table.obs["region"] = table.obs["region"].astype("category")
     table.uns["spatial"][region]["images"] = {}  # they lie beside
