@@ -98,6 +98,13 @@ def loop(outs: Path) -> Path:
     return outs.parent / "one"
 
 
+def pickled(outs: Path) -> Path:
+    """A pickle that would call print: it must not be obeyed."""
+    path = outs / "x.h5ad"
+    path.write_bytes(b"\x80\x04\x95\x16\0\0\0\0\0\0\0\x8c\x08builtins\x94\x8c\x05print\x94\x93\x94.")
+    return path
+
+
 def link_to_itself(path: Path) -> None:
     path.unlink()
     path.symlink_to(path.name)
@@ -112,7 +119,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Path | None]]] = {
     "h5ad cut short": ("section.h5ad", lambda outs: [cut(as_h5ad(outs)), outs.parent / "section.h5ad"][1]),
     "h5ad of text": ("x.h5ad", lambda outs: shutil.copy(outs / "spatial" / SCALES, outs.parent / "x.h5ad")),
     "h5ad that is a matrix": ("x.h5ad", lambda outs: shutil.copy(outs / H5, outs.parent / "x.h5ad")),
-    "h5ad that is a pickle": ("x.h5ad", lambda outs: [(outs / "x.h5ad").write_bytes(b"\x80\x04\x95\x16\0\0\0\0\0\0\0\x8c\x08builtins\x94\x8c\x05print\x94\x93\x94."), outs / "x.h5ad"][1]),
+    "h5ad that is a pickle": ("x.h5ad", pickled),
     "h5ad without places": ("section.h5ad", lambda outs: edit_h5ad(outs, lambda adata: adata.obsm.clear())),
     "h5ad with a NaN place": ("section.h5ad", lambda outs: edit_h5ad(outs, lambda adata: set_spatial(adata, np.nan))),
     "h5ad with fractions": ("section.h5ad", lambda outs: edit_h5ad(outs, fractions)),
