@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 
 from napari_deepspace.errors import DataError
 from napari_deepspace.read.spatialdata_zarr import write_spatialdata
-from napari_deepspace.section import PLATFORMS, Section
+from napari_deepspace.section import Section
 
 HIRES_PX, LOWRES_PX = 2000, 600
 
@@ -18,8 +19,8 @@ HIRES_PX, LOWRES_PX = 2000, 600
 def convert(section: Section, out: Path) -> Path:
     """Write counts, positions, clusters and a reduced slide of ``section`` to ``out`` (.h5ad or .zarr); returns it.
 
-    ``uns["spatial"][library_id]`` has ``images`` (hires of at most 2000 px, lowres 600), ``scalefactors`` and ``metadata`` (um_per_px, platform), as
-    squidpy expects. Written beside and renamed: never half a file.
+    ``uns["spatial"][library_id]`` has what squidpy expects: ``images`` (hires of at most 2000 px, lowres 600), ``scalefactors``, and ``metadata``
+    (um_per_px, synthetic, platform), from which :func:`read_section` knows the section again. Written beside and renamed: never half a file.
 
     Raises
     ------
@@ -41,8 +42,7 @@ def convert(section: Section, out: Path) -> Path:
         for kind, size in (("hires", HIRES_PX), ("lowres", LOWRES_PX)):
             images[kind] = section.slide.thumbnail(size)
             factors[f"tissue_{kind}_scalef"] = images[kind].shape[0] / section.slide.shape[0]
-    platform = next((key for key, one in PLATFORMS.items() if one == section.platform), section.platform.name)
-    metadata = {"um_per_px": section.mpp, "platform": platform, "synthetic": section.synthetic}
+    metadata = {"um_per_px": section.mpp, "synthetic": section.synthetic, "platform": dataclasses.asdict(section.platform)}
     adata.uns["spatial"] = {section.library_id: {"images": images, "scalefactors": factors, "metadata": metadata}}
     beside = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
     try:

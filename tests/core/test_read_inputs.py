@@ -184,6 +184,19 @@ def test_h5ad_is_what_scanpy_and_squidpy_expect_and_reads_as_its_source(outs):
         convert(source, outs.parent / "section.loom")
 
 
+def test_what_kind_of_section_it_was_survives_h5ad(tmp_path):
+    """Bins of Visium HD stay bins, places without a lattice stay so, and what is synthetic is called so after conversion."""
+    hd = read_section(write_hd(tmp_path / "S1"), slide=False)
+    hd.synthetic = True
+    again = read_section(convert(hd, tmp_path / "hd.h5ad"), slide=False)
+    assert (again.platform, again.mpp, again.synthetic) == (hd.platform, hd.mpp, True)
+    rng = np.random.default_rng(1)
+    pd.DataFrame({"x": rng.uniform(0, 900, 30), "y": rng.uniform(0, 900, 30), "SPARC": 2}).to_csv(tmp_path / "t.csv", index=False)
+    table = read_section(tmp_path / "t.csv", mpp=0.5, slide=False)
+    again = read_section(convert(table, tmp_path / "t.h5ad"), slide=False)
+    assert (again.platform, again.mpp, again.synthetic) == (table.platform, 0.5, False)
+
+
 def test_h5ad_with_counts_in_a_layer_and_symbols_in_var(outs):
     """Where X was normalised, counts come from layers["counts"]; names that are Ensembl ids give way to the symbols of var. Both are noted."""
     adata = anndata.read_h5ad(as_h5ad(outs))

@@ -178,7 +178,7 @@ def _synthetic_origin(spots: Spots) -> dict[str, str]:
     """What ``SYNTHETIC.txt`` says of a section made by a program, patient and block among it; empty for any other section."""
     note = first_existing(*(folder / "SYNTHETIC.txt" for folder in (spots.folder, spots.folder.parent)))
     if note is None:
-        return {}
+        return {"synthetic": "yes"} if spots.synthetic else {}
     with reading(note, "the note of a synthetic section"):
         said = dict(line.split(": ", 1) for line in note.read_text(encoding="utf-8").splitlines() if ": " in line)
     return {"synthetic": "yes"} | said

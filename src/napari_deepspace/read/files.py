@@ -44,6 +44,7 @@ class Spots:
     mpp: float | None = None  #: um per full-resolution px as the files state it; it goes before the lattice's pitch
     mpp_from: str = ""  #: which file states it, in words
     full_size: tuple[float, float] | None = None  #: (height, width) of the full-resolution image, from a reduced one inside the file
+    synthetic: bool = False  #: the file itself says that a program made it
     path: Path | None = None  #: what to read next time, where it is not what the user named
     image_folders: list[Path] = field(default_factory=list)  #: where the image is looked for, nearest first; empty: ``folder`` and its parent
     notes: list[str] = field(default_factory=list)

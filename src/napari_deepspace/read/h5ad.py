@@ -59,6 +59,8 @@ def spots_of(adata: AnnData, path: Path, library_id: str | None = None) -> Spots
         stated = dict(about.get("metadata", {}))
         images = {str(kind): np.shape(value)[:2] for kind, value in dict(about.get("images", {})).items()}
         mpp = float(stated.get("um_per_px", 0)) or factors.get("microns_per_pixel")
+        own = _platform(stated.get("platform"))
+        synthetic = bool(stated.get("synthetic")) or bool(dict(adata.uns.get("deepspace", {})).get("synthetic"))
     names, ids = _gene_names(adata, notes)
     counts = _counts(adata, path, names, ids, notes)
     made = AnnData(X=counts.values, obs=adata.obs.copy(), var=gene_table(counts.gene_names, counts.gene_ids, notes))
@@ -67,7 +69,7 @@ def spots_of(adata: AnnData, path: Path, library_id: str | None = None) -> Spots
     for slot in ("X_pca", "X_umap", "X_tsne", "spatial_aligned"):
         if slot in adata.obsm and np.ndim(adata.obsm[slot]) == 2:
             made.obsm[slot] = np.asarray(adata.obsm[slot])
-    platform = _set_lattice(made, xy, factors, mpp, notes)
+    guessed = _set_lattice(made, xy, factors, mpp, notes)
     sizes = [
         (images[kind], factors[f"tissue_{kind}_scalef"]) for kind in ("hires", "lowres") if kind in images and f"tissue_{kind}_scalef" in factors
     ]
@@ -79,12 +81,23 @@ def spots_of(adata: AnnData, path: Path, library_id: str | None = None) -> Spots
         lattice_xy_px=xy,
         scalefactors={key: value for key, value in factors.items() if np.isfinite(value) and value > 0},
         notes=notes,
-        platform=platform,
+        platform=own or guessed,
+        synthetic=synthetic,
         mpp=mpp,
         mpp_from=f"{path.name} (um_per_px)" if mpp else "",
         full_size=next(((shape[0] / factor, shape[1] / factor) for shape, factor in sizes if factor > 0), None),
         image_folders=[path.parent],
     )
+
+
+def _platform(stated: Any) -> Platform | None:
+    """The platform that this program wrote into the file; None for any other file."""
+    if not isinstance(stated, dict) or not {"name", "spot_diameter_um", "pitch_um", "lattice"} <= set(stated):
+        return None
+    found = Platform(str(stated["name"]), float(stated["spot_diameter_um"]), float(stated["pitch_um"]), str(stated["lattice"]))
+    if found.lattice not in ("hexagonal", "square") or not (found.pitch_um > 0 and found.spot_diameter_um > 0):
+        raise ValueError("its platform has no lattice or no size")
+    return found
 
 
 def _check(path: Path, item: Any) -> None:

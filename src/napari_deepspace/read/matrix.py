@@ -79,7 +79,9 @@ def _read_h5(path: Path) -> tuple[Counts, np.ndarray]:
         check_h5(path, group, features)
         barcodes, names, ids, types = (_text(item) for item in (group["barcodes"], features["name"], features["id"], features["feature_type"]))
         # genes x spots by columns is spots x genes by rows
-        values = sparse.csr_matrix((group["data"][:].astype(np.float64), group["indices"][:], group["indptr"][:]), shape=(len(barcodes), len(names)))
+        data = group["data"][:]
+        data = data.astype(np.float32 if data.dtype.kind in "iu" else np.float64)
+        values = sparse.csr_matrix((data, group["indices"][:], group["indptr"][:]), shape=(len(barcodes), len(names)))
         values.check_format(full_check=True)
         values.sum_duplicates()
         if "gene_id" in features:  # one row a probe

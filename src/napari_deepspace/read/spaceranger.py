@@ -25,7 +25,7 @@ _BINS_BY_CHOICE = ("square_016um", "square_008um", "square_002um")
 def find_outs(path: Path) -> Path | None:
     """The folder that holds `spatial/`, given it, its parent or `spatial/` itself; None if ``path`` is no Space Ranger folder.
 
-    Of Visium HD it is the folder of one bin size. Left to us that is 16 um, else 8, else 2: a bin of 16 um holds four times the molecules of one
+    Of Visium HD it is the folder of one bin size, by default 16 um, else 8, else 2: a bin of 16 um holds four times the molecules of one
     of 8, and tiles 8 um apart show nearly the same picture, so that smaller bins cost much and teach little.
     """
     if path.name == "spatial" and find_file(path, *NAMES):
@@ -103,7 +103,7 @@ def _as_hd(spots: Spots) -> None:
     if others:
         spots.notes.append(
             f"Visium HD: bins of {size:g} um are shown. Other sizes lie beside them ({', '.join(others)}): open such a folder itself to take it. "
-            "Left to us it is 16 um: four times the molecules of 8 um, at a quarter of the bins."
+            "The default is 16 um: four times the molecules of 8 um, at a quarter of the bins."
         )
 
 
