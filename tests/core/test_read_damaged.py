@@ -66,7 +66,7 @@ def bomb_h5ad(outs: Path) -> Path:
 
 def bomb_gz(path: Path) -> None:
     with gzip.open(path, "wb", compresslevel=1) as file:
-        for _ in range(300):
+        for _ in range(100):
             file.write(b"0" * 2**20)
 
 

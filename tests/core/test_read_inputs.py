@@ -267,7 +267,7 @@ def test_a_folder_of_positions_and_counts(tmp_path):
     assert section.adata.obs["in_tissue"].sum() == table["in_tissue"].sum()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(kind=st.sampled_from(["hexagonal", "square"]), pitch=st.floats(5, 300), jitter=st.floats(0, 0.03), seed=st.integers(0, 99))
 def test_lattices_are_found_from_places(kind, pitch, jitter, seed):
     """From the places of spots in any order, with some missing and shaken a little, rows and columns come back up to where they begin."""
@@ -283,7 +283,7 @@ def test_lattices_are_found_from_places(kind, pitch, jitter, seed):
     assert kind == "square" or (found.sum(axis=1) % 2 == 0).all()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_subset_or_order_of_barcodes_mixes_spots(tmp_path_factory, data):
     """Any subset, in any order, of matrix and positions, with or without "-1", keeps each barcode's counts and place; no shared one is an error."""
