@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "read",
         "preprocess",
         "info",
+        "convert",
         "target",
         "neighbours",
         "neighbour_layers",
@@ -76,7 +77,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "train_command",
     ),
     ("cli_options", "cli_print"),
-    ("cli_align", "cli_figure", "cli_outlines", "cli_predict", "cli_quantify", "cli_regions", "cli_spot"),
+    ("cli_align", "cli_figure", "cli_outlines", "cli_predict", "cli_quantify", "cli_regions", "cli_section", "cli_spot"),
     ("cli", "_napari"),
 )
 """Lower parts first; a part may import from its own line and from lines above it here, and from nothing below."""

@@ -46,3 +46,19 @@ def test_every_make_target_is_explained():
     targets = set(re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)[0].split()) - {"system"}
     assert set(re.findall(r"^([a-z-]+):.*## ", makefile, flags=re.MULTILINE)) == targets
     assert targets - {"help", "clean"} <= set(re.findall(r"`make ([a-z-]+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+
+
+def test_messages_in_the_document_are_those_of_the_program():
+    """Every message that docs/inputs.md explains is said somewhere by the reader, word for word, and every bin and limit is the code's."""
+    from napari_deepspace.read.files import BOMB_BYTES, BOMB_RATIO, MOST_CELLS
+    from napari_deepspace.read.plain import SUFFIXES
+
+    text = (ROOT / "docs" / "inputs.md").read_text(encoding="utf-8")
+    parts = [re.sub(r"…", "", part).strip() for part in re.findall(r"^\| (?:note: )?\*(.+?)\* \|", text, flags=re.MULTILINE)]
+    code = " ".join(file.read_text(encoding="utf-8") for file in (ROOT / "src/napari_deepspace/read").glob("*.py"))
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # one sentence over several lines
+    assert len(parts) > 20
+    assert [part for part in parts if part not in code] == []
+    assert f"{BOMB_RATIO} times its size and more than {BOMB_BYTES >> 20}\nMiB" in text
+    assert f"{MOST_CELLS:,} values" in text
+    assert all(f"`{suffix}`" in text for suffix in SUFFIXES if ".gz" not in suffix)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_deepspace import __version__, cli_outlines, cli_predict, cli_regions, cli_spot
+from napari_deepspace import __version__, cli_outlines, cli_predict, cli_regions, cli_section, cli_spot
 from napari_deepspace.cli_align import align
 from napari_deepspace.cli_figure import figure
 from napari_deepspace.cli_options import Block, Image, Json, Patient, PlatformName
@@ -28,6 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Predict spatial gene expression from H&E slides (the method of DeepSpaCE). Without a command: open napari. Research use only.",
 )
+app.command()(cli_section.info)
+app.command()(cli_section.convert)
 app.command()(cli_predict.predict)
 app.command()(cli_predict.impute)
 app.command()(cli_predict.evaluate)
@@ -83,16 +85,6 @@ def phantom(
 
 
 @app.command()
-def info(section: Path, image: Image = None, platform: PlatformName = "auto", as_json: Json = False) -> None:
-    """Say what a section holds: spots, genes, image, scale, and what is missing."""
-    from napari_deepspace.info import describe
-    from napari_deepspace.read import read_section
-
-    facts = describe(read_section(section, image, platform=platform))
-    print_values(facts, as_json)
-
-
-@app.command()
 def preprocess(
     source: Annotated[Path, typer.Argument(metavar="RUN.yaml|SECTION", help="settings, or a section to judge by the usual ones")],
     image: Image = None,
@@ -106,7 +98,9 @@ def preprocess(
     from napari_deepspace.settings import load_run_settings, settings_of_section
     from napari_deepspace.train_command import run_preprocessing
 
-    settings = settings_of_section(source, image, tuple(overrides or ())) if source.is_dir() else load_run_settings(source, tuple(overrides or ()))
+    changes = tuple(overrides or ())
+    is_settings = source.suffix in (".yaml", ".yml")
+    settings = load_run_settings(source, changes) if is_settings else settings_of_section(source, image, changes)
     folder = run_preprocessing(settings, out, Path("preprocessed"), table, events, background)
     if not events:
         print_preprocessed(folder)

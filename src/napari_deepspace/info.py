@@ -24,6 +24,7 @@ def describe(section: Section) -> dict[str, Any]:
         "image_px": list(section.slide.shape) if section.slide else None,
         "levels": len(section.slide.levels) if section.slide else 0,
         "um_per_px": round(section.mpp, 4),
+        "um_per_px_from": section.mpp_from,
         "spot_diameter_px": round(section.spot_diameter_px, 1),
         "patient": section.patient,
         "block": section.block,
@@ -36,6 +37,23 @@ def describe(section: Section) -> dict[str, Any]:
             "spots_kept": int(verdict.keep.sum()),
             "spots_dropped": {str(reason): int(n) for reason, n in pd.Series(verdict.reasons[~verdict.keep]).value_counts().items()},
         }
-    clusters = [name for name in ("graphclust", "cluster") if name in adata.obs]
-    facts |= {"clusters": {name: int(adata.obs[name].nunique()) for name in clusters}, "notes": list(section.notes)}
+    clusters = [name for name in ("given_cluster", "graphclust", "cluster") if name in adata.obs]
+    facts |= {
+        "in_tissue": int(adata.obs["in_tissue"].sum()),
+        "clusters": {name: int(adata.obs[name].nunique()) for name in clusters},
+        "embeddings": sorted(str(name) for name in adata.obsm if name != "spatial"),
+        "missing": missing(section),
+        "notes": list(section.notes),
+    }
     return facts
+
+
+def missing(section: Section) -> list[str]:
+    """What the section lacks, each with what cannot be done without it."""
+    lacks = {
+        "count matrix: no genes to paint, train on or compare with (filtered_feature_bc_matrix.h5)": section.adata.n_vars == 0,
+        "full-resolution H&E: no slide to look at or predict from (--image FILE)": section.slide is None,
+        "clusters: `napari-deepspace preprocess` computes them": section.adata.n_vars > 0
+        and not {"given_cluster", "graphclust", "cluster"} & set(section.adata.obs),
+    }
+    return [what for what, is_missing in lacks.items() if is_missing]

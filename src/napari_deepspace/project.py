@@ -150,7 +150,7 @@ def add_section(project: Project, section: Section) -> Project:
         library_id=section.library_id,
         path=_store(project.folder, section.path),
         image=None if image is None else _store(project.folder, image),
-        platform=next(key for key, platform in PLATFORMS.items() if platform == section.platform),
+        platform=next((key for key, platform in PLATFORMS.items() if platform == section.platform), "auto"),
         patient=section.patient,
         block=section.block,
         files={name: file_hash(path) for name, path in _data_files(section.path)},

@@ -59,7 +59,7 @@ class Section:
     slide: Slide | None
     library_id: str
     platform: Platform
-    mpp: float  #: um per full-resolution pixel, from the lattice's pitch
+    mpp: float  #: um per full-resolution pixel
     patient: str | None = None
     block: str | None = None
     path: Path | None = None
@@ -68,6 +68,7 @@ class Section:
     outlines: list[Outline] = field(default_factory=list)  #: regions drawn on it, see :mod:`napari_deepspace.outlines`
     notes: list[str] = field(default_factory=list)  #: what the reader assumed or left out, in plain sentences
     lattice: np.ndarray | None = None  #: float64 (n, 4): array_row, array_col, row and column in px of every position, also outside the tissue
+    mpp_from: str = ""  #: where ``mpp`` comes from, in words
     seal: str = ""  #: id of the sealed hold-out whose spots ``obs`` marks
     seal_opened: str = ""  #: when and by which run it was opened, in words
 

@@ -35,7 +35,7 @@ class _Settings(BaseModel):
 class SectionSettings(_Settings):
     """Where one section lies, and what its files cannot say."""
 
-    path: Path = Field(description="Space Ranger folder or legacy ST folder")
+    path: Path = Field(description="Space Ranger folder, legacy ST folder, .h5ad, SpatialData .zarr, or a table with columns x and y")
     image: Path | None = Field(None, description="full-resolution H&E; left out: looked for by its size")
     platform: Literal["auto", "visium", "st"] = Field(
         "auto", description="visium: 55 um spots, 100 um pitch; st: 100 um spots, 200 um pitch; auto: from the lattice"
@@ -57,6 +57,8 @@ class SectionSettings(_Settings):
         "alignment.json that this section is one of (`napari-deepspace align`); left out: "
         "spatial_aligned.csv in the section's folder, where there is one",
     )
+    columns: dict[str, str] = Field({}, description="of a plain table: which of its columns is what, as {x: CentroidX, y: CentroidY, barcode: ROI}")
+    mpp: float | None = Field(None, gt=0, description="um per full-resolution px; left out: what the files state, else from the lattice's pitch")
     sealed: Path | None = Field(None, description="seal (`napari-deepspace seal`): its spots neither train nor are predicted until it is opened")
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from section_folders import HEIGHT, PITCH_PX, WIDTH, counts_of, lattice, write_h5, write_mtx, write_outs, write_st
 
 from napari_deepspace.errors import DataError, SettingsError
+from napari_deepspace.info import describe
 from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.read import read_section, read_settings
 from napari_deepspace.section import Section
@@ -250,12 +251,12 @@ class TestRealSections:
             size = 2 * radius[0]
             np.testing.assert_array_equal(tile, around[1 + down : 1 + down + size, 1 + right : 1 + right + size])
 
-    @pytest.mark.parametrize(("name", "spots"), [("C2", 187), ("C3", 180), ("C4", 184)])
-    def test_her2st(self, name, spots, data_dir):
+    @pytest.mark.parametrize(("name", "shape"), [("C2", (187, 15706)), ("C3", (180, 15821)), ("C4", (184, 15842))])
+    def test_her2st(self, name, shape, data_dir):
         """Legacy sections open with their spots, clusters, registered coordinates and image."""
         section = read_section(data_dir / "her2st" / name)
         section.require_slide().close()
-        assert section.adata.n_obs == spots
+        assert section.adata.shape == shape
         assert section.mpp == pytest.approx(0.688, rel=0.01)
         assert section.image_path is not None
         assert section.image_path.name == "image.jpg"
@@ -265,24 +266,37 @@ class TestRealSections:
         assert aligned.mean() > 0.98
 
     @pytest.mark.parametrize(
-        ("folder", "shape", "platform", "mpp"),
+        ("folder", "shape", "platform", "mpp", "missing"),
         [
-            ("visium_v2_cytassist_mouse", (2898, 19465), "Visium", 4.667),
-            ("visium_v1_ratlung_nocounts", (4104, 0), "Visium", 0.5046),
-            ("visium_v2_cytassist_mousebrain_nocounts", (2310, 0), "Visium", 0.2731),
-            ("visium_small_v1_and_hd/visium", (2695, 100), "Visium", 0.7248),
-            ("visium_tiny_multi/10xVisium/section1", (50, 49), "Visium", 0.7251),
-            ("visium_tiny_multi/10xVisium/section2/outs", (49, 49), "Visium", 0.7251),
-            ("her2st_as_visium/C4", (184, 15842), "legacy ST", 0.687),
+            ("her2st/B4", (283, 15289), "legacy ST", 0.688, ()),
+            ("her2st_as_visium/C3", (180, 15821), "legacy ST", 0.687, ("H&E",)),
+            ("her2st_as_visium/C4", (184, 15842), "legacy ST", 0.687, ("H&E",)),
+            ("parity", (600, 1500), "Visium", 2.326, ()),
+            ("visium_v2_cytassist_mouse", (2898, 19465), "Visium", 4.667, ("H&E",)),
+            ("visium_v1_ratlung_nocounts", (4104, 0), "Visium", 0.5046, ("matrix", "H&E")),
+            ("visium_v2_cytassist_mousebrain_nocounts", (2310, 0), "Visium", 0.2731, ("matrix", "H&E")),
+            ("visium_small_v1_and_hd/visium", (2695, 100), "Visium", 0.7248, ("H&E",)),
+            ("visium_small_v1_and_hd/visium_hd", (336, 100), "Visium HD, 16 um bins", 0.2738, ("H&E",)),
+            ("visium_small_v1_and_hd/visium_hd/binned_outputs/square_008um", (1368, 100), "Visium HD, 8 um bins", 0.2738, ("H&E",)),
+            ("visium_tiny_multi", (10, 10), "Visium HD, 2 um bins", 0.2738, ("H&E",)),
+            ("visium_tiny_multi/10xVisium/section1", (50, 49), "Visium", 0.7251, ("H&E",)),
+            ("visium_tiny_multi/10xVisium/section2/outs", (49, 49), "Visium", 0.7251, ("H&E",)),
         ],
     )
-    def test_space_ranger(self, folder, shape, platform, mpp, data_dir):
-        """Genuine and converted Space Ranger folders open with the right spots, genes, platform and scale."""
+    def test_every_folder(self, folder, shape, platform, mpp, missing, data_dir):
+        """Every folder of real data opens with the right spots, genes, platform and scale, and says what it lacks."""
         section = read_section(data_dir / folder)
-        assert section.slide is None
+        assert (section.slide is None) == ("H&E" in missing)
+        if section.slide is not None:
+            section.slide.close()
         assert section.adata.shape == shape
         assert section.platform.name == platform
         assert section.mpp == pytest.approx(mpp, rel=0.002)
+        lacking = " ".join(describe(section)["missing"])
+        assert [word for word in ("matrix", "H&E") if word in lacking] == list(missing)
+        if not shape[1]:
+            with pytest.raises(DataError, match=r"filtered_feature_bc_matrix\.h5"):
+                section.require_counts()
 
     def test_clusters_of_the_rat_lung(self, data_dir):
         """Every tissue spot of the rat lung has one of its eight clusters."""
@@ -290,10 +304,11 @@ class TestRealSections:
         assert clusters.notna().all()
         assert clusters.cat.categories.tolist() == [str(number) for number in range(1, 9)]
 
-    def test_visium_hd_is_refused(self, data_dir):
-        """Visium HD, which cannot be read yet, is refused by that name."""
-        with pytest.raises(DataError, match="Visium HD"):
-            read_section(data_dir / "visium_small_v1_and_hd" / "visium_hd" / "binned_outputs" / "square_008um")
+    def test_embeddings_of_the_rat_lung(self, data_dir):
+        """PCA, UMAP and t-SNE of Space Ranger come with the spots, none missing."""
+        obsm = read_section(data_dir / "visium_v1_ratlung_nocounts", slide=False).adata.obsm
+        assert {name: obsm[name].shape[1] for name in ("X_pca", "X_umap", "X_tsne")} == {"X_pca": 10, "X_umap": 2, "X_tsne": 2}
+        assert np.isfinite(obsm["X_pca"]).all()
 
 
 def test_clusters_of_a_file(outs, tmp_path):

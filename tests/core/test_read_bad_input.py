@@ -45,6 +45,7 @@ def as_mtx(outs: Path) -> Path:
 
 
 H5, POSITIONS, SCALES = "filtered_feature_bc_matrix.h5", "tissue_positions.csv", "scalefactors_json.json"
+PARQUET = "tissue_positions.parquet"
 BAD_SPACE_RANGER: dict[str, tuple[str, Callable[[Path], object]]] = {
     "h5 cut short": (H5, lambda outs: cut(outs / H5)),
     "h5 empty file": (H5, lambda outs: (outs / H5).write_bytes(b"")),
@@ -57,11 +58,11 @@ BAD_SPACE_RANGER: dict[str, tuple[str, Callable[[Path], object]]] = {
     "h5 negative counts": (H5, lambda outs: edit_h5(outs, lambda matrix: replace(matrix, "data", -matrix["data"][:]))),
     "h5 fractions": (H5, lambda outs: edit_h5(outs, lambda matrix: replace(matrix, "data", matrix["data"][:] / 3))),
     "h5 NaN": (H5, lambda outs: edit_h5(outs, lambda matrix: replace(matrix, "data", matrix["data"][:] * np.nan))),
-    "h5 all zero": (H5, lambda outs: edit_h5(outs, lambda matrix: replace(matrix, "data", matrix["data"][:] * 0))),
+    "h5 without spots": (H5, lambda outs: write_h5(outs / H5, [], counts_of(0))),
     "h5 text for counts": (H5, lambda outs: edit_h5(outs, lambda matrix: replace(matrix, "data", np.array(["a"] * len(matrix["data"]), "S")))),
     "h5 antibodies only": (H5, lambda outs: write_h5(outs / H5, ["a"], counts_of(1), ["Antibody Capture"] * 5)),
     "h5 doubled barcodes": (H5, lambda outs: write_h5(outs / H5, lattice()["barcode"][[2, 2]].tolist(), counts_of(2))),
-    "barcodes without -1": (H5, lambda outs: write_h5(outs / H5, lattice()["barcode"].str[:-2].tolist(), counts_of(len(lattice())))),
+    "barcodes of another section": (H5, lambda outs: write_h5(outs / H5, [f"T{n}" for n in lattice()["barcode"]], counts_of(len(lattice())))),
     "no spot in tissue": (H5, lambda outs: edit_positions(outs, lambda table: table.assign(in_tissue=0))),
     "mtx cut short": ("matrix.mtx.gz", lambda outs: cut(as_mtx(outs) / "matrix.mtx.gz")),
     "mtx damaged inside": ("matrix.mtx.gz", lambda outs: (as_mtx(outs) / "matrix.mtx.gz").write_bytes(b"\x1f\x8b\x08\0\0\0\0\0\0\0" + b"\xff" * 99)),
@@ -88,7 +89,7 @@ BAD_SPACE_RANGER: dict[str, tuple[str, Callable[[Path], object]]] = {
     "clusters empty": ("clusters.csv", lambda outs: next(outs.rglob("clusters.csv")).write_text("")),
     "no layout at all": ("outs", lambda outs: [shutil.rmtree(outs), outs.mkdir()]),
     "gone": ("outs", shutil.rmtree),
-    "Visium HD": ("outs", lambda outs: (outs / "spatial" / POSITIONS).rename(outs / "spatial" / "tissue_positions.parquet")),
+    "parquet that is text": ("tissue_positions.parquet", lambda outs: (outs / "spatial" / POSITIONS).rename(outs / "spatial" / PARQUET)),
 }
 
 
@@ -118,7 +119,6 @@ BAD_LEGACY_ST: dict[str, tuple[str, Callable[[Path], object]]] = {
     "counts with gaps": ("counts.tsv.gz", lambda folder: edit_tsv(folder / "counts.tsv.gz", lambda table: table.assign(ESR1=""))),
     "counts with fractions": ("counts.tsv.gz", lambda folder: edit_tsv(folder / "counts.tsv.gz", lambda table: table.assign(ESR1="0.5"))),
     "counts negative": ("counts.tsv.gz", lambda folder: edit_tsv(folder / "counts.tsv.gz", lambda table: table.assign(ESR1="-1"))),
-    "counts all zero": ("counts.tsv.gz", lambda folder: edit_tsv(folder / "counts.tsv.gz", lambda table: table.map(lambda _: "0"))),
     "counts of other spots": (
         "counts.tsv.gz",
         lambda folder: edit_tsv(folder / "counts.tsv.gz", lambda table: table.rename(index=lambda n: f"s{n}")),
@@ -147,6 +147,6 @@ def test_bad_legacy_st_folder_is_one_clear_error(tmp_path, case):
 
 
 def test_a_file_is_no_section(outs):
-    """A file in place of a folder is refused with what a section is."""
-    with pytest.raises(DataError, match=r"is no folder\. A section is a Space Ranger folder"):
-        read_section(outs / H5)
+    """A file that is neither a table nor part of a section is refused with what a section is."""
+    with pytest.raises(DataError, match=r"is no folder and no table\. A section is a Space Ranger folder"):
+        read_section(outs.parent / "image.tif")

@@ -284,10 +284,30 @@ def test_a_folder_on_the_canvas_opens_in_the_dock(dock, viewer, phantom_dir, tmp
     """napari's own way of opening a Space Ranger folder leads to the dock; folders of others are left to others."""
     from napari_deepspace._napari.reader import get_reader
 
-    assert get_reader(str(tmp_path)) is None
+    for name in ("slide.tif", "slide.svs", "notes.csv"):
+        (tmp_path / name).touch()
+        assert get_reader(str(tmp_path / name)) is None
+    (tmp_path / "store.zarr").mkdir()
+    assert get_reader(str(tmp_path)) is get_reader(str(tmp_path / "store.zarr")) is None
     viewer.open(str(phantom_dir / "outs"), plugin="napari-deepspace")
     qtbot.waitUntil(lambda: dock.session.section is not None and not dock.session.busy, timeout=60_000)
     assert spots(dock) in viewer.layers
+
+
+def test_an_h5ad_or_a_project_on_the_canvas_opens_in_the_dock(dock, viewer, phantom, tmp_path, qtbot):
+    """An .h5ad file opens by its ending alone, with its genes; a project opens as a project."""
+    from napari_deepspace.convert import convert
+
+    convert(phantom, tmp_path / "section.h5ad")
+    viewer.open(str(tmp_path / "section.h5ad"), plugin=None)  # as dropping does: no other reader is asked
+    qtbot.waitUntil(lambda: dock.session.section is not None and not dock.session.busy, timeout=60_000)
+    assert dock.session.section.adata.shape == phantom.adata.shape
+    assert dock.session.section.mpp == pytest.approx(phantom.mpp)
+    dock.save_project(tmp_path / "project")
+    qtbot.waitUntil(lambda: dock.session.project is not None and not dock.session.busy, timeout=20_000)
+    dock.session.project = None
+    viewer.open(str(tmp_path / "project"), plugin="napari-deepspace")
+    qtbot.waitUntil(lambda: dock.session.project == tmp_path / "project" and not dock.session.busy, timeout=60_000)
 
 
 def test_two_maps_stand_side_by_side(opened, viewer, qtbot, small_run):

@@ -49,7 +49,7 @@ from napari_deepspace._napari.regions_control import Regions
 from napari_deepspace._napari.runs_control import Runs
 from napari_deepspace._napari.seals import Seals, seal_folders
 from napari_deepspace._napari.searches import Searches
-from napari_deepspace._napari.section_panel import SectionPanel
+from napari_deepspace._napari.section_panel import TABLES, SectionPanel
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.stack_view import StackView
 from napari_deepspace._napari.students import Students
@@ -60,7 +60,7 @@ from napari_deepspace.causes import causes_of, set_causes
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.outlines import Outline
 from napari_deepspace.preprocess.clusters import given_clusters
-from napari_deepspace.project import Project, View
+from napari_deepspace.project import Project, View, is_project
 from napari_deepspace.settings import RunSettings, SectionSettings
 
 logger = logging.getLogger(__name__)
@@ -486,7 +486,9 @@ class DeepSpaceDock(QWidget):
         if path is None:
             return
         event.acceptProposedAction()
-        if path.is_file() and self.opened is not None:
+        if is_project(path):
+            self.open_project(path)
+        elif path.is_file() and self.opened is not None and path.suffix.lower() not in TABLES:
             self.reopen(image=path)
         else:
             self.open_section(path)

@@ -1,4 +1,4 @@
-"""A Space Ranger folder dropped on napari's canvas opens in the dock."""
+"""A section or a project dropped on napari's canvas opens in the dock."""
 
 from __future__ import annotations
 
@@ -6,24 +6,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from napari_deepspace.project import is_project
+
 
 def get_reader(path: str | list[str]) -> Callable[[Any], list[tuple[None]]] | None:
-    """A reader for a Space Ranger folder; None at once for anything else (napari offers every folder)."""
+    """A reader for a Space Ranger folder, an .h5ad file or our project; None at once for anything else (napari offers every folder)."""
     if not isinstance(path, str):
         return None
-    folder = Path(path)
-    if not any(next(iter(base.glob("spatial/tissue_positions*")), None) for base in (folder, folder / "outs")):
-        return None
-    return open_in_dock
+    return open_in_dock if opens(Path(path)) else None
+
+
+def opens(path: Path) -> bool:
+    """Whether ``path`` is ours, by names alone: nothing is read."""
+    if path.suffix == ".h5ad":
+        return path.is_file()
+    patterns = ("spatial/tissue_positions*", "binned_outputs/square_*/spatial", "*tissue_positions*.csv*", "*tissue_positions*.parquet")
+    return is_project(path) or any(next(iter(base.glob(pattern)), None) for base in (path, path / "outs") for pattern in patterns)
 
 
 def open_in_dock(path: Any) -> list[tuple[None]]:
-    """Open the dock and read the folder there, in a thread: napari's main thread stays free and no layer is returned."""
+    """Open the dock and read the path there, in a thread: napari's main thread stays free and no layer is returned."""
     import napari
 
     from napari_deepspace._napari.app import add_dock
 
     viewer = napari.current_viewer()
     if viewer is not None:
-        add_dock(viewer).open_section(Path(path))
+        dock = add_dock(viewer)
+        dock.open_project(Path(path)) if is_project(Path(path)) else dock.open_section(Path(path))
     return [(None,)]

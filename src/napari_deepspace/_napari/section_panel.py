@@ -12,6 +12,8 @@ from napari_deepspace._napari.widgets import Collapsible, label, row
 from napari_deepspace.section import PLATFORMS, Section
 
 IMAGES = "Images (*.tif *.tiff *.svs *.ndpi *.scn *.btf *.jpg *.jpeg *.png);;All files (*)"
+TABLES = (".h5ad", ".h5", ".csv", ".tsv", ".txt", ".gz", ".parquet")
+"""Endings of files that are a section, not a slide."""
 
 
 class SectionPanel(Collapsible):
@@ -28,11 +30,13 @@ class SectionPanel(Collapsible):
     def __init__(self, session: Session):
         super().__init__("1  Section")
         self._session = session
-        self.drop = label("Drop a Space Ranger or legacy ST folder here, or", "section", wrap=True)
+        self.drop = label("Drop a Space Ranger or legacy ST folder, an .h5ad file or a table here, or", "section", wrap=True)
         self.drop.setObjectName("drop")
         self.open_button = QPushButton("Open folder…")
         self.open_button.setObjectName("main")
         self.open_button.setToolTip("A Space Ranger `outs` folder, or a legacy ST folder; the full-resolution image is found by its size.")
+        self.file_button = QPushButton("Open file…")
+        self.file_button.setToolTip("An .h5ad file with spatial coordinates, or a table (csv, tsv, parquet) with columns x, y and one a gene.")
         self.sample_button = QPushButton("Try the built-in synthetic section")
         self.sample_button.setToolTip("A small made-up slide with made-up counts, to see how everything works. Nothing in it was measured.")
         self.badge = QLabel("SYNTHETIC")
@@ -70,7 +74,7 @@ class SectionPanel(Collapsible):
     def _build(self) -> None:
         self.content.addWidget(self.drop)
         self.content.addWidget(self.open_button)
-        self.content.addWidget(self.sample_button)
+        self.content.addLayout(row(self.file_button, self.sample_button))
         self.content.addLayout(row(self.badge, 1))
         self.content.addWidget(self.facts)
         self.content.addWidget(self.notes)
@@ -82,6 +86,7 @@ class SectionPanel(Collapsible):
 
     def _connect(self) -> None:
         self.open_button.clicked.connect(self._ask_folder)
+        self.file_button.clicked.connect(self._ask_file)
         self.sample_button.clicked.connect(self.sample_chosen.emit)
         self.image_button.clicked.connect(self._ask_image)
         self.project_button.clicked.connect(self._ask_project)
@@ -104,7 +109,7 @@ class SectionPanel(Collapsible):
     def _refresh(self) -> None:
         section = self._session.section
         idle = not self._session.busy
-        for button in (self.open_button, self.sample_button, self.project_button, self.platform, self.in_project):
+        for button in (self.open_button, self.file_button, self.sample_button, self.project_button, self.platform, self.in_project):
             button.setEnabled(idle)
         for button in (self.image_button, self.save_button):
             button.setEnabled(idle and section is not None)
@@ -120,6 +125,11 @@ class SectionPanel(Collapsible):
 
     def _ask_folder(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Open a section: a Space Ranger or ST folder")
+        if path:
+            self.folder_chosen.emit(Path(path))
+
+    def _ask_file(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open a section: an .h5ad file or a table", "", f"Sections (*{' *'.join(TABLES)});;All files (*)")
         if path:
             self.folder_chosen.emit(Path(path))
 

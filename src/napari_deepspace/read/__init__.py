@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,13 @@ from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.geojson import stamp_of
 from napari_deepspace.outlines import on_slide, read_outline_file
 from napari_deepspace.read.files import Spots, first_existing, reading
+from napari_deepspace.read.given import add_aligned, add_given_clusters, add_numbers
+from napari_deepspace.read.h5ad import read_h5ad
 from napari_deepspace.read.images import check_image, find_image
 from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
-from napari_deepspace.read.spaceranger import add_aligned, add_given_clusters, add_numbers, find_outs, read_spaceranger
+from napari_deepspace.read.plain import find_tables, is_table, read_plain
+from napari_deepspace.read.spaceranger import find_outs, read_spaceranger
+from napari_deepspace.read.spatialdata_zarr import is_spatialdata, read_spatialdata
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
 from napari_deepspace.section import PLATFORMS, Platform, Section, lattice_step_px, swap_xy
 from napari_deepspace.settings import SectionSettings
@@ -23,6 +28,10 @@ from napari_deepspace.slide import Slide, image_size, open_slide
 
 ALIGNED = "spatial_aligned.csv"
 """Found by itself in a section's folder."""
+NEEDED = (
+    "A section is a Space Ranger folder (outs/ with spatial/), a legacy ST folder (counts.tsv.gz with spots.tsv), an .h5ad file, "
+    "a SpatialData .zarr, or a table with columns x and y."
+)
 _DRAWN_UM = {"visium": 65.0, "st": 100.0}
 """What ``spot_diameter_fullres`` measures: Space Ranger writes 65 um for its 55 um spots."""
 
@@ -41,9 +50,14 @@ def read_section(
     causes: str | Path | None = None,
     aligned: str | Path | None = None,
     sealed: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    mpp: float | None = None,
     slide: bool = True,
 ) -> Section:
-    """Read one section: a Space Ranger folder (`outs/`, its parent, or loose files with `spatial/`) or a legacy ST folder.
+    """Read one section: a Space Ranger folder (`outs/`, its parent, loose files, Visium HD), a legacy ST folder, ``.h5ad``, SpatialData, or a table.
+
+    What opens, and what each message means, is told in docs/inputs.md. Nothing that is read can run code, and what would unpack to more than
+    200 times its size is refused.
 
     Parameters
     ----------
@@ -67,6 +81,10 @@ def read_section(
         ``spatial_aligned.csv`` in the section's folder, where there is one.
     sealed
         A seal (:mod:`napari_deepspace.seal`), whose spots ``obs["deepspace_sealed"]`` marks.
+    columns
+        Of a plain table: which of its columns is what, as {"x": "CentroidX"}; see :data:`napari_deepspace.read.plain.ROLES`.
+    mpp
+        um per full-resolution px; left out: what the files state, else from the lattice's pitch.
     slide
         False leaves the image alone: it is neither looked for nor opened.
 
@@ -76,14 +94,16 @@ def read_section(
         The folder or one of its files cannot be read, the image cannot be the one the positions refer to, the seal is of another section, or the
         outlines were drawn on another slide. Nothing stays open.
     SettingsError
-        An unknown platform.
+        An unknown platform, or um per px that no slide has.
     """
     if platform not in ("auto", *PLATFORMS):
         raise SettingsError(f"platform {platform!r} is unknown: choose auto, {' or '.join(PLATFORMS)}.")
+    if mpp is not None and not 0.01 <= mpp <= 100:
+        raise SettingsError(f"{mpp:g} um per px is no scale of a slide: give a number between 0.01 and 100.")
     path = Path(path)
     drawn = read_outline_file(Path(outlines)) if outlines is not None else None
     seal = read_seal(Path(sealed)) if sealed is not None else None
-    spots = _read_spots(path)
+    spots = _read_spots(path, library_id, columns, mpp)
     if seal is not None:
         sealed_spots(seal, spots.adata, library_id or spots.name)  # refused before the slide is open
     if clusters is not None:
@@ -97,15 +117,16 @@ def read_section(
     if found is not None and not by_slide:
         add_aligned(spots.adata, found)
     origin = _synthetic_origin(spots)
-    kind, mpp = _scale(spots, platform)
+    assay, mpp, mpp_from = _scale(spots, platform, mpp)
+    _look_at(spots)
     name = library_id or spots.name
-    spots.adata.uns["spatial"] = {name: _scverse(spots, PLATFORMS[kind], mpp)}
+    spots.adata.uns["spatial"] = {name: _scverse(spots, assay, mpp)}
     image_path = Path(image) if image is not None else None
     opened = None
     if slide:
         opened, image_path = _open_image(spots, image_path)
         if opened is not None and opened.mpp and abs(opened.mpp / mpp - 1) > 0.05:
-            spots.notes.append(f"The image states {opened.mpp:.3f} um per px, the lattice of the spots {mpp:.3f}: the lattice is used.")
+            spots.notes.append(f"The image states {opened.mpp:.3f} um per px, {mpp_from} {mpp:.3f}: the latter is used.")
     if drawn is not None and drawn.drawn_on is not None and opened is not None:
         try:
             drawn = on_slide(drawn, stamp_of(opened), Path(outlines or ""))
@@ -116,11 +137,12 @@ def read_section(
         adata=spots.adata,
         slide=opened,
         library_id=name,
-        platform=PLATFORMS[kind],
+        platform=assay,
         mpp=mpp,
+        mpp_from=mpp_from,
         patient=patient or origin.get("patient"),
         block=block or origin.get("block"),
-        path=path,
+        path=spots.path or path,
         image_path=image_path,
         synthetic=bool(origin),
         outlines=drawn.outlines if drawn is not None else [],
@@ -152,6 +174,8 @@ def read_settings(settings: SectionSettings) -> Section:
         causes=settings.causes,
         aligned=settings.aligned,
         sealed=settings.sealed,
+        columns=settings.columns or None,
+        mpp=settings.mpp,
     )
 
 
@@ -164,49 +188,97 @@ def _synthetic_origin(spots: Spots) -> dict[str, str]:
     """What ``SYNTHETIC.txt`` says of a section made by a program, patient and block among it; empty for any other section."""
     note = first_existing(*(folder / "SYNTHETIC.txt" for folder in (spots.folder, spots.folder.parent)))
     if note is None:
-        return {}
+        return {"synthetic": "yes"} if spots.synthetic else {}
     with reading(note, "the note of a synthetic section"):
         said = dict(line.split(": ", 1) for line in note.read_text(encoding="utf-8").splitlines() if ": " in line)
     return {"synthetic": "yes"} | said
 
 
-def _read_spots(path: Path) -> Spots:
-    needed = "A section is a Space Ranger folder (outs/ with spatial/) or a legacy ST folder (counts.tsv.gz with spots.tsv)."
+def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] | None, mpp: float | None) -> Spots:
     if not os.path.lexists(path):
-        raise DataError(f"{path} does not exist. {needed}")
-    if not os.path.isdir(path):
-        raise DataError(f"{path} is no folder. {needed}")
-    folder = Path(os.path.abspath(path))  # a name also for "."
+        raise DataError(f"{path} does not exist. {NEEDED}")
+    whole = Path(os.path.abspath(path))  # a name also for "."
     try:
-        outs = find_outs(folder)
-        if outs is None and not is_legacy_st(folder):
-            found = ", ".join(sorted(item.name for item in folder.iterdir())[:6]) or "nothing"
-            raise DataError(f"{path} is no section: found {found}. {needed}")
+        if not os.path.isdir(path):
+            return _read_file(whole, library_id, columns, mpp)
+        outs = find_outs(whole)
+        if outs is not None:
+            return read_spaceranger(outs)
+        if is_legacy_st(whole):
+            return read_legacy_st(whole)
+        if is_spatialdata(whole):
+            return read_spatialdata(whole, library_id)
+        tables = find_tables(whole)
+        if tables is not None:
+            return read_plain(*tables, columns, mpp)
+        items = sorted(whole.iterdir())
+        alone = [item for item in items if item.suffix == ".h5ad" or is_spatialdata(item)]
+        if len(alone) == 1:
+            return _read_spots(alone[0], library_id, columns, mpp)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). Check that it is there and that you may read it.") from error
-    return read_spaceranger(outs) if outs is not None else read_legacy_st(folder)
+    if any("_feature_bc_matrix" in item.name for item in items):
+        raise DataError(f"{path} holds counts but no positions: spatial/tissue_positions.csv is missing. Copy the whole folder of Space Ranger.")
+    found = ", ".join(item.name for item in items[:6]) or "nothing"
+    raise DataError(f"{path} is no section: found {found}. {NEEDED}")
 
 
-def _scale(spots: Spots, platform: str) -> tuple[str, float]:
-    """Platform and um per px: from the lattice's pitch, else from the scale factors' spot diameter."""
+def _read_file(path: Path, library_id: str | None, columns: Mapping[str, str] | None, mpp: float | None) -> Spots:
+    if path.suffix == ".h5ad":
+        return read_h5ad(path, library_id)
+    if path.name.endswith("_feature_bc_matrix.h5") and find_outs(path.parent) is not None:
+        return read_spaceranger(path.parent)
+    if is_table(path) and path.is_file():
+        return read_plain(path, None, columns, mpp)
+    raise DataError(f"{path} is no folder and no table. {NEEDED}")
+
+
+def _scale(spots: Spots, platform: str, given: float | None) -> tuple[Platform, float, str]:
+    """Platform, um per px and where these come from: said by the user, else by the files, else the lattice's pitch, else the spot diameter."""
+    told = given or spots.mpp
+    told_by = "what was given" if given else spots.mpp_from
     square = spots.square_expected or bool((spots.lattice_rc.sum(axis=1) % 2).any())  # Visium: row + column is always even
     lattice = "square" if square else "hexagonal"
+    own = spots.platform if platform == "auto" else None
     kind = platform if platform != "auto" else ("st" if square else "visium")
-    if platform == "auto" and square and not spots.square_expected:
+    assay = own or PLATFORMS[kind]
+    if own is None and platform == "auto" and square and not spots.square_expected:
         spots.notes.append("Square lattice: read as legacy ST (100 um spots, 200 um pitch); say otherwise with platform.")
-    elif PLATFORMS[kind].lattice != lattice:
-        spots.notes.append(f"The lattice of the spots is {lattice}, unlike that of {PLATFORMS[kind].name}: check the platform.")
-    step_px = lattice_step_px(spots.lattice_rc, spots.lattice_xy_px, lattice)
-    if np.isfinite(step_px) and step_px > 0:
-        return kind, PLATFORMS[kind].pitch_um / step_px
+    elif assay.lattice != lattice and own is None:
+        spots.notes.append(f"The lattice of the spots is {lattice}, unlike that of {assay.name}: check the platform.")
+    step_px = lattice_step_px(spots.lattice_rc, spots.lattice_xy_px, lattice if own is None else own.lattice)
+    from_pitch = assay.pitch_um / step_px if np.isfinite(step_px) and step_px > 0 else None
+    if told and from_pitch and abs(told / from_pitch - 1) > 0.05:
+        spots.notes.append(f"By {told_by} a px is {told:.3f} um, by the pitch of the lattice {from_pitch:.3f}: the former is used.")
     diameter_px = spots.scalefactors.get("spot_diameter_fullres")
-    if not diameter_px:
+    if own is None and not square and from_pitch and diameter_px and abs(diameter_px * from_pitch / _DRAWN_UM[kind] - 1) > 0.25:
+        spots.notes.append(
+            f"The scale factors give a spot {diameter_px:.1f} px, the lattice about {_DRAWN_UM[kind] / from_pitch:.1f}: "
+            "they may be those of another section. The lattice is used; check the image."
+        )
+    if told:
+        return assay, told, told_by
+    if from_pitch:
+        return assay, from_pitch, "the pitch of the lattice"
+    if not diameter_px or own is not None:
         raise DataError(
             f"{spots.folder}: the size of a pixel cannot be told, for its {len(spots.lattice_rc)} positions make no lattice and no scale factor "
-            "states a spot diameter. Take the table of all positions."
+            "states a spot diameter. Take the table of all positions, or say it (um per px: --mpp NUMBER)."
         )
     spots.notes.append("The positions make no lattice: um per px is taken from the scale factors' spot diameter.")
-    return kind, _DRAWN_UM[kind] / diameter_px
+    return assay, _DRAWN_UM[kind] / diameter_px, "the spot diameter of the scale factors"
+
+
+def _look_at(spots: Spots) -> None:
+    """Note spots at places where no image can be, and a matrix in which nothing was counted."""
+    if spots.adata.n_vars and not spots.adata.X.data.any():
+        spots.notes.append(
+            f"The matrix of {spots.adata.n_obs} spots x {spots.adata.n_vars} genes holds no count at all: take another one to learn from."
+        )
+    tissue = np.asarray(spots.adata.obs["in_tissue"], dtype=bool)
+    outside = int((np.asarray(spots.adata.obsm["spatial"])[tissue] < 0).any(axis=1).sum())
+    if outside:
+        spots.notes.append(f"{outside} spots lie at negative positions, outside of any image: the table may be of another image or another section.")
 
 
 def _scverse(spots: Spots, platform: Platform, mpp: float) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ import pandas as pd
 from anndata import AnnData
 
 from napari_deepspace.errors import DataError
+from napari_deepspace.section import Platform
+
+BOMB_RATIO, BOMB_BYTES = 200, 64 * 2**20
+"""A file that unpacks to more than both is refused: real tables and matrices pack 3 to 60 times; a zip bomb 1000 times."""
+MOST_CELLS = 2_000_000_000
+"""Values of one table or matrix, stored ones of a sparse matrix: 16 GB of memory."""
 
 _READ_ERRORS = (OSError, EOFError, zlib.error, struct.error, ValueError, KeyError, IndexError, TypeError, RuntimeError, OverflowError)
 """What gzip, h5py, scipy and pandas raise on damaged or foreign files (pandas' parser errors and UnicodeDecodeError are ValueErrors)."""
@@ -33,6 +40,13 @@ class Spots:
     scalefactors: dict[str, float] = field(default_factory=dict)
     image_sizes: list[tuple[Path, float]] = field(default_factory=list)  #: reduced images, with the factor from full resolution to them
     square_expected: bool = False  #: the layout itself says legacy ST
+    platform: Platform | None = None  #: where the files themselves tell it, as those of Visium HD do
+    mpp: float | None = None  #: um per full-resolution px as the files state it; it goes before the lattice's pitch
+    mpp_from: str = ""  #: which file states it, in words
+    full_size: tuple[float, float] | None = None  #: (height, width) of the full-resolution image, from a reduced one inside the file
+    synthetic: bool = False  #: the file itself says that a program made it
+    path: Path | None = None  #: what to read next time, where it is not what the user named
+    image_folders: list[Path] = field(default_factory=list)  #: where the image is looked for, nearest first; empty: ``folder`` and its parent
     notes: list[str] = field(default_factory=list)
 
 
@@ -47,11 +61,26 @@ def reading(path: Path, needed: str) -> Iterator[None]:
         raise DataError(f"{path} is missing: {needed} is needed.") from error
     except PermissionError as error:
         raise DataError(f"{path} may not be read: change its permissions.") from error
+    except OSError as error:
+        if error.errno is None:  # h5py and gzip say so of damaged content
+            raise _unreadable(path, needed, error) from error
+        raise DataError(f"{path} cannot be read ({error.strerror}). Check that its disk is connected and that you may read it.") from error
     except _READ_ERRORS as error:
-        found = " ".join(str(error).split())[:160] or type(error).__name__
+        raise _unreadable(path, needed, error) from error
+
+
+def _unreadable(path: Path, needed: str, error: BaseException) -> DataError:
+    found = " ".join(str(error).split())[:160] or type(error).__name__
+    return DataError(f"{path} cannot be read as {needed} ({found}). It is damaged, incomplete or of another kind: copy or export it again.")
+
+
+def check_size(path: Path, unpacked: int, stored: int) -> None:
+    """Raise DataError for what ``stored`` bytes on disk would unpack to, if that is no honest table: a zip bomb is refused before it is unpacked."""
+    if unpacked > BOMB_BYTES and unpacked > BOMB_RATIO * max(stored, 1):
         raise DataError(
-            f"{path} cannot be read as {needed} ({found}). It is damaged, incomplete or of another kind: copy or export it again."
-        ) from error
+            f"{path} would unpack to {unpacked / 1e9:,.1f} GB from {stored / 1e6:,.1f} MB, over {BOMB_RATIO} times its size, and was not opened. "
+            "Take the file as its program wrote it."
+        )
 
 
 def open_plain(path: Path) -> IO[bytes]:
@@ -63,11 +92,27 @@ def open_plain(path: Path) -> IO[bytes]:
 
 
 class _Unpacked(gzip.GzipFile):
-    """Closes the file beneath as well, which GzipFile leaves to its caller."""
+    """Closes the file beneath as well, which GzipFile leaves to its caller, and stops at what unpacks to far more than any table."""
 
     def __init__(self, file: IO[bytes]):
         super().__init__(fileobj=file, mode="rb")
         self._beneath = file
+        self._stored = os.fstat(file.fileno()).st_size
+
+    def _checked(self, data: bytes) -> bytes:
+        check_size(Path(str(self._beneath.name)), self.tell(), self._stored)
+        return data
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:  # never all at once
+            return b"".join(iter(lambda: self.read(2**24), b""))
+        return self._checked(super().read(size))
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._checked(super().read1(size))
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return self._checked(super().readline(2**28 if size is None or size < 0 else size))
 
     def close(self) -> None:
         super().close()
@@ -75,12 +120,25 @@ class _Unpacked(gzip.GzipFile):
 
 
 def read_table(path: Path, needed: str, separator: str, **options: Any) -> pd.DataFrame:
-    """A text table with every cell as it stands; raises DataError if it is none."""
-    with reading(path, needed), open_plain(path) as file:
-        table = pd.read_csv(file, sep=separator, dtype=str, **options)
+    """A text table with every cell as it stands, or a .parquet file with the types it has; raises DataError if it is none."""
+    with reading(path, needed):
+        if path.suffix == ".parquet":
+            table = _read_parquet(path)
+        else:
+            with open_plain(path) as file:
+                table = pd.read_csv(file, sep=separator, dtype=str, **options)
     if table.empty:
         raise DataError(f"{path} holds no rows: {needed} is needed. Copy or export it again.")
     return table
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pyarrow.parquet
+
+    with open(path, "rb") as opened, pyarrow.parquet.ParquetFile(opened) as file:
+        about = file.metadata
+        check_size(path, about.num_rows * about.num_columns * 8, path.stat().st_size)
+        return file.read().to_pandas()
 
 
 def numbers(table: pd.DataFrame, columns: list[str], path: Path) -> np.ndarray:
@@ -96,6 +154,25 @@ def numbers(table: pd.DataFrame, columns: list[str], path: Path) -> np.ndarray:
         more = f" and {len(bad) - 1} more cells" if len(bad) > 1 else ""
         raise DataError(f"{path}: {column} of {table.iloc[row, 0]!r} is {found!r}, not a number{more}. Take the file as its program wrote it.")
     return values
+
+
+def find_file(folder: Path, *names: str) -> Path | None:
+    """The first of ``names`` in ``folder``: plain, with .gz behind it, or with a prefix before it, as in GSM1_tissue_positions_list.csv.gz.
+
+    Raises DataError where several files have prefixes: they are those of several sections.
+    """
+    found = first_existing(*(folder / (name + end) for name in names for end in ("", ".gz")))
+    if found is not None:
+        return found
+    items = sorted(item for item in folder.iterdir() if item.name[0] != ".") if folder.is_dir() else []
+    for name in names:
+        prefixed = [item for item in items if item.name.removesuffix(".gz").endswith((f"_{name}", f"-{name}", f".{name}")) and item.is_file()]
+        if len(prefixed) > 1:
+            some = ", ".join(item.name for item in prefixed[:3])
+            raise DataError(f"{folder} holds files of several sections ({some}). Put the files of each section into a folder of its own.")
+        if prefixed:
+            return prefixed[0]
+    return None
 
 
 def first_existing(*paths: Path) -> Path | None:

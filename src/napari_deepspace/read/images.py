@@ -21,7 +21,7 @@ def find_image(spots: Spots) -> tuple[Path | None, list[str]]:
     scale factor; without a reduced image, one that holds all spots.
     """
     notes: list[str] = []
-    for folder in (spots.folder, spots.folder.parent):
+    for folder in spots.image_folders or [spots.folder, spots.folder.parent]:
         fitting = []
         for path in _images(folder):
             try:
@@ -54,6 +54,8 @@ def check_image(spots: Spots, path: Path, size: tuple[int, int]) -> None:
 
 def expected_size(spots: Spots) -> tuple[float, float] | None:
     """(height, width) of the full-resolution image, from the size of a reduced one; None without one that can be read."""
+    if spots.full_size is not None:
+        return spots.full_size
     for path, factor in spots.image_sizes:
         try:
             height, width = image_size(path)

@@ -11,9 +11,10 @@ from anndata import AnnData
 from scipy import sparse
 
 from napari_deepspace.errors import DataError
+from napari_deepspace.read.analysis import cluster_labels
 from napari_deepspace.read.files import Spots, first_existing, numbers, open_plain, read_table, reading
+from napari_deepspace.read.genes import gene_table
 from napari_deepspace.read.matrix import Counts, checked
-from napari_deepspace.read.spaceranger import cluster_labels, gene_table
 
 
 def is_legacy_st(path: Path) -> bool:
@@ -53,7 +54,7 @@ def read_legacy_st(folder: Path) -> Spots:
         notes.append(f"{len(positions) - int(keep.sum())} of {len(positions)} positions have no counts and were left out.")
     kept = positions.loc[counts.barcodes[keep]]
     obs = kept[["in_tissue", "array_row", "array_col"]].astype({"array_row": int, "array_col": int})
-    adata = AnnData(X=counts.values[np.flatnonzero(keep)], obs=obs, var=gene_table(counts, notes))
+    adata = AnnData(X=counts.values[np.flatnonzero(keep)], obs=obs, var=gene_table(counts.gene_names, counts.gene_ids, notes))
     adata.obsm["spatial"] = kept[["x", "y"]].to_numpy()
     _add_clusters(adata, folder)
     return Spots(

@@ -1,0 +1,151 @@
+"""A plain table (csv, tsv, parquet): one row a spot, with its place, and genes in columns. Any image goes with it; GeoMx and others come so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from napari_deepspace.errors import DataError
+from napari_deepspace.read.analysis import cluster_labels
+from napari_deepspace.read.files import MOST_CELLS, Spots, first_existing, numbers, read_table
+from napari_deepspace.read.genes import gene_table
+from napari_deepspace.read.h5ad import add_lattice
+from napari_deepspace.read.matrix import Counts, checked
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz", ".txt.gz")
+ROLES: dict[str, tuple[str, ...]] = {
+    "barcode": ("barcode", "spot", "spot_id", "roi", "roi_id", "cell", "cell_id", "id", "name"),
+    "x": ("x", "pxl_col_in_fullres", "pixel_x", "x_px", "imagecol", "x_centroid", "centroid_x", "roicoordinatex"),
+    "y": ("y", "pxl_row_in_fullres", "pixel_y", "y_px", "imagerow", "y_centroid", "centroid_y", "roicoordinatey"),
+    "array_row": ("array_row",),
+    "array_col": ("array_col",),
+    "in_tissue": ("in_tissue",),
+    "cluster": ("cluster", "given_cluster"),
+    "diameter": ("diameter", "spot_diameter", "diameter_px"),
+}
+"""What a column can mean, with the headers (in any case of letters) under which it is found by itself."""
+
+
+def is_table(path: Path) -> bool:
+    """Whether the name is that of a plain table."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def find_tables(folder: Path) -> tuple[Path, Path | None] | None:
+    """Positions, and counts where they lie apart, in a folder that holds ``positions.*`` and perhaps ``counts.*``; None for any other."""
+    positions, counts = (first_existing(*(folder / (name + suffix) for suffix in SUFFIXES)) for name in ("positions", "counts"))
+    return None if positions is None else (positions, counts)
+
+
+def read_plain(path: Path, counts: Path | None = None, columns: Mapping[str, str] | None = None, mpp: float | None = None) -> Spots:
+    """Spots from a table of positions (x = column, y = row, full-resolution px) and genes.
+
+    ``columns`` says which column means what, of :data:`ROLES`, where its header does not say so; ``counts`` is a second table with the same
+    barcodes and one gene a column; ``mpp`` is um per px. Columns of text stay in ``obs``.
+
+    Raises
+    ------
+    DataError
+        A column is missing or damaged, or values are no counts.
+    """
+    table = _table(path)
+    roles = _roles(table, columns or {}, path)
+    xy = numbers(table, [roles["x"], roles["y"]], path)
+    names = table[roles["barcode"]].astype(str) if "barcode" in roles else pd.Series([f"spot{number + 1}" for number in range(len(table))])
+    if names.duplicated().any():
+        raise DataError(f"{path} names {names[names.duplicated()].iloc[0]} twice. Take the table of one section, one row a spot.")
+    notes = [f"Read as a plain table: {', '.join(f'{role} = {column}' for role, column in roles.items())}."]
+    rest = table.drop(columns=list(roles.values())).set_axis(names.to_numpy(), axis=0)
+    genes, obs = (rest, rest.iloc[:, :0]) if counts is None else (_counts_of(counts, names, notes), rest)
+    if counts is None:
+        is_number = [pd.to_numeric(rest[column].replace("", np.nan), errors="coerce").notna().mean() > 0.5 for column in rest]
+        genes, obs = rest.loc[:, is_number], rest.loc[:, [not one for one in is_number]]
+    headers = genes.columns.astype(str).to_numpy(dtype=object)
+    adata = AnnData(X=_matrix(genes, counts or path), obs=obs.copy(), var=gene_table(headers, headers, notes))
+    if not adata.n_vars:
+        notes.append("There is no column of genes in this table: only slide and spots are shown.")
+    adata.obsm["spatial"] = xy
+    _set_obs(adata, table, roles, path)
+    diameter = float(np.median(numbers(table, [roles["diameter"]], path))) if "diameter" in roles else None
+    platform = None if {"array_row", "array_col"} <= set(roles) else add_lattice(adata, xy, mpp, diameter, notes)
+    return Spots(
+        adata=adata,
+        folder=path.parent,
+        name=path.parent.name if counts is not None or path.stem == "positions" else path.name.split(".")[0],
+        lattice_rc=adata.obs[["array_row", "array_col"]].to_numpy(),
+        lattice_xy_px=xy,
+        scalefactors={} if diameter is None else {"spot_diameter_fullres": diameter},
+        notes=notes,
+        platform=platform,
+    )
+
+
+def _table(path: Path) -> pd.DataFrame:
+    separator = "," if ".csv" in path.name.lower() else "\t"
+    table = read_table(path, "a table of positions and genes", separator, keep_default_na=False)
+    if table.shape[0] * table.shape[1] > MOST_CELLS // 4:
+        raise DataError(f"{path} has {table.shape[0]:,} x {table.shape[1]:,} cells, too many for a table. Save it as .h5ad.")
+    return table.rename(columns=lambda name: str(name).strip()).reset_index(drop=True)
+
+
+def _roles(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> dict[str, str]:
+    """Role -> column, as the user says, else by its header; the first column without a header holds the barcodes."""
+    unknown = [role for role in columns if role not in ROLES]
+    if unknown:
+        raise DataError(f"A table has no column {unknown[0]!r} to be mapped. Choose among {', '.join(ROLES)}.")
+    absent = [name for name in columns.values() if name not in table]
+    some = ", ".join(map(str, table.columns[:8]))
+    if absent:
+        raise DataError(f"{path} has no column {absent[0]}; found {some}. Name a column that it has.")
+    lowered = {name.casefold(): name for name in reversed(table.columns)}
+    found = {role: next((lowered[name] for name in names if name in lowered), None) for role, names in ROLES.items()}
+    if found["barcode"] is None and str(table.columns[0]) in ("", "Unnamed: 0"):
+        found["barcode"] = table.columns[0]
+    roles = {role: name for role, name in (found | dict(columns)).items() if name is not None}
+    if "x" not in roles or "y" not in roles:
+        raise DataError(f"{path} has no columns x and y (found {some}). Name them so, or say which they are: --columns x=NAME,y=NAME.")
+    return roles
+
+
+def _counts_of(path: Path, names: pd.Series, notes: list[str]) -> pd.DataFrame:
+    table = _table(path)
+    lowered = {name.casefold(): name for name in reversed(table.columns)}
+    key = next((lowered[name] for name in ROLES["barcode"] if name in lowered), table.columns[0])
+    table = table.set_index(table[key].astype(str)).drop(columns=key)
+    if table.index.has_duplicates:
+        raise DataError(f"{path} names {table.index[table.index.duplicated()][0]} twice. Take the table of one section, one row a spot.")
+    known = names.isin(table.index)
+    if not known.any():
+        raise DataError(f"{path}: none of its spots (such as {table.index[0]}) has a position (such as {names.iloc[0]}). Take both from one section.")
+    if not known.all():
+        raise DataError(f"{path} has no row for {int((~known).sum())} spots of the table of positions (such as {names[~known].iloc[0]}). Add them.")
+    if len(table) > len(names):
+        notes.append(f"{len(table) - len(names)} rows of {path.name} have no position and were left out.")
+    return table.loc[names]
+
+
+def _matrix(genes: pd.DataFrame, path: Path) -> sparse.csr_matrix:
+    if genes.shape[1] == 0:
+        return sparse.csr_matrix(genes.shape, dtype=np.float32)
+    unnamed = genes.reset_index(drop=True).set_axis([str(column) for column in genes.columns], axis=1)
+    unnamed.insert(0, "spot of the table", genes.index)
+    values = numbers(unnamed, list(unnamed.columns[1:]), path) if unnamed.columns.is_unique else None
+    if values is None:
+        raise DataError(f"{path} has two columns of one name. Give every gene a column of its own.")
+    counts = Counts(sparse.csr_matrix(values), genes.index.to_numpy(), *[genes.columns.to_numpy()] * 2)
+    return checked(counts, path).values
+
+
+def _set_obs(adata: AnnData, table: pd.DataFrame, roles: dict[str, str], path: Path) -> None:
+    for role in ("array_row", "array_col"):
+        if role in roles:
+            adata.obs[role] = numbers(table, [roles[role]], path)[:, 0].astype(int)
+    adata.obs["in_tissue"] = numbers(table, [roles["in_tissue"]], path)[:, 0] > 0 if "in_tissue" in roles else True
+    if "cluster" in roles:
+        labels = pd.Series(table[roles["cluster"]].to_numpy(), index=adata.obs_names).replace("", np.nan)
+        adata.obs["cluster"] = cluster_labels(labels.astype(object).where(labels.isna(), labels.astype(str)))

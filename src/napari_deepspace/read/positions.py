@@ -1,0 +1,87 @@
+"""Space Ranger's table of positions, in each of its three forms, and lattices for positions that come without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from napari_deepspace.errors import DataError
+from napari_deepspace.read.files import find_file, numbers, read_table
+
+COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
+NAMES = ("tissue_positions.csv", "tissue_positions.parquet", "tissue_positions_list.csv")
+
+
+def spatial_of(outs: Path) -> Path | None:
+    """The folder of positions, scale factors and reduced images: ``spatial/``, or ``outs`` itself where the files lie loose; None if neither."""
+    if (outs / "spatial").is_dir():
+        return outs / "spatial"
+    return outs if find_file(outs, *NAMES) else None
+
+
+def read_positions(spatial: Path) -> pd.DataFrame:
+    """Positions by barcode: in_tissue (bool), array_row, array_col (int), x, y (float, full-resolution px); raises DataError."""
+    path = find_file(spatial, *NAMES)
+    if path is None:
+        raise DataError(f"{spatial}: there is no {', '.join(NAMES[:2])} or {NAMES[2]}. Copy the whole spatial/ folder of Space Ranger.")
+    options = {} if path.suffix == ".parquet" else {"header": None, "keep_default_na": False}
+    table = read_table(path, "Space Ranger's table of positions", ",", **options)
+    if path.suffix != ".parquet":
+        table = _with_header(table, path)
+    values = numbers(table, COLUMNS[1:], path)
+    if "barcode" not in table:
+        raise DataError(f"{path} has no column barcode; found {', '.join(map(str, table.columns[:8]))}. Take the file as Space Ranger wrote it.")
+    positions = pd.DataFrame(
+        values[:, [0, 1, 2, 4, 3]], columns=["in_tissue", "array_row", "array_col", "x", "y"], index=table["barcode"].astype(str).to_numpy()
+    )
+    if positions.index.has_duplicates:
+        raise DataError(f"{path} names barcode {positions.index[positions.index.duplicated()][0]} twice. Take the table of one section.")
+    return positions.astype({"in_tissue": bool, "array_row": int, "array_col": int})
+
+
+def _with_header(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    if str(table.iloc[0, 0]).strip().lower() == "barcode":
+        table = table.iloc[1:].set_axis([str(name).strip() for name in table.iloc[0]], axis=1)
+    elif table.shape[1] == len(COLUMNS):
+        table = table.set_axis(COLUMNS, axis=1)
+    else:
+        usual = ", ".join(COLUMNS)
+        raise DataError(f"{path} has {table.shape[1]} columns, not {len(COLUMNS)} ({usual}). Take the file as Space Ranger wrote it.")
+    if table.empty:
+        raise DataError(f"{path} holds no positions below its header. Take the file as Space Ranger wrote it.")
+    return table
+
+
+def guess_lattice(xy: np.ndarray) -> tuple[np.ndarray, str, float]:
+    """Rows and columns for positions (x, y) in px that came without: int (n, 2), "hexagonal", "square" or "irregular", and the pitch in px.
+
+    The two lattices are tried upright; at irregular places a square one is laid over them, so that spots nearby have indices nearby.
+    """
+    if len(xy) < 2:
+        return np.zeros((len(xy), 2), dtype=np.int64), "irregular", float("nan")
+    distances = cKDTree(xy).query(xy, k=2)[0][:, 1]
+    pitch = float(np.median(distances))
+    if pitch <= 0:
+        raise DataError("most positions occur twice. Take the table of one section, one row a spot.")
+    yx, fits = xy[:, ::-1], []
+    for kind, step in (("hexagonal", np.array([np.sqrt(3) / 2, 0.5])), ("square", np.ones(2))):
+        index = np.rint((yx - yx[np.lexsort(xy.T)[0]]) / (step * pitch))
+        fits.append((_misfit(index * step, yx, pitch), kind, index))
+        if kind == "hexagonal" and len(set(index.sum(axis=1) % 2)) > 1:  # Visium: row + column is always even
+            fits.pop()
+    misfit, kind, index = min(fits, key=lambda fit: fit[0])
+    rc = (index - index.min(axis=0)).astype(np.int64)
+    if kind == "hexagonal" and rc.sum(axis=1)[0] % 2:
+        rc[:, 1] += 1
+    alone = len(np.unique(rc, axis=0)) == len(rc)
+    return rc, (kind if misfit < 0.15 and alone and len(xy) > 6 else "irregular"), pitch
+
+
+def _misfit(scaled: np.ndarray, yx: np.ndarray, pitch: float) -> float:
+    """How far positions lie from the best lattice of these indices: 95th percentile, in pitches."""
+    design = np.column_stack([scaled, np.ones(len(scaled))])
+    fit, *_ = np.linalg.lstsq(design, yx, rcond=None)
+    return float(np.percentile(np.linalg.norm(design @ fit - yx, axis=1), 95)) / pitch
