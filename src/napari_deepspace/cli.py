@@ -13,7 +13,7 @@ import typer
 
 from napari_deepspace import __version__, cli_outlines, cli_predict, cli_regions, cli_spot
 from napari_deepspace.cli_figure import figure
-from napari_deepspace.cli_options import Block, Image, Json, Patient, PlatformName
+from napari_deepspace.cli_options import Block, Image, Json, Mpp, Patient, PlatformName, Reduced, Turned
 from napari_deepspace.cli_print import print_preprocessed, print_run, print_scores, print_values
 from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, SettingsError
 
@@ -73,12 +73,21 @@ def phantom(
 
 
 @app.command()
-def info(section: Path, image: Image = None, platform: PlatformName = "auto", as_json: Json = False) -> None:
-    """Say what a section holds: spots, genes, image, scale, and what is missing."""
+def info(
+    section: Path,
+    image: Image = None,
+    platform: PlatformName = "auto",
+    mpp: Mpp = None,
+    orientation: Turned = "as it is",
+    reduced: Reduced = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a section holds: spots, genes, image, scale, which way round the image fits, and what is missing."""
     from napari_deepspace.info import describe
+    from napari_deepspace.orientation import orientation_named
     from napari_deepspace.read import read_section
 
-    facts = describe(read_section(section, image, platform=platform))
+    facts = describe(read_section(section, image, platform=platform, mpp=mpp, orientation=orientation_named(orientation), reduced=reduced))
     print_values(facts, as_json)
 
 

@@ -33,6 +33,7 @@ from napari_deepspace._napari.inspecting import Inspector
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.loading import Opened, open_section
 from napari_deepspace._napari.look_panel import LookPanel
+from napari_deepspace._napari.orienting import Orienting
 from napari_deepspace._napari.outline_layers import OutlineLayers
 from napari_deepspace._napari.painting import Painter, bind_viewer
 from napari_deepspace._napari.preferences import preferred_look
@@ -43,6 +44,7 @@ from napari_deepspace._napari.runs_control import Runs
 from napari_deepspace._napari.seals import Seals, seal_folders
 from napari_deepspace._napari.searches import Searches
 from napari_deepspace._napari.section_panel import SectionPanel
+from napari_deepspace._napari.sections import Sections
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.students import Students
 from napari_deepspace._napari.train_panel import TrainPanel
@@ -94,6 +96,8 @@ class DeepSpaceDock(QWidget):
         self.drawing = Drawing(self.session, self.canvas, self.outline_layers, self.projects, self, self.say, self.fail)
         self.seals = Seals(self.session, self.train_panel, self.reopen, self.say, self.fail)
         self.figures = Figures(self.session, viewer, lambda: self.opened, self, self.say, self.fail)
+        self.orienting = Orienting(self.session, self.canvas, self.section_panel, self.reopen, self.fail)
+        self.sections = Sections(self.session, self.canvas, self.section_panel, lambda: self.opened, self._open)
         self.runs = Runs(self.session, self.train_panel, self.training, self._open, self.say, self.fail)
         self.runs.unseal = self.seals.open
         self.compare = Compare(self.session, self.canvas, self, self.say)
@@ -229,7 +233,9 @@ class DeepSpaceDock(QWidget):
         s.project_opened.connect(self.open_project)
         s.project_saved.connect(self.save_project)
         s.section_chosen.connect(self.projects.switch)
-        s.image_chosen.connect(lambda image: self.reopen(image=image))
+        s.image_chosen.connect(lambda image: self.reopen(image=image, orientation="as it is", reduced=False))
+        s.mpp_chosen.connect(lambda mpp: self.reopen(mpp=mpp or None))
+        s.reduced_chosen.connect(lambda: self.reopen(reduced=True, image=None))
         s.platform_chosen.connect(lambda key: self.reopen(platform=key))
         self.training.started.connect(lambda: self.show_part(self.train_panel.run))
         self.training.done.connect(self._trained)
@@ -276,7 +282,7 @@ class DeepSpaceDock(QWidget):
         return getattr(viewer, "__wrapped__", viewer) is getattr(self._viewer, "__wrapped__", self._viewer)
 
     def _owners(self) -> tuple[Any, ...]:
-        jobs = (self.training, self.searches, self.students, self.estimates, self.checks)
+        jobs = (self.training, self.searches, self.students, self.estimates, self.checks, self.orienting, self.sections)
         return (*jobs, self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures, self.drawing)
 
     def _look_for_runs(self) -> None:
@@ -463,7 +469,7 @@ class DeepSpaceDock(QWidget):
             return
         event.acceptProposedAction()
         if path.is_file() and self.opened is not None:
-            self.reopen(image=path)
+            self.section_panel.image_chosen.emit(path)
         else:
             self.open_section(path)
 

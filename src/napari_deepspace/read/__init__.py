@@ -10,14 +10,15 @@ import numpy as np
 from napari_deepspace.causes import read_causes, set_causes
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.geojson import stamp_of
+from napari_deepspace.orientation import AS_IS, turned_slide
 from napari_deepspace.outlines import on_slide, read_outline_file
 from napari_deepspace.read.files import Spots, first_existing, reading
-from napari_deepspace.read.images import check_image, find_image
+from napari_deepspace.read.images import check_image, find_image, pixel_size, shrink
 from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
 from napari_deepspace.read.spaceranger import add_aligned, add_given_clusters, add_numbers, find_outs, read_spaceranger
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
 from napari_deepspace.section import PLATFORMS, Platform, Section, lattice_step_px, swap_xy
-from napari_deepspace.settings import SectionSettings
+from napari_deepspace.settings import Orientation, SectionSettings
 from napari_deepspace.slide import Slide, image_size, open_slide
 
 ALIGNED = "spatial_aligned.csv"
@@ -31,6 +32,9 @@ def read_section(
     image: str | Path | None = None,
     *,
     platform: str = "auto",
+    mpp: float | None = None,
+    orientation: Orientation = AS_IS,
+    reduced: bool = False,
     library_id: str | None = None,
     patient: str | None = None,
     block: str | None = None,
@@ -50,6 +54,12 @@ def read_section(
         Full-resolution H&E; left out, it is looked for beside the counts by its size.
     platform
         "visium", "st", or "auto": from the lattice of the spots.
+    mpp
+        Um per full-resolution px; left out: as the image states, else from the lattice's pitch.
+    orientation
+        What is done to the image before it is laid under the spots (:func:`napari_deepspace.orientation.check_orientation` says which fits).
+    reduced
+        Where no full-resolution image is at hand, take tissue_hires_image in its place: every px is then one of that image.
     library_id, patient, block
         Name of the section (left out: the folder's), patient and tissue block.
     outlines
@@ -94,15 +104,17 @@ def read_section(
     if found is not None:
         add_aligned(spots.adata, found)
     origin = _synthetic_origin(spots)
-    kind, mpp = _scale(spots, platform)
+    share = shrink(spots) if slide and reduced and image is None else 1.0
+    kind, lattice_mpp = _scale(spots, platform)
     name = library_id or spots.name
-    spots.adata.uns["spatial"] = {name: _scverse(spots, PLATFORMS[kind], mpp)}
     image_path = Path(image) if image is not None else None
     opened = None
     if slide:
-        opened, image_path = _open_image(spots, image_path)
-        if opened is not None and opened.mpp and abs(opened.mpp / mpp - 1) > 0.05:
-            spots.notes.append(f"The image states {opened.mpp:.3f} um per px, the lattice of the spots {mpp:.3f}: the lattice is used.")
+        opened, image_path = _open_image(spots, image_path, orientation)
+    stated = opened.mpp if opened is not None and share == 1 else None
+    mpp, mpp_origin, more = pixel_size(mpp, stated, lattice_mpp)
+    spots.notes.extend(more)
+    spots.adata.uns["spatial"] = {name: _scverse(spots, PLATFORMS[kind], mpp)}
     if drawn is not None and drawn.drawn_on is not None and opened is not None:
         try:
             drawn = on_slide(drawn, stamp_of(opened), Path(outlines or ""))
@@ -122,6 +134,9 @@ def read_section(
         synthetic=bool(origin),
         outlines=drawn.outlines if drawn is not None else [],
         notes=spots.notes,
+        mpp_origin=mpp_origin,
+        orientation=orientation if opened is not None else AS_IS,
+        reduced=share,
         lattice=np.column_stack([spots.lattice_rc, swap_xy(spots.lattice_xy_px)]).astype(np.float64),
     )
     return with_seal(section, seal) if seal is not None else section
@@ -133,6 +148,9 @@ def read_settings(settings: SectionSettings) -> Section:
         settings.path,
         settings.image,
         platform=settings.platform,
+        mpp=settings.mpp,
+        orientation=settings.orientation,
+        reduced=settings.reduced,
         library_id=settings.library_id,
         patient=settings.patient,
         block=settings.block,
@@ -183,7 +201,9 @@ def _scale(spots: Spots, platform: str) -> tuple[str, float]:
     lattice = "square" if square else "hexagonal"
     kind = platform if platform != "auto" else ("st" if square else "visium")
     if platform == "auto" and square and not spots.square_expected:
-        spots.notes.append("Square lattice: read as legacy ST (100 um spots, 200 um pitch); say otherwise with platform.")
+        spots.notes.append(
+            "Square lattice: read as legacy ST (100 um spots, 200 um pitch). Is that so? If not, choose the platform, or say how many um a px is."
+        )
     elif PLATFORMS[kind].lattice != lattice:
         spots.notes.append(f"The lattice of the spots is {lattice}, unlike that of {PLATFORMS[kind].name}: check the platform.")
     step_px = lattice_step_px(spots.lattice_rc, spots.lattice_xy_px, lattice)
@@ -205,11 +225,12 @@ def _scverse(spots: Spots, platform: Platform, mpp: float) -> dict[str, object]:
     return {"images": {}, "scalefactors": factors, "metadata": {}}
 
 
-def _open_image(spots: Spots, given: Path | None) -> tuple[Slide | None, Path | None]:
+def _open_image(spots: Spots, given: Path | None, orientation: Orientation) -> tuple[Slide | None, Path | None]:
     path = given
     if path is None:
         path, notes = find_image(spots)
         spots.notes.extend(notes)
     else:
-        check_image(spots, path, image_size(path))
-    return (open_slide(path) if path else None), path
+        size = image_size(path)
+        check_image(spots, path, size[::-1] if orientation.endswith(("90", "270")) else size)
+    return (turned_slide(open_slide(path), orientation) if path else None), path

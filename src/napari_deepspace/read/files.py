@@ -32,6 +32,7 @@ class Spots:
     lattice_xy_px: np.ndarray  #: (x, y) of the same positions
     scalefactors: dict[str, float] = field(default_factory=dict)
     image_sizes: list[tuple[Path, float]] = field(default_factory=list)  #: reduced images, with the factor from full resolution to them
+    standing_in: Path | None = None  #: the reduced image that stands in for the slide
     square_expected: bool = False  #: the layout itself says legacy ST
     notes: list[str] = field(default_factory=list)
 
