@@ -25,7 +25,7 @@ def describe(section: Section) -> dict[str, Any]:
         "image_px": list(section.slide.shape) if section.slide else None,
         "levels": len(section.slide.levels) if section.slide else 0,
         "um_per_px": round(section.mpp, 4),
-        "um_per_px_from": section.mpp_origin,
+        "um_per_px_from": section.mpp_from,
         "orientation": section.orientation,
         "spot_diameter_px": round(section.spot_diameter_px, 1),
         "patient": section.patient,

@@ -151,7 +151,7 @@ def add_section(project: Project, section: Section) -> Project:
         platform=next(key for key, platform in PLATFORMS.items() if platform == section.platform),
         patient=section.patient,
         block=section.block,
-        mpp=section.mpp if section.mpp_origin == GIVEN else None,
+        mpp=section.mpp if section.mpp_from == GIVEN else None,
         orientation=cast(Orientation, section.orientation),
         reduced=section.reduced != 1,
         files={name: file_hash(path) for name, path in _data_files(section.path)},

@@ -23,7 +23,7 @@ SEALED = "deepspace_sealed"
 
 
 GIVEN = "given by you"
-"""``mpp_origin`` of a pixel size that the user gave."""
+"""``mpp_from`` of a pixel size that the user gave."""
 
 
 ONLY_HIRES = "At hand is only "
@@ -76,7 +76,7 @@ class Section:
     outlines: list[Outline] = field(default_factory=list)  #: regions drawn on it, see :mod:`napari_deepspace.outlines`
     notes: list[str] = field(default_factory=list)  #: what the reader assumed or left out, in plain sentences
     lattice: np.ndarray | None = None  #: float64 (n, 4): array_row, array_col, row and column in px of every position, also outside the tissue
-    mpp_origin: str = "the lattice of the spots"  #: who says how large a pixel is, in words
+    mpp_from: str = "the lattice of the spots"  #: who says how large a pixel is, in words
     orientation: str = "as it is"  #: what was done to the image, of :data:`napari_deepspace.orientation.ORIENTATIONS`
     reduced: float = 1.0  #: of full resolution, where a reduced image stands in for the slide; all px are px of that image
     seal: str = ""  #: id of the sealed hold-out whose spots ``obs`` marks

@@ -189,12 +189,12 @@ def test_um_per_px_of_user_file_and_lattice_are_compared(outs):
     assert read_section(outs).mpp == pytest.approx(2.5, rel=0.002)
     image = tifffile.imread(outs.parent / "image.tif")
     options = {"photometric": "rgb", "tile": (128, 128), "resolutionunit": "CENTIMETER"}
-    for stated, given, used, noted in ((2.45, None, 2.45, False), (1.5, None, 1.5, True), (1.5, 2.5, 2.5, True)):
+    for stated, told, used, noted in ((2.45, None, 2.45, False), (1.5, None, 1.5, True), (1.5, 2.5, 2.5, True)):
         tifffile.imwrite(outs.parent / "image.tif", image, resolution=(1e4 / stated, 1e4 / stated), **options)
-        section = read_section(outs, mpp=given)
+        section = read_section(outs, mpp=told)
         section.require_slide().close()
         assert section.mpp == pytest.approx(used, rel=0.002)
-        assert section.mpp_origin == ("given by you" if given else "stated by the image file")
+        assert section.mpp_from == ("given by you" if told else "stated by the image file")
         assert any("A px is" in note for note in section.notes) == noted
 
 

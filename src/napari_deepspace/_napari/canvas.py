@@ -12,7 +12,7 @@ import pandas as pd
 from napari.layers import Layer, Points
 from scipy.spatial import cKDTree
 
-from napari_deepspace.layers import METADATA, RING, LayerTuple, ring_layer, slide_layer, spots_layer
+from napari_deepspace.layers import METADATA, RING, Bins, LayerTuple, bins_of, places_layer, ring_layer, slide_layer
 from napari_deepspace.section import Section
 from napari_deepspace.slide import Slide
 from napari_deepspace.views import View
@@ -30,6 +30,7 @@ class Canvas:
     def __init__(self, viewer: Any):
         self.viewer = viewer
         self.section: Section | None = None
+        self._bins: Bins | None = None  #: where spots are painted as an image
         self._tree: cKDTree | None = None
         self._barcodes = np.zeros(0, dtype=object)
         self.extra = ""  #: a line of the caption beside what is said of the spots
@@ -39,6 +40,7 @@ class Canvas:
         layers = [Layer.create(*layer) for layer in tuples]
         self.clear()
         self.section = section
+        self._bins = bins_of(section)
         self._tree = cKDTree(section.centres_yx)
         self._barcodes = section.adata.obs_names.to_numpy(dtype=object)
         for layer in layers:
@@ -63,7 +65,12 @@ class Canvas:
         """Colour the spots by ``view`` and, where two maps stand side by side, the right ones by ``right``."""
         for role, one in ((SPOTS, view), (SPOTS_2, right)):
             layer = self.layer(role)
-            if layer is None or one is None or len(layer.data) != len(one.face):
+            if layer is None or one is None:
+                continue
+            if self._bins is not None:
+                layer.data = self._bins.image(one.face, one.border)
+                continue
+            if len(layer.data) != len(one.face):
                 continue
             rings_change = not np.array_equal(layer.border_color, one.border)
             if rings_change:
@@ -104,7 +111,7 @@ class Canvas:
         right = _width_um(self.section)
         for section in sections:
             right += GAP_UM
-            for make, role in ((slide_layer, OTHERS[0]), (spots_layer, OTHERS[1])):
+            for make, role in ((slide_layer, OTHERS[0]), (places_layer, OTHERS[1])):
                 if role != OTHERS[0] or section.slide is not None:
                     data, kwargs, kind = make(section, role)
                     self._add(Layer.create(data, kwargs | {"translate": (0.0, right)}, kind))
@@ -117,7 +124,7 @@ class Canvas:
         """Draw spots at ``percent`` of their true diameter."""
         for role in (SPOTS, SPOTS_2):
             layer = self.layer(role)
-            if layer is not None and self.section is not None:
+            if isinstance(layer, Points) and self.section is not None:
                 size = self.section.spot_diameter_px * percent / 100
                 if not np.allclose(layer.size, size):  # setting it sends every spot to the graphics card again
                     layer.size = size
@@ -147,7 +154,7 @@ class Canvas:
             return
         self.mark(None)
         if on:
-            for make, role in ((slide_layer, SLIDE_2), (spots_layer, SPOTS_2)):
+            for make, role in ((slide_layer, SLIDE_2), (places_layer, SPOTS_2)):
                 if role == SLIDE_2 and self.layer(SLIDE) is None:
                     continue
                 data, kwargs, kind = make(self.section, role)

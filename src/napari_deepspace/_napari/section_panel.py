@@ -163,7 +163,7 @@ class SectionPanel(Collapsible):
 
     def _give_mpp(self) -> None:
         section = self._session.section
-        given = section.mpp if section is not None and section.mpp_origin == GIVEN else 0.0
+        given = section.mpp if section is not None and section.mpp_from == GIVEN else 0.0
         if section is not None and abs(self.mpp.value() - given) > 1e-4:
             self.mpp_chosen.emit(self.mpp.value())
 
@@ -183,7 +183,7 @@ class SectionPanel(Collapsible):
         notes = [] if section is None else section.notes
         self.reduced_button.setVisible(section is not None and section.slide is None and any(note.startswith(ONLY_HIRES) for note in notes))
         if section is not None and not self.mpp.hasFocus():
-            self.mpp.setValue(section.mpp if section.mpp_origin == GIVEN else 0.0)
+            self.mpp.setValue(section.mpp if section.mpp_from == GIVEN else 0.0)
         self.notes.setText("\n".join(notes))
         self.notes.setVisible(bool(notes))
 
@@ -221,7 +221,7 @@ def _facts(section: Section) -> dict[str, str]:
         "Name": _breakable(section.library_id),
         "Spots": f"{n_spots:,} spots × {n_genes:,} genes" if n_genes else f"{n_spots:,} spots, no counts",
         "Image": image,
-        "Scale": f"{section.mpp:.3g} µm per px ({section.mpp_origin}) · {section.platform.name}, spots of {section.platform.spot_diameter_um:g} µm",
+        "Scale": f"{section.mpp:.3g} µm per px ({section.mpp_from}) · {section.platform.name}, spots of {section.platform.spot_diameter_um:g} µm",
     }
 
 

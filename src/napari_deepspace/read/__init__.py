@@ -112,7 +112,7 @@ def read_section(
     if slide:
         opened, image_path = _open_image(spots, image_path, orientation)
     stated = opened.mpp if opened is not None and share == 1 else None
-    mpp, mpp_origin, more = pixel_size(mpp, stated, lattice_mpp)
+    mpp, mpp_from, more = pixel_size(mpp, stated, lattice_mpp)
     spots.notes.extend(more)
     spots.adata.uns["spatial"] = {name: _scverse(spots, PLATFORMS[kind], mpp)}
     if drawn is not None and drawn.drawn_on is not None and opened is not None:
@@ -134,7 +134,7 @@ def read_section(
         synthetic=bool(origin),
         outlines=drawn.outlines if drawn is not None else [],
         notes=spots.notes,
-        mpp_origin=mpp_origin,
+        mpp_from=mpp_from,
         orientation=orientation if opened is not None else AS_IS,
         reduced=share,
         lattice=np.column_stack([spots.lattice_rc, swap_xy(spots.lattice_xy_px)]).astype(np.float64),
