@@ -91,7 +91,7 @@ def colours(values: np.ndarray, limits: tuple[float, float], lut: np.ndarray, lo
     """RGBA float32 (n, 4) of ``values``; NaN is transparent. ``lut`` is (k, 4)."""
     with_clear = np.vstack([lut, CLEAR]).astype(np.float32)
     place = np.rint(shares(values, limits, log) * (len(lut) - 1))
-    return with_clear[np.where(np.isfinite(values), place, len(lut)).astype(np.intp)]
+    return np.take(with_clear, np.where(np.isfinite(place), place, len(lut)).astype(np.intp), axis=0)
 
 
 def ticks(limits: tuple[float, float], log: bool = False, n: int = 3) -> tuple[float, ...]:

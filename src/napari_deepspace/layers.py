@@ -148,19 +148,19 @@ def ring_layer(section: Section, centre_yx: np.ndarray, role: str) -> LayerTuple
 
 @dataclass(frozen=True)
 class Bins:
-    """The bins of a section as pixels of an image: ``at`` int (n_spots,), the pixel of each in an image of ``shape``; ``affine`` (3, 3) from its pixels
-    to um."""
+    """The bins of a section as pixels of an image of ``shape``: ``at`` int (n_spots,), the pixel of each; ``affine`` (3, 3) from pixels to um."""
 
     shape: tuple[int, int]
     at: np.ndarray
     affine: np.ndarray
 
     def image(self, face: np.ndarray, border: np.ndarray) -> np.ndarray:
-        """Colours (n_spots, 4) of 0 to 1 as uint8 (h, w, 4): those of ``face``, where there are none those of an opaque ``border`` (imputed values)."""
-        painted = (face * 255).astype(np.uint8)  # a view on four bytes at once: a tenth of the time
+        """Colours (n_spots, 4) of 0 to 1 as uint8 (h, w, 4): those of ``face``, in its place those of an opaque ``border`` (imputed values)."""
+        painted = (face * 255).astype(np.uint8)
         ringed = (face[:, 3] == 0) & (border[:, 3] == 1)
         if ringed.any():
             painted[ringed] = border[ringed] * 255
+        # four bytes at once: a tenth of the time
         pixels = np.zeros(self.shape[0] * self.shape[1], dtype=np.uint32)
         pixels[self.at] = np.ascontiguousarray(painted).view(np.uint32)[:, 0]
         return pixels.view(np.uint8).reshape(*self.shape, 4)

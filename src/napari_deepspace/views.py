@@ -109,7 +109,7 @@ def make_view(
     doubt = doubt if show in ("predicted", "difference") else ""
     lut = greyed(lut) if grey and doubt else lut
     face = colours(values, limits, lut, log)
-    border = np.stack([CLEAR, HOLLOW])[(face[:, 3] == 0).astype(np.intp)]
+    border = np.take(np.stack([CLEAR, HOLLOW]), (face[:, 3] == 0).view(np.uint8), axis=0)
     imputed = ~keep & np.isfinite(values)
     if imputed.any():
         border[imputed], face[imputed] = face[imputed], CLEAR
