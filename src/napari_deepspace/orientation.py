@@ -173,11 +173,11 @@ def check_image(section: Section, overview: np.ndarray, share: float) -> Orienta
     signals, rows = _signals(section)
     spots = section.centres_yx[rows] * share
     here, gone = _places(section, share)
+    looks, glass = _look(overview, radius)
     fits = []
     for orientation in ORIENTATIONS:
-        image = turned(overview, orientation)
-        seen, glass = _look(image, radius)
-        on, off = _at(seen, here)[:, 1], _at(seen, gone[_inside(gone, image.shape)])[:, 1]
+        seen = turned(looks, orientation)
+        on, off = _at(seen, here)[:, 1], _at(seen, gone[_inside(gone, seen.shape)])[:, 1]
         fits.append(
             Fit(
                 orientation,

@@ -169,9 +169,10 @@ def _tiles(image: np.ndarray, told: Callable[[int], None]) -> Iterator[np.ndarra
     for top in range(0, image.shape[0], TILE_PX):
         for left in range(0, image.shape[1], TILE_PX):
             tile = image[top : top + TILE_PX, left : left + TILE_PX]
+            if left + TILE_PX >= image.shape[1]:  # before the last one is handed on: nobody asks for more after it
+                told(min(image.shape[0], top + TILE_PX))
             short = [(0, TILE_PX - size) for size in tile.shape[:2]]
             yield np.pad(tile, (*short, (0, 0))) if any(more for _, more in short) else np.ascontiguousarray(tile)
-        told(min(image.shape[0], top + TILE_PX))
 
 
 def _write_pyramid(path: Path, image: np.ndarray, mpp: float | None, progress: Progress | None = None) -> None:
