@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from textwrap import wrap
 
 import matplotlib as mpl
 import numpy as np
@@ -51,8 +52,9 @@ def draw(axes, name: str) -> None:
     try:
         section = read_section(DATA / name, DATA / SECTIONS[name] if SECTIONS[name] else None)
     except DeepSpaceError as error:
-        axes.text(0.5, 0.5, str(error).replace(str(DATA), "…"), wrap=True, ha="center", va="center", fontsize=6, transform=axes.transAxes)
-        axes.set_title(name, fontsize=7)
+        words = "\n".join(wrap(str(error).replace(str(DATA), "…"), 60))
+        axes.text(0.5, 0.5, words, ha="center", va="center", fontsize=6, transform=axes.transAxes)
+        axes.set_title("\n".join(wrap(name, 48)), fontsize=7)
         return
     image, share, kind = overview(section, DATA / name)
     axes.imshow(image)
@@ -63,11 +65,15 @@ def draw(axes, name: str) -> None:
     flat = image.std() < 2
     said = "" if flat or not len(places) else f"\n{check_image(section, image, share).words[:60]}"
     converted = "CONVERTED, " if "as_visium" in name else ""
-    axes.set_title(f"{name}\n{converted}{section.adata.n_obs:,} x {section.adata.n_vars:,}, {kind}{' (all black)' if flat else ''}{said}", fontsize=6)
+    axes.set_title(
+        f"{chr(10).join(wrap(name, 48))}\n{converted}{section.adata.n_obs:,} x {section.adata.n_vars:,}, {kind}{' (all black)' if flat else ''}{said}",
+        fontsize=7,
+    )
 
 
 def main(folder: Path) -> None:
-    figure, grid = plt.subplots(4, 4, figsize=(14, 15.5), layout="constrained")
+    figure, grid = plt.subplots(4, 4, figsize=(14, 15.5))
+    figure.subplots_adjust(0.01, 0.01, 0.99, 0.95, 0.06, 0.22)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, name in zip(grid.flat, SECTIONS, strict=False):
