@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_deepspace.cli_options import Aligned, Block, Causes, Image, Json, LibraryId, Patient, PlatformName, Sealed
+from napari_deepspace.cli_options import Aligned, Block, Causes, Image, Json, LibraryId, Mpp, Patient, PlatformName, Reduced, Sealed, Turned
 from napari_deepspace.cli_print import print_holes, print_scores, print_values
 from napari_deepspace.errors import SettingsError
 
@@ -22,6 +22,9 @@ def predict(
     out: Annotated[Path, typer.Option(help="result file, .h5ad; a denser map: folder, .zarr")],
     image: Image = None,
     platform: PlatformName = "auto",
+    mpp: Mpp = None,
+    orientation: Turned = "as it is",
+    reduced: Reduced = False,
     outlines: Annotated[Path | None, typer.Option(help="GeoJSON: tiles under Exclude and Ignore* outlines are not predicted")] = None,
     patient: Patient = None,
     block: Block = None,
@@ -40,6 +43,7 @@ def predict(
 ) -> None:
     """Predict with a finished run at the spots of any section, between them, or at a grid (a denser map); writes OUT.h5ad or OUT.zarr."""
     from napari_deepspace.cli_print import print_predicted
+    from napari_deepspace.orientation import orientation_named
     from napari_deepspace.predict_command import run_prediction
     from napari_deepspace.read import read_section
 
@@ -48,6 +52,9 @@ def predict(
             section,
             image,
             platform=platform,
+            mpp=mpp,
+            orientation=orientation_named(orientation),
+            reduced=reduced,
             library_id=library_id,
             patient=patient,
             block=block,

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from napari_deepspace.cli_options import Image, Json, LibraryId, PlatformName
+from napari_deepspace.cli_options import Image, Json, LibraryId, Mpp, PlatformName, Reduced, Turned
 from napari_deepspace.cli_print import print_values
 from napari_deepspace.errors import SettingsError
 
 Columns = Annotated[str | None, typer.Option(help="of a plain table, which column is what: x=CentroidX,y=CentroidY,barcode=ROI")]
-Mpp = Annotated[float | None, typer.Option(help="um per full-resolution px; left out: what the files state, else the lattice's pitch")]
 
 
 def info(
@@ -22,13 +21,25 @@ def info(
     library_id: LibraryId = None,
     columns: Columns = None,
     mpp: Mpp = None,
+    orientation: Turned = "as it is",
+    reduced: Reduced = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a section holds: spots, genes, image, scale, and what is missing."""
+    """Say what a section holds: spots, genes, image, scale, which way round the image fits, and what is missing."""
     from napari_deepspace.info import describe
+    from napari_deepspace.orientation import orientation_named
     from napari_deepspace.read import read_section
 
-    read = read_section(section, image, platform=platform, library_id=library_id, columns=_columns(columns), mpp=mpp)
+    read = read_section(
+        section,
+        image,
+        platform=platform,
+        mpp=mpp,
+        orientation=orientation_named(orientation),
+        reduced=reduced,
+        library_id=library_id,
+        columns=_columns(columns),
+    )
     print_values(describe(read), as_json)
 
 
@@ -40,12 +51,24 @@ def convert(
     library_id: LibraryId = None,
     columns: Columns = None,
     mpp: Mpp = None,
+    orientation: Turned = "as it is",
+    reduced: Reduced = False,
 ) -> None:
     """Write a section as .h5ad or SpatialData: counts, positions, clusters, and the slide reduced to 2000 px."""
     from napari_deepspace.convert import convert as write
+    from napari_deepspace.orientation import orientation_named
     from napari_deepspace.read import read_section
 
-    read = read_section(section, image, platform=platform, library_id=library_id, columns=_columns(columns), mpp=mpp)
+    read = read_section(
+        section,
+        image,
+        platform=platform,
+        mpp=mpp,
+        orientation=orientation_named(orientation),
+        reduced=reduced,
+        library_id=library_id,
+        columns=_columns(columns),
+    )
     print(f"{write(read, out)}: {read.adata.n_obs} spots x {read.adata.n_vars} genes{', SYNTHETIC' if read.synthetic else ''}. Research use only.")
 
 

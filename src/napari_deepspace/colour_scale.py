@@ -89,9 +89,9 @@ def shares(values: np.ndarray, limits: tuple[float, float], log: bool = False) -
 
 def colours(values: np.ndarray, limits: tuple[float, float], lut: np.ndarray, log: bool = False) -> np.ndarray:
     """RGBA float32 (n, 4) of ``values``; NaN is transparent. ``lut`` is (k, 4)."""
-    share = shares(values, limits, log)
-    index = np.where(np.isfinite(share), share * (len(lut) - 1), 0).round().astype(int)
-    return np.where(np.isfinite(values)[:, None], lut[index], CLEAR).astype(np.float32)
+    with_clear = np.vstack([lut, CLEAR]).astype(np.float32)
+    place = np.rint(shares(values, limits, log) * (len(lut) - 1))
+    return np.take(with_clear, np.where(np.isfinite(place), place, len(lut)).astype(np.intp), axis=0)
 
 
 def ticks(limits: tuple[float, float], log: bool = False, n: int = 3) -> tuple[float, ...]:

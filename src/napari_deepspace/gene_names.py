@@ -7,8 +7,21 @@ difference, and a Greek letter is its Latin one, so that "PD-L1", "pdl1" and "Pd
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+
+def shared_genes(names: Mapping[str, Sequence[str]]) -> tuple[list[str], str]:
+    """Genes that all sections have, in the order of the first, and in words what each section loses; ``names`` are its genes by library id."""
+    if not names:
+        return [], ""
+    first, *rest = names.values()
+    common = set(first).intersection(*rest)
+    if len(names) < 2:
+        return list(first), ""
+    lost = ", ".join(f"{name} {len(set(genes) - common):,}" for name, genes in names.items())
+    return [gene for gene in first if gene in common], f"{len(common):,} genes in all {len(names)} sections; not in all of them: {lost}."
+
 
 SPOKEN: dict[str, str] = {
     # breast, hormones, growth

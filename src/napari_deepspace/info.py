@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
+from napari_deepspace.orientation import agreement, check_orientation, then
 from napari_deepspace.preprocess.filters import filter_spots, spot_table
 from napari_deepspace.section import Section
-from napari_deepspace.settings import FilterSettings
+from napari_deepspace.settings import FilterSettings, Orientation
 
 
 def describe(section: Section) -> dict[str, Any]:
@@ -25,6 +26,7 @@ def describe(section: Section) -> dict[str, Any]:
         "levels": len(section.slide.levels) if section.slide else 0,
         "um_per_px": round(section.mpp, 4),
         "um_per_px_from": section.mpp_from,
+        "orientation": section.orientation,
         "spot_diameter_px": round(section.spot_diameter_px, 1),
         "patient": section.patient,
         "block": section.block,
@@ -38,6 +40,11 @@ def describe(section: Section) -> dict[str, Any]:
             "spots_dropped": {str(reason): int(n) for reason, n in pd.Series(verdict.reasons[~verdict.keep]).value_counts().items()},
         }
     clusters = [name for name in ("given_cluster", "graphclust", "cluster") if name in adata.obs]
+    if section.slide is not None:
+        check = check_orientation(section)
+        facts["orientation_check"] = check.words or f"the image lies as it should: {agreement(check.fits[0])}"
+        if check.better is not None:
+            facts["orientation_that_fits"] = then(cast(Orientation, section.orientation), check.better)
     facts |= {
         "in_tissue": int(adata.obs["in_tissue"].sum()),
         "clusters": {name: int(adata.obs[name].nunique()) for name in clusters},

@@ -31,6 +31,8 @@ UNITS = ("um", "um")
 HONEST = ("out-of-fold", "imputed")
 """Sources that may stand beside a measured value: the model never saw these spots."""
 
+MANY = 20_000
+"""More spots than these on a square lattice are painted as an image."""
 HOLLOW = np.array([0.55, 0.55, 0.55, 0.9], dtype=np.float32)
 RING = 0.16  #: width of a hollow spot's border, as a share of its diameter
 
@@ -144,9 +146,64 @@ def ring_layer(section: Section, centre_yx: np.ndarray, role: str) -> LayerTuple
     return centre_yx, kwargs, "points"
 
 
+@dataclass(frozen=True)
+class Bins:
+    """The bins of a section as pixels of an image of ``shape``: ``at`` int (n_spots,), the pixel of each; ``affine`` (3, 3) from pixels to um."""
+
+    shape: tuple[int, int]
+    at: np.ndarray
+    affine: np.ndarray
+
+    def image(self, face: np.ndarray, border: np.ndarray) -> np.ndarray:
+        """Colours (n_spots, 4) of 0 to 1 as uint8 (h, w, 4): those of ``face``, in its place those of an opaque ``border`` (imputed values)."""
+        painted = (face * 255).astype(np.uint8)
+        ringed = (face[:, 3] == 0) & (border[:, 3] == 1)
+        if ringed.any():
+            painted[ringed] = border[ringed] * 255
+        # four bytes at once: a tenth of the time
+        pixels = np.zeros(self.shape[0] * self.shape[1], dtype=np.uint32)
+        pixels[self.at] = np.ascontiguousarray(painted).view(np.uint32)[:, 0]
+        return pixels.view(np.uint8).reshape(*self.shape, 4)
+
+
+def bins_of(section: Section) -> Bins | None:
+    """The spots as pixels, where there are so many on a square lattice that points would be slow; None otherwise."""
+    index = section.adata.obs[["array_row", "array_col"]].to_numpy(dtype=np.int64)
+    if len(index) <= MANY or section.platform.lattice != "square":
+        return None
+    first = index.min(axis=0)
+    shape = index.max(axis=0) - first + 1
+    at = (index[:, 0] - first[0]) * shape[1] + index[:, 1] - first[1]
+    if shape.prod() > 8 * len(index) or len(np.unique(at)) < len(at):
+        return None
+    some = slice(None, None, max(1, len(index) // 10_000))
+    fit, *_ = np.linalg.lstsq(np.column_stack([index[some] - first, np.ones(len(index[some]))]), section.centres_yx[some], rcond=None)
+    affine = np.eye(3)
+    affine[:2] = fit.T * section.mpp
+    return Bins((int(shape[0]), int(shape[1])), at, affine)
+
+
+def bins_layer(section: Section, bins: Bins, role: str = "spots") -> LayerTuple:
+    """Bins as an image on their lattice, clear until something is painted: as fast for a million as for a thousand."""
+    kwargs = {
+        "name": f"{section.library_id} bins",
+        "rgb": True,
+        "affine": bins.affine,
+        "units": UNITS,
+        "metadata": metadata(section, role),
+    }
+    return np.zeros((*bins.shape, 4), dtype=np.uint8), kwargs, "image"
+
+
+def places_layer(section: Section, role: str = "spots") -> LayerTuple:
+    """The spots as points, or as the pixels of an image where there are too many."""
+    bins = bins_of(section)
+    return spots_layer(section, role) if bins is None else bins_layer(section, bins, role)
+
+
 def section_layers(section: Section) -> list[LayerTuple]:
     """The slide, where there is one, and the spots above it."""
-    return ([slide_layer(section)] if section.slide is not None else []) + [spots_layer(section)]
+    return ([slide_layer(section)] if section.slide is not None else []) + [places_layer(section)]
 
 
 def maps_of_result(result: AnnData, section: Section) -> Maps:

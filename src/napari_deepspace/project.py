@@ -26,7 +26,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pandas as pd
 
@@ -36,8 +36,8 @@ from napari_deepspace.geojson import SlideStamp
 from napari_deepspace.outlines import Outline, write_outlines
 from napari_deepspace.project_format import BACKUP, PROJECT, VERSION, ProjectFile, ProjectSection, View, read_project_file
 from napari_deepspace.runs import write_atomic
-from napari_deepspace.section import PLATFORMS, Section
-from napari_deepspace.settings import SectionSettings
+from napari_deepspace.section import GIVEN, PLATFORMS, Section
+from napari_deepspace.settings import Orientation, SectionSettings
 from napari_deepspace.slide import open_slide
 
 OUTLINES, CLUSTERS, CAUSES, TRANSFORMS, RUNS, SEALED = "outlines", "clusters", "causes", "transforms.json", "runs", "sealed"
@@ -153,6 +153,9 @@ def add_section(project: Project, section: Section) -> Project:
         platform=next((key for key, platform in PLATFORMS.items() if platform == section.platform), "auto"),
         patient=section.patient,
         block=section.block,
+        mpp=section.mpp if section.mpp_from == GIVEN else None,
+        orientation=cast(Orientation, section.orientation),
+        reduced=section.reduced != 1,
         files={name: file_hash(path) for name, path in _data_files(section.path)},
         image_hash=None if image is None else file_hash(image),
         slide_fingerprint=None if section.slide is None else section.slide.fingerprint(),
@@ -210,11 +213,11 @@ def relink(project: Project, library_id: str, new_path: Path, kind: Kind = "imag
 def section_settings(project: Project, library_id: str) -> SectionSettings:
     """What :func:`napari_deepspace.read.read_settings` needs to read that section, with absolute paths. Raises DataError for an unknown name."""
     entry = _entry(project, library_id)
-    values = entry.model_dump(include={"library_id", "platform", "patient", "block"})
+    values = entry.model_dump(include={"library_id", "platform", "patient", "block", "mpp", "orientation", "reduced"})
     for kind, of in (("outlines", outlines_path), ("clusters", clusters_path), ("causes", causes_path)):
         path = of(project, library_id)
         values[kind] = path if path.is_file() else None
-    image = None if entry.image is None else resolve(project, entry.image)
+    image = None if entry.image is None or entry.reduced else resolve(project, entry.image)
     return SectionSettings(path=resolve(project, entry.path), image=image, **values)
 
 
@@ -298,6 +301,8 @@ def file_hash(path: Path) -> str:
     Cheap on slides of many gigabytes; a change in the middle that keeps the size is not noticed. The name is left out: files get renamed.
     Raises DataError if the file cannot be read.
     """
+    if path.is_dir():  # OME-Zarr: its list of levels
+        path = next((path / name for name in ("zarr.json", ".zattrs") if (path / name).is_file()), path)
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -344,8 +349,8 @@ def _find_missing(project: Project) -> tuple[MissingFile, ...]:
             missing.append(MissingFile(entry.library_id, "counts", path, counts_hash, changed=path.exists()))
         if entry.image is not None and entry.image_hash is not None:
             image = resolve(project, entry.image)
-            if not image.is_file() or file_hash(image) != entry.image_hash:
-                missing.append(MissingFile(entry.library_id, "image", image, entry.image_hash, changed=image.is_file()))
+            if not image.exists() or file_hash(image) != entry.image_hash:
+                missing.append(MissingFile(entry.library_id, "image", image, entry.image_hash, changed=image.exists()))
     return tuple(missing)
 
 

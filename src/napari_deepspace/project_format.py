@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from napari_deepspace.colour_scale import ColourScale
 from napari_deepspace.errors import DataError
-from napari_deepspace.settings import FilterSettings
+from napari_deepspace.settings import FilterSettings, Orientation
 
 PROJECT, BACKUP = "project.json", "project.json.bak"
-FORMAT = (1, 2)
+FORMAT = (1, 3)
 """Major and minor number of the format: new optional fields raise the minor, anything that changes a meaning raises the major."""
 
 VERSION = f"{FORMAT[0]}.{FORMAT[1]}"
@@ -33,6 +33,9 @@ class ProjectSection(_Model):
     platform: str
     patient: str | None = None
     block: str | None = None
+    mpp: FiniteFloat | None = None  #: um per px that the user gave
+    orientation: Orientation = "as it is"
+    reduced: bool = False  #: a reduced image stands in for the slide
     files: dict[str, str] = {}  #: matrix and positions files, name -> hash of the content
     image_hash: str | None = None  #: of the image file
     slide_fingerprint: str | None = None  #: of the pixels: the same after the slide was saved in another format

@@ -22,6 +22,14 @@ SEALED = "deepspace_sealed"
 """Column of ``obs``, bool: spots of a sealed hold-out. Missing where the section has none."""
 
 
+GIVEN = "given by you"
+"""``mpp_from`` of a pixel size that the user gave."""
+
+
+ONLY_HIRES = "At hand is only "
+"""How the note begins that asks whether to go on with the hires image."""
+
+
 @dataclass(frozen=True)
 class Platform:
     """Spot geometry of an assay."""
@@ -68,7 +76,9 @@ class Section:
     outlines: list[Outline] = field(default_factory=list)  #: regions drawn on it, see :mod:`napari_deepspace.outlines`
     notes: list[str] = field(default_factory=list)  #: what the reader assumed or left out, in plain sentences
     lattice: np.ndarray | None = None  #: float64 (n, 4): array_row, array_col, row and column in px of every position, also outside the tissue
-    mpp_from: str = ""  #: where ``mpp`` comes from, in words
+    mpp_from: str = ""  #: who says how large a pixel is, in words
+    orientation: str = "as it is"  #: what was done to the image, of :data:`napari_deepspace.orientation.ORIENTATIONS`
+    reduced: float = 1.0  #: of full resolution, where a reduced image stands in for the slide; all px are px of that image
     seal: str = ""  #: id of the sealed hold-out whose spots ``obs`` marks
     seal_opened: str = ""  #: when and by which run it was opened, in words
 

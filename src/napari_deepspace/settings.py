@@ -28,6 +28,12 @@ NORMALISATIONS = {
 """Ways of bringing counts to one scale, with the unit of their values."""
 
 
+Orientation = Literal[
+    "as it is", "turned 90", "turned 180", "turned 270", "mirrored", "mirrored, turned 90", "mirrored, turned 180", "mirrored, turned 270"
+]
+"""What is done to an image as it lies on the disk: mirrored left to right first, then turned counter-clockwise by degrees."""
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +46,11 @@ class SectionSettings(_Settings):
     platform: Literal["auto", "visium", "st"] = Field(
         "auto", description="visium: 55 um spots, 100 um pitch; st: 100 um spots, 200 um pitch; auto: from the lattice"
     )
+    mpp: float | None = Field(
+        None, gt=0.01, lt=100, description="um per full-resolution px; left out: as its files or the image state, else from the lattice"
+    )
+    orientation: Orientation = Field("as it is", description="what is done to the image before it is laid under the spots (`info` says which fits)")
+    reduced: bool = Field(False, description="go on with tissue_hires_image where no full-resolution image is at hand")
     library_id: str | None = Field(None, description="name of the section; left out: the folder's name")
     patient: str | None = Field(None, description="patient the section was cut from")
     block: str | None = Field(None, description="tissue block the section was cut from")
@@ -58,7 +69,6 @@ class SectionSettings(_Settings):
         "spatial_aligned.csv in the section's folder, where there is one",
     )
     columns: dict[str, str] = Field({}, description="of a plain table: which of its columns is what, as {x: CentroidX, y: CentroidY, barcode: ROI}")
-    mpp: float | None = Field(None, gt=0, description="um per full-resolution px; left out: what the files state, else from the lattice's pitch")
     sealed: Path | None = Field(None, description="seal (`napari-deepspace seal`): its spots neither train nor are predicted until it is opened")
 
 

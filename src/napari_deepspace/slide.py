@@ -1,8 +1,9 @@
 """The H&E image of a section: a pyramid read lazily, file tile by file tile.
 
-A tiled TIFF (SVS, OME-TIFF, BigTIFF, pyramidal or not) is read where it lies; any other image is decoded once into such a file
-(:mod:`napari_deepspace.slide_cache`). Decoded file tiles are kept in a cache of bounded size, so that neighbouring regions decode
-nothing twice. tifffile decodes the file tiles directly: going through its zarr store costs twice the time per tile.
+A tiled TIFF (SVS, OME-TIFF, BigTIFF, pyramidal or not), an OME-Zarr image and what OpenSlide knows (:mod:`napari_deepspace.slide_readers`) are
+read where they lie; any other image is decoded once into a tiled TIFF (:mod:`napari_deepspace.slide_cache`). Decoded file tiles are kept in a cache
+of bounded size, so that neighbouring regions decode nothing twice. tifffile decodes the file tiles directly: going through its zarr store costs twice
+the time per tile.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +23,8 @@ import tifffile
 
 from napari_deepspace import slide_cache
 from napari_deepspace.errors import DataError
-from napari_deepspace.slide_formats import DAMAGED_PIXELS, damaged, only_page, open_tiff, readable_series, tiff_mpp, tiled_levels
+from napari_deepspace.slide_formats import DAMAGED_PIXELS, damaged, only_page, open_tiff, readable_series, size_of, tiff_mpp, tiled_levels
+from napari_deepspace.slide_readers import OPENSLIDE_ONLY, Pieces, bits_above_8, is_zarr, to_rgb, with_openslide, with_zarr
 
 Progress = Callable[[int, int], None]  #: called with (done, total)
 
@@ -73,7 +75,7 @@ class Slide:
     array-like (h, w, 3) uint8; ``mpp`` = um per full-resolution px as the file states it, or None. May be read from several threads.
     """
 
-    def __init__(self, path: Path, levels: list[Level], mpp: float | None, files: list[tifffile.TiffFile]):
+    def __init__(self, path: Path, levels: list[Level], mpp: float | None, files: Sequence[Any]):
         self.path = path
         self.levels = levels
         self.mpp = mpp
@@ -148,18 +150,24 @@ class Slide:
 
 
 def open_slide(path: str | Path, progress: Progress | None = None) -> Slide:
-    """Open an RGB image of any size.
+    """Open an image of any size: grey, RGB or RGBA of 8 or 16 bits, which is read as 8-bit RGB.
 
-    A tiled TIFF is read where it lies. JPEG, PNG and TIFF without tiles are decoded once into a tiled file in the cache folder, which takes
-    height x width x 3 bytes of memory and more (logged beforehand); ``progress(done, total)`` follows that.
+    A tiled TIFF, an OME-Zarr folder and, by OpenSlide, MRXS, NDPI and the like are read where they lie. JPEG, PNG and TIFF without tiles are decoded
+    once into a tiled file in the cache folder, which takes height x width x 3 bytes of memory and more (logged beforehand);
+    ``progress(done, total)`` follows that, and what it raises ends it, leaving nothing half-written.
 
     Raises
     ------
     DataError
-        The file is missing, damaged, or no 8-bit grey, RGB or RGBA image.
+        The file is missing, damaged, of another kind, or needs OpenSlide, which is not installed.
     """
     path = Path(path)
-    tiff = open_tiff(_existing(path))
+    if is_zarr(path):
+        return _of_pieces(path, *with_zarr(path), [], progress)
+    tiff = None if _existing(path).suffix.lower() in OPENSLIDE_ONLY else open_tiff(path)
+    other = with_openslide(path) if tiff is None else None
+    if other is not None:
+        return _of_pieces(path, other[0], other[1], [other[2]], progress)
     files = [tiff] if tiff else []
     try:
         mpp = tiff_mpp(tiff) if tiff else None
@@ -167,31 +175,63 @@ def open_slide(path: str | Path, progress: Progress | None = None) -> Slide:
             files.append(tifffile.TiffFile(slide_cache.flat_image(path, tiff, mpp, progress)))
             mpp = tiff_mpp(files[-1])
         cache = _ChunkCache(CACHE_BYTES)
-        levels = _tiff_levels(files[-1], path, cache)
-        if max(levels[-1].shape[:2]) > OVERVIEW_ABOVE_PX:
-            files.append(tifffile.TiffFile(slide_cache.overview(path, levels[-1], progress)))
-            levels += _tiff_levels(files[-1], path, cache)
-        return Slide(path, levels, mpp, files)
+        return _with_overview(path, _tiff_levels(files[-1], path, cache), mpp, files, cache, progress)
     except BaseException:
         for file in files:
             file.close()
         raise
 
 
+def _of_pieces(path: Path, pieces: list[Pieces], mpp: float | None, files: list[Any], progress: Progress | None) -> Slide:
+    cache = _ChunkCache(CACHE_BYTES)
+    levels = [Level(one.shape, one.chunk, _kept(one, number, cache)) for number, one in enumerate(pieces)]
+    try:
+        return _with_overview(path, levels, mpp, files, cache, progress)
+    except BaseException:
+        for file in files:
+            file.close()
+        raise
+
+
+def _kept(pieces: Pieces, number: int, cache: _ChunkCache) -> Callable[[int, int], np.ndarray]:
+    def read_chunk(i: int, j: int) -> np.ndarray:
+        key = (-1 - number, i * (1 << 24) + j)
+        chunk = cache.get(key)
+        if chunk is None:
+            chunk = pieces.read(i, j)
+            cache.put(key, chunk)
+        return chunk
+
+    return read_chunk
+
+
+def _with_overview(path: Path, levels: list[Level], mpp: float | None, files: list[Any], cache: _ChunkCache, progress: Progress | None) -> Slide:
+    """The slide, with smaller levels from the cache folder where its own end too early; its file is added to ``files``."""
+    if max(levels[-1].shape[:2]) > OVERVIEW_ABOVE_PX:
+        files.append(tifffile.TiffFile(slide_cache.overview(path, levels[-1], progress)))
+        levels += _tiff_levels(files[-1], path, cache)
+    return Slide(path, levels, mpp, files)
+
+
 def image_size(path: str | Path) -> tuple[int, int]:
     """(height, width) of an image that :func:`open_slide` would open, from its header alone; raises DataError as it does."""
     path = Path(path)
-    tiff = open_tiff(_existing(path))
+    if is_zarr(path):
+        return with_zarr(path)[0][0].shape
+    tiff = None if _existing(path).suffix.lower() in OPENSLIDE_ONLY else open_tiff(path)
+    other = with_openslide(path) if tiff is None else None
+    if other is not None:
+        other[2].close()
+        return other[0][0].shape
     if tiff is None:
         return slide_cache.flat_size(path)
     with tiff:
-        shape = readable_series(tiff, path).shape
-        return shape[0], shape[1]
+        return size_of(readable_series(tiff, path))
 
 
 def _existing(path: Path) -> Path:
     if not os.path.isfile(path):  # unlike Path.is_file, False where a parent may not be read
-        raise DataError(f"{path}: there is no such image file. Choose the full-resolution H&E (TIFF, SVS, JPEG or PNG).")
+        raise DataError(f"{path}: there is no such image file. Choose the full-resolution H&E (TIFF, SVS, JPEG, PNG or OME-Zarr).")
     return path
 
 
@@ -220,40 +260,48 @@ class _ChunkCache:
 
 
 def _tiff_levels(file: tifffile.TiffFile, path: Path, cache: _ChunkCache) -> list[Level]:
-    return [_tiff_level(file, level, path, cache) for level in tiled_levels(file, path)]
+    levels = tiled_levels(file, path)
+    shift = 0
+    if levels[0].dtype != np.uint8:  # how bright its brightest pixels are says a small level; a large one is taken at its word
+        shift = bits_above_8(levels[-1].asarray()) if max(size_of(levels[-1])) <= OVERVIEW_ABOVE_PX else 8
+    return [_tiff_level(file, level, path, cache, shift) for level in levels]
 
 
-def _tiff_level(file: tifffile.TiffFile, level: tifffile.TiffPageSeries, path: Path, cache: _ChunkCache) -> Level:
+def _tiff_level(file: tifffile.TiffFile, level: tifffile.TiffPageSeries, path: Path, cache: _ChunkCache, shift: int) -> Level:
     keyframe, page = level.keyframe, only_page(level)
-    (height, width), tile = level.shape[:2], (keyframe.tilelength, keyframe.tilewidth)
+    (height, width), tile = size_of(level), (keyframe.tilelength, keyframe.tilewidth)
     across = -(-width // tile[1])
+    planes = [plane * across * -(-height // tile[0]) for plane in range(min(level.shape[0], 3))] if level.axes == "SYX" else [0]
     inverted = keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE
 
     decode = keyframe.decode  # made here: tifffile looks into the file for it, which must not happen while another thread reads
+
+    def read_tile(index: int, i: int, j: int) -> np.ndarray | None:
+        with cache.reading:
+            file.filehandle.seek(page.dataoffsets[index])
+            data = file.filehandle.read(page.databytecounts[index])
+        try:
+            found = decode(data or None, index, jpegtables=page.jpegtables, jpegheader=keyframe.jpegheader)[0]
+        except DAMAGED_PIXELS as error:
+            raise damaged(path, f"the part at row {i * tile[0]}, column {j * tile[1]} cannot be decoded ({error})") from error
+        return None if found is None else np.asarray(found[0])
 
     def read_chunk(i: int, j: int) -> np.ndarray:
         index = i * across + j
         key = (id(page), index)
         chunk = cache.get(key)
         if chunk is None:
-            with cache.reading:
-                file.filehandle.seek(page.dataoffsets[index])
-                data = file.filehandle.read(page.databytecounts[index])
-            try:
-                decoded = decode(data or None, index, jpegtables=page.jpegtables, jpegheader=keyframe.jpegheader)[0]
-            except DAMAGED_PIXELS as error:
-                raise damaged(path, f"the part at row {i * tile[0]}, column {j * tile[1]} cannot be decoded ({error})") from error
-            chunk = _as_rgb(decoded, tile, inverted)
+            parts = [read_tile(index + plane, i, j) for plane in planes]
+            chunk = _as_rgb(parts, tile, inverted, shift)
             cache.put(key, chunk)
         return chunk
 
     return Level((height, width), tile, read_chunk)
 
 
-def _as_rgb(decoded: np.ndarray | None, tile: tuple[int, int], inverted: bool) -> np.ndarray:
-    if decoded is None:  # a tile that the file leaves out is background
+def _as_rgb(parts: list[np.ndarray | None], tile: tuple[int, int], inverted: bool, shift: int) -> np.ndarray:
+    there = [part for part in parts if part is not None]
+    if len(there) < len(parts):  # a tile that the file leaves out is background
         return np.full((*tile, 3), 255, dtype=np.uint8)
-    pixels = decoded[0]
-    if inverted:
-        pixels = 255 - pixels
-    return np.ascontiguousarray(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3])
+    chunk = to_rgb(there[0] if len(there) == 1 else np.concatenate(there, axis=2), shift)
+    return 255 - chunk if inverted else chunk

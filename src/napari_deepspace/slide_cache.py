@@ -19,7 +19,8 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from napari_deepspace.errors import DataError
-from napari_deepspace.slide_formats import DAMAGED_PIXELS, damaged, is_whole, readable_series, sensible_mpp
+from napari_deepspace.slide_formats import DAMAGED_PIXELS, damaged, is_whole, readable_series, sensible_mpp, size_of
+from napari_deepspace.slide_readers import bits_above_8, to_rgb
 
 if TYPE_CHECKING:
     from napari_deepspace.slide import Level
@@ -51,12 +52,8 @@ def flat_image(path: Path, tiff: tifffile.TiffFile | None, mpp: float | None, pr
     cached = _cached_name(path, "flat")
     if not is_whole(cached):
         image, stated_mpp = _decode_tiff(path, tiff) if tiff else _decode_other(path)
-        if progress is not None:
-            progress(1, 2)
-        _write_pyramid(cached, image, mpp or stated_mpp)
+        _write_pyramid(cached, image, mpp or stated_mpp, progress)
         _log.info("%s: kept as %s (%.0f MB)", path.name, cached, cached.stat().st_size / 1e6)
-        if progress is not None:
-            progress(2, 2)
     return cached
 
 
@@ -87,14 +84,14 @@ def _cached_name(path: Path, kind: str) -> Path:
 
 def _decode_tiff(path: Path, tiff: tifffile.TiffFile) -> tuple[np.ndarray, float | None]:
     series = readable_series(tiff, path)
-    _announce(path, series.shape[1], series.shape[0])
+    _announce(path, *size_of(series)[::-1])
     try:
         image = series.levels[0].asarray()
     except DAMAGED_PIXELS as error:
         raise damaged(path, f"it cannot be decoded ({error})") from error
-    if series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        image = 255 - image
-    return (np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image[..., :3]), None
+    image = image[..., None] if series.axes == "YX" else np.moveaxis(image, 0, -1) if series.axes == "SYX" else image
+    image = to_rgb(image, bits_above_8(image) if image.dtype != np.uint8 else 0)
+    return (255 - image if series.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE else image), None
 
 
 def flat_size(path: Path) -> tuple[int, int]:
@@ -106,13 +103,21 @@ def flat_size(path: Path) -> tuple[int, int]:
 def _decode_other(path: Path) -> tuple[np.ndarray, float | None]:
     with _opened(path) as image:
         _announce(path, *image.size)
+        if image.mode.startswith("I;16"):  # grey PNG of 16 bits
+            grey = np.asarray(image, dtype=np.uint16)[..., None]
+            return to_rgb(grey, bits_above_8(grey)), mpp_of(image)
         if image.mode not in ("L", "LA", "P", "PA", "RGB", "RGBA", "1", "CMYK", "YCbCr"):
             raise DataError(f"{path}: its pixels are of kind {image.mode}, not 8-bit colours. Export the H&E again as 8-bit RGB.")
-        dpi = image.info.get("dpi", (0, 0))[0]
-        mpp = sensible_mpp(25400 / float(dpi)) if dpi else None
+        mpp = mpp_of(image)
         if image.format == "JPEG" and image.mode == "RGB":
             return _decode_jpeg(path), mpp
         return np.asarray(image.convert("RGB")), mpp
+
+
+def mpp_of(image: Image.Image) -> float | None:
+    """Um per px that an image states by its dots per inch, if they can be a slide's."""
+    dpi = image.info.get("dpi", (0, 0))[0]
+    return sensible_mpp(25400 / float(dpi)) if dpi else None
 
 
 @contextmanager
@@ -159,12 +164,30 @@ def _no_pixel_limit() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _write_pyramid(path: Path, image: np.ndarray, mpp: float | None) -> None:
-    """Write ``image`` and its halvings, lossless, tiled; atomically."""
+def _tiles(image: np.ndarray, told: Callable[[int], None]) -> Iterator[np.ndarray]:
+    """The tiles of an image row by row, each whole; ``told`` is called with the rows that are done."""
+    for top in range(0, image.shape[0], TILE_PX):
+        for left in range(0, image.shape[1], TILE_PX):
+            tile = image[top : top + TILE_PX, left : left + TILE_PX]
+            if left + TILE_PX >= image.shape[1]:  # before the last one is handed on: nobody asks for more after it
+                told(min(image.shape[0], top + TILE_PX))
+            short = [(0, TILE_PX - size) for size in tile.shape[:2]]
+            yield np.pad(tile, (*short, (0, 0))) if any(more for _, more in short) else np.ascontiguousarray(tile)
+
+
+def _write_pyramid(path: Path, image: np.ndarray, mpp: float | None, progress: Progress | None = None) -> None:
+    """Write ``image`` and its halvings, lossless, tiled; atomically. What ``progress`` raises ends it and leaves nothing."""
     count = 0
     while max(image.shape[:2]) >> count >= SMALLEST_PX and min(image.shape[:2]) >> (count + 1):
         count += 1
     resolution = (1e4 / mpp, 1e4 / mpp) if mpp else None
+    rows = sum(image.shape[0] >> number for number in range(count + 1))
+    before = 0
+
+    def told(done: int) -> None:
+        if progress is not None:
+            progress(before + done, rows)
+
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -174,7 +197,9 @@ def _write_pyramid(path: Path, image: np.ndarray, mpp: float | None) -> None:
                     height, width = image.shape[0] // 2, image.shape[1] // 2
                     image = cv2.resize(image[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
                 file.write(
-                    image,
+                    _tiles(image, told),
+                    shape=image.shape,
+                    dtype=image.dtype,
                     tile=(TILE_PX, TILE_PX),
                     photometric="rgb",
                     compression="zstd",
@@ -186,6 +211,7 @@ def _write_pyramid(path: Path, image: np.ndarray, mpp: float | None) -> None:
                     resolutionunit="CENTIMETER" if resolution and not number else None,
                     metadata=None,
                 )
+                before += image.shape[0]
         os.replace(beside, path)
     except OSError as error:
         raise DataError(f"{path.parent} cannot be written ({error}). Free space there, or set NAPARI_DEEPSPACE_CACHE to another folder.") from error

@@ -40,7 +40,7 @@ def open_tiff(path: Path) -> tifffile.TiffFile | None:
 
 
 def readable_series(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
-    """The largest image of the file, once it is known to be 8-bit grey, RGB or RGBA; raises DataError otherwise."""
+    """The largest image of the file, once it is known to be grey, RGB or RGBA of 8 or 16 bits; raises DataError otherwise."""
     try:
         series = max(file.series, key=lambda s: s.size, default=None)
         if series is None:
@@ -49,17 +49,23 @@ def readable_series(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSer
         only_page(series)
     except _TIFF_ERRORS as error:
         raise damaged(path, f"it holds no readable image ({error})") from error
-    needed = "An H&E slide is needed as 8-bit RGB (or grey): export it again as RGB TIFF."
-    if series.dtype != np.uint8:
-        raise DataError(f"{path}: its pixels are {series.dtype}, not 8-bit. {needed}")
-    if series.axes not in ("YX", "YXS") or (series.axes == "YXS" and series.shape[2] not in (3, 4)):
+    needed = "An H&E slide is needed as 8- or 16-bit RGB (or grey): export it again as RGB TIFF."
+    if series.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"{path}: its pixels are {series.dtype}, not 8- or 16-bit. {needed}")
+    if series.axes not in ("YX", "YXS", "SYX") or (series.axes != "YX" and series.shape[series.axes.index("S")] not in (3, 4)):
         size = " x ".join(str(size) for size in series.shape)
-        raise DataError(f"{path}: its largest image is {size} with axes {series.axes}, not one image with interleaved colours. {needed}")
+        raise DataError(f"{path}: its largest image is {size} with axes {series.axes}, not one image in colours. {needed}")
     usual = (PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
     as_jpeg = keyframe.photometric == PHOTOMETRIC.YCBCR and keyframe.compression not in (COMPRESSION.NONE, COMPRESSION.LZW)
     if keyframe.photometric not in usual and not as_jpeg:
         raise DataError(f"{path}: its colours are stored as {keyframe.photometric!s}. {needed}")
     return series
+
+
+def size_of(series: tifffile.TiffPageSeries) -> tuple[int, int]:
+    """(height, width), whether colours are interleaved or lie in planes."""
+    y = series.axes.index("Y")
+    return series.shape[y], series.shape[y + 1]
 
 
 def tiled_levels(file: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPageSeries]:
@@ -79,13 +85,16 @@ def tiled_levels(file: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPageS
 
 
 def _reduces(level: tifffile.TiffPageSeries, series: tifffile.TiffPageSeries) -> bool:
-    scale_y, scale_x = series.shape[0] / level.shape[0], series.shape[1] / level.shape[1]
-    return level.axes == series.axes and abs(scale_y / scale_x - 1) < 0.01 + 2 / min(level.shape[:2])
+    if level.axes != series.axes:
+        return False
+    scale_y, scale_x = (whole / part for whole, part in zip(size_of(series), size_of(level), strict=True))
+    return abs(scale_y / scale_x - 1) < 0.01 + 2 / min(size_of(level))
 
 
 def _check_whole(file: tifffile.TiffFile, level: tifffile.TiffPageSeries, path: Path) -> None:
     page, keyframe = only_page(level), level.keyframe
-    tiles = -(-level.shape[0] // keyframe.tilelength) * -(-level.shape[1] // keyframe.tilewidth)
+    height, width = size_of(level)
+    tiles = -(-height // keyframe.tilelength) * -(-width // keyframe.tilewidth) * (level.shape[0] if level.axes == "SYX" else 1)
     if len(page.dataoffsets) != len(page.databytecounts) or len(page.dataoffsets) < tiles:
         raise damaged(path, "parts of its list of tiles are missing")
     end = max((offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)

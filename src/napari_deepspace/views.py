@@ -109,9 +109,10 @@ def make_view(
     doubt = doubt if show in ("predicted", "difference") else ""
     lut = greyed(lut) if grey and doubt else lut
     face = colours(values, limits, lut, log)
-    border = np.where((face[:, 3] == 0)[:, None], HOLLOW, CLEAR).astype(np.float32)
+    border = np.take(np.stack([CLEAR, HOLLOW]), (face[:, 3] == 0).view(np.uint8), axis=0)
     imputed = ~keep & np.isfinite(values)
-    border[imputed], face[imputed] = face[imputed], CLEAR
+    if imputed.any():
+        border[imputed], face[imputed] = face[imputed], CLEAR
     by_model = f" ({model})" if model else ""
     whole = imputed.any() and not (keep & np.isfinite(values)).any()
     origin = {

@@ -98,3 +98,14 @@ def test_names_are_found_in_a_real_section(data_dir):
     names = GeneNames(adata.var_names, adata.var["gene_ids"])
     here = {"ER": "ESR1", "PR": "PGR", "HER2": "ERBB2", "Ki-67": "MKI67", "PDGFR": "PDGFRB", "vimentin": "VIM", "CD31": "PECAM1", "CCN2": "CTGF"}
     assert {said: names.find(said)[0].name for said in here} == here
+
+
+def test_genes_that_all_sections_have():
+    """Of several sections the common genes are named, and how many each loses."""
+    from napari_deepspace.gene_names import shared_genes
+
+    assert shared_genes({"A": ["x", "y", "z"], "B": ["z", "x", "w", "v"]}) == (
+        ["x", "z"],
+        "2 genes in all 2 sections; not in all of them: A 1, B 2.",
+    )
+    assert shared_genes({"A": ["x"]}) == (["x"], "")

@@ -165,3 +165,28 @@ def test_the_key_goes_through_what_there_is():
     assert next_shown("predicted", ("measured", "predicted", "mean RGB")) == "mean RGB"
     assert next_shown("mean RGB", ("measured", "predicted", "mean RGB")) == "measured"
     assert next_shown("difference", ("measured",)) == "measured"
+
+
+def test_many_bins_are_an_image_on_their_lattice(phantom):
+    """More than MANY spots on a square lattice are painted as pixels of one image, each where its centre lies."""
+    import dataclasses
+
+    from anndata import AnnData
+    from scipy import sparse
+
+    from napari_deepspace.layers import MANY, bins_of, places_layer
+    from napari_deepspace.section import PLATFORMS
+
+    rows, columns = np.divmod(np.arange(MANY + 300), 150)
+    adata = AnnData(sparse.csr_matrix((len(rows), 0), dtype=np.float32))
+    adata.obs = adata.obs.assign(in_tissue=True, array_row=rows + 7, array_col=columns + 5)
+    yx = np.column_stack([3.0 * rows + 0.2 * columns + 11, 3.0 * columns - 0.2 * rows + 40])
+    adata.obsm["spatial"] = yx[:, ::-1]
+    section = dataclasses.replace(phantom, adata=adata, lattice=None, platform=PLATFORMS["st"])
+    bins = bins_of(section)
+    assert places_layer(section)[2] == "image" and bins is not None
+    pixels = np.column_stack([rows, columns, np.ones(len(rows))])
+    np.testing.assert_allclose((pixels @ bins.affine.T)[:, :2], yx * section.mpp, atol=1e-6)
+    face = np.random.default_rng(0).random((len(rows), 4)).astype(np.float32)
+    np.testing.assert_array_equal(bins.image(face, np.zeros_like(face))[rows, columns], (face * 255).astype(np.uint8))
+    assert bins_of(phantom) is None

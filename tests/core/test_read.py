@@ -16,7 +16,7 @@ from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.info import describe
 from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.read import read_section, read_settings
-from napari_deepspace.section import Section
+from napari_deepspace.section import ONLY_HIRES, Section
 from napari_deepspace.settings import SectionSettings
 from napari_deepspace.tiles import cut_tiles, tile_radius_px
 
@@ -185,16 +185,33 @@ def test_spots_without_lattice_use_the_scale_factors(outs):
         read_section(outs, slide=False)
 
 
-def test_um_per_px_of_file_and_lattice_are_compared(outs):
-    """If the image states another pixel size than the lattice, the lattice is used and a note gives both."""
+def test_um_per_px_of_user_file_and_lattice_are_compared(outs):
+    """Um per px is the user's, else what the image states, else from the lattice; of a disagreement of more than 5 % a note gives both."""
+    assert read_section(outs).mpp == pytest.approx(2.5, rel=0.002)
     image = tifffile.imread(outs.parent / "image.tif")
     options = {"photometric": "rgb", "tile": (128, 128), "resolutionunit": "CENTIMETER"}
-    for stated, noted in ((2.45, False), (1.5, True)):
+    for stated, told, used, noted in ((2.45, None, 2.45, False), (1.5, None, 1.5, True), (1.5, 2.5, 2.5, True)):
         tifffile.imwrite(outs.parent / "image.tif", image, resolution=(1e4 / stated, 1e4 / stated), **options)
-        section = read_section(outs)
+        section = read_section(outs, mpp=told)
         section.require_slide().close()
-        assert section.mpp == pytest.approx(2.5, rel=0.002)
-        assert any("1.500 um per px" in note for note in section.notes) == noted
+        assert section.mpp == pytest.approx(used, rel=0.002)
+        assert section.mpp_from == ("given by you" if told else "stated by the image file")
+        assert any("A px is" in note for note in section.notes) == noted
+
+
+def test_the_reduced_image_stands_in_when_told_to(outs):
+    """Without a slide a note says how wide a spot is in the hires image; told to go on, positions, spot size and scale are those of that image."""
+    (outs.parent / "image.tif").unlink()
+    section = read_section(outs)
+    asked = next(note for note in section.notes if note.startswith(ONLY_HIRES))
+    assert section.slide is None and "px wide, fewer than 40" in asked
+    reduced = read_section(outs, reduced=True)
+    share = reduced.reduced
+    with reduced.require_slide() as slide:
+        assert slide.path.name == "tissue_hires_image.png" and share < 1
+    np.testing.assert_allclose(reduced.centres_yx, section.centres_yx * share)
+    assert reduced.mpp == pytest.approx(section.mpp / share)
+    assert reduced.spot_diameter_px == pytest.approx(section.spot_diameter_px * share)
 
 
 def test_legacy_st_folder(tmp_path):

@@ -240,7 +240,7 @@ def test_a_plain_table_with_mapped_columns(tmp_path):
     table.to_parquet(tmp_path / "t.parquet")
     for name in ("t.csv", "t.tsv", "t.parquet"):
         section = read_settings(SectionSettings(path=tmp_path / name, columns={"x": "CX", "y": "CY"}, mpp=0.5))
-        assert (section.library_id, section.mpp, section.mpp_from) == ("t", 0.5, "what was given")
+        assert (section.library_id, section.mpp, section.mpp_from) == ("t", 0.5, "given by you")
         assert section.adata.obs_names[0] == "r0"
         assert section.adata.var_names.tolist() == ["SPARC", "ESR1"]
         np.testing.assert_array_equal(section.adata.X.toarray(), table[["SPARC", "ESR1"]])
@@ -310,7 +310,7 @@ def test_no_subset_or_order_of_barcodes_mixes_spots(tmp_path_factory, data):
 def test_info_says_what_is_missing(tmp_path, outs):
     """Facts name where the scale comes from, the clusters, and what is missing with what it is needed for."""
     facts = describe(read_section(outs, slide=False))
-    assert facts["um_per_px_from"] == "the pitch of the lattice"
+    assert facts["um_per_px_from"] == "the lattice of the spots"
     assert facts["clusters"] == {"graphclust": 11}
     assert [one.split(":")[0] for one in facts["missing"]] == ["full-resolution H&E"]
     bare = describe(read_section(write_outs(tmp_path / "bare", matrix="none"), slide=False))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ import pandas as pd
 from napari.layers import Layer, Points
 from scipy.spatial import cKDTree
 
-from napari_deepspace.layers import METADATA, RING, LayerTuple, ring_layer, slide_layer, spots_layer
+from napari_deepspace.layers import METADATA, RING, Bins, LayerTuple, bins_of, places_layer, ring_layer, slide_layer
 from napari_deepspace.section import Section
+from napari_deepspace.slide import Slide
 from napari_deepspace.views import View
 
 SLIDE, SPOTS, SLIDE_2, SPOTS_2, PINNED = "slide", "spots", "slide, right", "spots, right", "pinned"
+OTHERS = ("slide of another section", "spots of another section")
+GAP_UM = 500.0  #: between sections side by side
 THICK = 0.22  #: width of the ring of a selected spot, as a share of its diameter
 PITCHES_SEEN = 16.0  #: how many distances between spots a view of one spot is wide, at most
 
@@ -26,6 +30,7 @@ class Canvas:
     def __init__(self, viewer: Any):
         self.viewer = viewer
         self.section: Section | None = None
+        self._bins: Bins | None = None  #: where spots are painted as an image
         self._tree: cKDTree | None = None
         self._barcodes = np.zeros(0, dtype=object)
         self.extra = ""  #: a line of the caption beside what is said of the spots
@@ -35,6 +40,7 @@ class Canvas:
         layers = [Layer.create(*layer) for layer in tuples]
         self.clear()
         self.section = section
+        self._bins = bins_of(section)
         self._tree = cKDTree(section.centres_yx)
         self._barcodes = section.adata.obs_names.to_numpy(dtype=object)
         for layer in layers:
@@ -59,7 +65,12 @@ class Canvas:
         """Colour the spots by ``view`` and, where two maps stand side by side, the right ones by ``right``."""
         for role, one in ((SPOTS, view), (SPOTS_2, right)):
             layer = self.layer(role)
-            if layer is None or one is None or len(layer.data) != len(one.face):
+            if layer is None or one is None:
+                continue
+            if self._bins is not None:
+                layer.data = self._bins.image(one.face, one.border)
+                continue
+            if len(layer.data) != len(one.face):
                 continue
             rings_change = not np.array_equal(layer.border_color, one.border)
             if rings_change:
@@ -78,11 +89,42 @@ class Canvas:
             layer.features = self._features(view, notes)
         self._caption(view, right)
 
+    def show_slide(self, slide: Slide) -> None:
+        """Lay another image, or the same one turned, under the spots; for a look, until the section is shown again."""
+        layer = self.layer(SLIDE)
+        if layer is None or self.section is None:
+            return
+        at, opacity = self.viewer.layers.index(layer), layer.opacity
+        new = Layer.create(*slide_layer(replace(self.section, slide=slide)))
+        new.opacity = opacity
+        self.viewer.layers.remove(layer)
+        self._add(new)
+        self.viewer.layers.move(len(self.viewer.layers) - 1, at)
+        self.activate()
+
+    def show_others(self, sections: Sequence[Section]) -> None:
+        """Keep slide and spots of ``sections`` in view, in a row to the right of the current one; an empty list takes them away."""
+        for layer in [layer for layer in self.viewer.layers if layer.metadata.get(METADATA, {}).get("role") in OTHERS]:
+            self.viewer.layers.remove(layer)
+        if self.section is None:
+            return
+        right = _width_um(self.section)
+        for section in sections:
+            right += GAP_UM
+            for make, role in ((slide_layer, OTHERS[0]), (places_layer, OTHERS[1])):
+                if role != OTHERS[0] or section.slide is not None:
+                    data, kwargs, kind = make(section, role)
+                    self._add(Layer.create(data, kwargs | {"translate": (0.0, right)}, kind))
+            right += _width_um(section)
+        self.activate()
+        if sections:
+            self.viewer.reset_view()
+
     def set_spot_size(self, percent: int) -> None:
         """Draw spots at ``percent`` of their true diameter."""
         for role in (SPOTS, SPOTS_2):
             layer = self.layer(role)
-            if layer is not None and self.section is not None:
+            if isinstance(layer, Points) and self.section is not None:
                 size = self.section.spot_diameter_px * percent / 100
                 if not np.allclose(layer.size, size):  # setting it sends every spot to the graphics card again
                     layer.size = size
@@ -112,7 +154,7 @@ class Canvas:
             return
         self.mark(None)
         if on:
-            for make, role in ((slide_layer, SLIDE_2), (spots_layer, SPOTS_2)):
+            for make, role in ((slide_layer, SLIDE_2), (places_layer, SPOTS_2)):
                 if role == SLIDE_2 and self.layer(SLIDE) is None:
                     continue
                 data, kwargs, kind = make(self.section, role)
@@ -202,6 +244,12 @@ class Canvas:
                 "spot": pd.Series(notes, dtype=object),
             }
         )
+
+
+def _width_um(section: Section) -> float:
+    """How far right slide and spots of a section reach."""
+    slide = section.slide.shape[1] if section.slide is not None else 0
+    return max(float(section.centres_yx[:, 1].max(initial=0)), slide) * section.mpp
 
 
 def bind_drag(viewer: Any, drag: Callable[[Any], Iterator[None]]) -> Callable[[], None]:

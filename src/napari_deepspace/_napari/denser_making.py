@@ -65,9 +65,11 @@ class DenserMaking(LongJob):
     def _section(self, opened: SectionSettings) -> list[str]:
         """The arguments that read the open section again, with what is drawn on it."""
         arguments = [str(opened.path), "--platform", opened.platform]
-        for name in ("image", "patient", "block", "aligned", "library_id", "sealed"):
+        for name in (*(() if opened.reduced else ("image",)), "patient", "block", "aligned", "library_id", "sealed"):
             value = getattr(opened, name)
             arguments += [f"--{name.replace('_', '-')}", str(value)] if value else []
+        arguments += ["--orientation", opened.orientation, *(["--mpp", str(opened.mpp)] if opened.mpp else [])]
+        arguments += ["--reduced"] if opened.reduced else []
         folder = maps_folder(self._session)
         if self._session.outlines and folder is not None:
             outlines = folder / "outlines.geojson"

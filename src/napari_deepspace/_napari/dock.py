@@ -37,6 +37,7 @@ from napari_deepspace._napari.loading import Opened, open_section
 from napari_deepspace._napari.look_panel import LookPanel
 from napari_deepspace._napari.neighbours import Neighbours
 from napari_deepspace._napari.neighbours_panel import NeighboursPanel
+from napari_deepspace._napari.orienting import Orienting
 from napari_deepspace._napari.outline_layers import OutlineLayers
 from napari_deepspace._napari.painting import Painter, bind_viewer
 from napari_deepspace._napari.preferences import preferred_look
@@ -50,6 +51,7 @@ from napari_deepspace._napari.runs_control import Runs
 from napari_deepspace._napari.seals import Seals, seal_folders
 from napari_deepspace._napari.searches import Searches
 from napari_deepspace._napari.section_panel import TABLES, SectionPanel
+from napari_deepspace._napari.sections import Sections
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.stack_view import StackView
 from napari_deepspace._napari.students import Students
@@ -106,6 +108,8 @@ class DeepSpaceDock(QWidget):
         self.regions = Regions(self.session, self.outline_layers, lambda: self.opened, self, self.say, self.fail)
         self.proposing = Proposing(self.session, self.canvas, self.annotate_panel.propose, self.say, self.fail)
         self.exporting = Exporting(self.session, self.annotate_panel.export, lambda: self.opened, self, self.say, self.fail)
+        self.orienting = Orienting(self.session, self.canvas, self.section_panel, self.reopen, self.fail)
+        self.sections = Sections(self.session, self.canvas, self.section_panel, lambda: self.opened, self._open)
         self.runs = Runs(self.session, self.train_panel, self.training, self._open, self.say, self.fail)
         self.runs.unseal = self.seals.open
         self.compare = Compare(self.session, self.canvas, self, self.say)
@@ -245,7 +249,9 @@ class DeepSpaceDock(QWidget):
         s.project_opened.connect(self.open_project)
         s.project_saved.connect(self.save_project)
         s.section_chosen.connect(self.projects.switch)
-        s.image_chosen.connect(lambda image: self.reopen(image=image))
+        s.image_chosen.connect(lambda image: self.reopen(image=image, orientation="as it is", reduced=False))
+        s.mpp_chosen.connect(lambda mpp: self.reopen(mpp=mpp or None))
+        s.reduced_chosen.connect(lambda: self.reopen(reduced=True, image=None))
         s.platform_chosen.connect(lambda key: self.reopen(platform=key))
         self.training.started.connect(lambda: self.show_part(self.train_panel.run))
         self.training.done.connect(self._trained)
@@ -293,7 +299,7 @@ class DeepSpaceDock(QWidget):
         return getattr(viewer, "__wrapped__", viewer) is getattr(self._viewer, "__wrapped__", self._viewer)
 
     def _owners(self) -> tuple[Any, ...]:
-        jobs = (self.training, self.searches, self.students, self.estimates, self.checks)
+        jobs = (self.training, self.searches, self.students, self.estimates, self.checks, self.orienting, self.sections)
         asked = (self.regions, self.proposing, self.exporting)
         beside = (self.aligning, self.quantifying, self.stack, self.neighbours)
         own = (self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures, self.drawing)
@@ -489,7 +495,7 @@ class DeepSpaceDock(QWidget):
         if is_project(path):
             self.open_project(path)
         elif path.is_file() and self.opened is not None and path.suffix.lower() not in TABLES:
-            self.reopen(image=path)
+            self.section_panel.image_chosen.emit(path)
         else:
             self.open_section(path)
 

@@ -55,7 +55,8 @@ def open_section(settings: SectionSettings | None, run_dir: Path | None = None, 
     yield f"{section.library_id}: summing counts…"
     loaded = Loaded.of(section)
     yield f"{section.library_id}: opening the slide…"
-    settings = settings.model_copy(update={"library_id": section.library_id, "image": settings.image or section.image_path})
+    image = settings.image or (None if settings.reduced else section.image_path)
+    settings = settings.model_copy(update={"library_id": section.library_id, "image": image})
     maps = None
     if run_dir is not None:
         yield f"{section.library_id}: reading predictions…"

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
     QFileDialog,
+    QHBoxLayout,
     QHeaderView,
     QLineEdit,
     QProgressBar,
@@ -165,7 +166,7 @@ class RegionsDialog(QDialog):
     # -- building ----------------------------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        pages = (
+        pages: tuple[tuple[QWidget | QHBoxLayout | str, ...], ...] = (
             (self.table, self.remark),
             (self.boxes,),
             (row(label("Border of", "front profile"), self.border, label("Bands"), self.band_um, self.with_denser, 1), self.profile, BORDER),

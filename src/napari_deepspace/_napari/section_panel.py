@@ -5,11 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QGridLayout, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QGridLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, label, row
-from napari_deepspace.section import PLATFORMS, Section
+from napari_deepspace.section import GIVEN, ONLY_HIRES, PLATFORMS, Section
 
 IMAGES = "Images (*.tif *.tiff *.svs *.ndpi *.scn *.btf *.jpg *.jpeg *.png);;All files (*)"
 TABLES = (".h5ad", ".h5", ".csv", ".tsv", ".txt", ".gz", ".parquet")
@@ -26,6 +37,8 @@ class SectionPanel(Collapsible):
     project_opened = Signal(Path)
     project_saved = Signal(Path)
     section_chosen = Signal(str)
+    mpp_chosen = Signal(float)  #: 0: automatic
+    reduced_chosen = Signal()
 
     def __init__(self, session: Session):
         super().__init__("1  Section")
@@ -58,6 +71,24 @@ class SectionPanel(Collapsible):
         grid.addWidget(self.image_button, 2, 2, Qt.AlignmentFlag.AlignTop)
         self.image_button.setToolTip("Choose the full-resolution H&E yourself: when none was found, or to take another.")
         self.notes = label("", wrap=True, dim=True)
+        self.reduced_button = QPushButton("Go on with the reduced image")
+        self.reduced_button.setToolTip("Take tissue_hires_image.png in place of the slide: predictions see less than at full resolution.")
+        self.orientation = QWidget()
+        self.orientation_words = label("", wrap=True)
+        self.preview, self.use, self.keep = QPushButton("Preview"), QPushButton("Use"), QPushButton("Keep")
+        self.preview.setCheckable(True)
+        self.preview.setToolTip("Lay the slide under the spots the way that fits better, for a look; nothing is changed.")
+        self.use.setToolTip("Work with the slide this way round. The file stays as it is.")
+        self.keep.setToolTip("Leave the slide as it lies.")
+        self.sections = QComboBox()
+        self.sections.setToolTip("The sections opened in this window: choose the one that all steps act on.")
+        self.others = QCheckBox("Keep the others in view, side by side")
+        self.genes = label("", wrap=True, dim=True)
+        self.mpp = QDoubleSpinBox()
+        self.mpp.setRange(0, 100)
+        self.mpp.setDecimals(4)
+        self.mpp.setSpecialValueText("automatic")
+        self.mpp.setToolTip("Micrometres per pixel, where you know better than image and lattice; 0: automatic.")
         self.platform = QComboBox()
         self.platform.addItem("automatic", "auto")
         for key, platform in PLATFORMS.items():
@@ -78,10 +109,21 @@ class SectionPanel(Collapsible):
         self.content.addLayout(row(self.badge, 1))
         self.content.addWidget(self.facts)
         self.content.addWidget(self.notes)
+        self.content.addWidget(self.reduced_button)
+        asked = QVBoxLayout(self.orientation)
+        asked.setContentsMargins(0, 0, 0, 0)
+        asked.addWidget(self.orientation_words)
+        asked.addLayout(row(self.preview, self.use, self.keep, 1))
+        self.orientation.setVisible(False)
+        self.content.addWidget(self.orientation)
+        for widget in (self.sections, self.others, self.genes):
+            widget.setVisible(False)
+            self.content.addWidget(widget)
         self.content.addLayout(row(label("Project", "project", dim=True), self.project_button, self.save_button, 1))
         self.content.addWidget(self.in_project)
         advanced = Collapsible("Advanced", level=2, open_=False)
         advanced.content.addLayout(row(label("Platform", "platform"), self.platform, stretch=True))
+        advanced.content.addLayout(row(label("µm per px", "um per px"), self.mpp, stretch=True))
         self.content.addWidget(advanced)
 
     def _connect(self) -> None:
@@ -92,6 +134,8 @@ class SectionPanel(Collapsible):
         self.project_button.clicked.connect(self._ask_project)
         self.save_button.clicked.connect(self._ask_save)
         self.platform.activated.connect(lambda _: self.platform_chosen.emit(self.platform.currentData()))
+        self.reduced_button.clicked.connect(self.reduced_chosen.emit)
+        self.mpp.editingFinished.connect(self._give_mpp)
         self.in_project.activated.connect(lambda _: self.section_chosen.emit(self.in_project.currentText()))
         self._session.events.loaded.connect(self._refresh)
         self._session.events.busy.connect(self._refresh)
@@ -106,10 +150,33 @@ class SectionPanel(Collapsible):
             self.in_project.setCurrentText(self._session.section.library_id)
         self.in_project.setVisible(len(sections) > 1)
 
+    def ask_orientation(self, words: str, better: str | None) -> None:
+        """Say what is wrong with the way the slide lies, and offer the way that fits better; "" says nothing."""
+        self.orientation_words.setText(words)
+        self.orientation.setVisible(bool(words))
+        for button in (self.preview, self.use):
+            button.setVisible(better is not None)
+
+    def show_sections(self, names: list[str], current: str, genes: str) -> None:
+        """List the sections that were opened, where there are several, and what of their genes is common."""
+        self.sections.clear()
+        self.sections.addItems(names)
+        self.sections.setCurrentText(current)
+        self.genes.setText(genes)
+        for widget in (self.sections, self.others, self.genes):
+            widget.setVisible(len(names) > 1 and (widget is not self.genes or bool(genes)))
+
+    def _give_mpp(self) -> None:
+        section = self._session.section
+        given = section.mpp if section is not None and section.mpp_from == GIVEN else 0.0
+        if section is not None and abs(self.mpp.value() - given) > 1e-4:
+            self.mpp_chosen.emit(self.mpp.value())
+
     def _refresh(self) -> None:
         section = self._session.section
         idle = not self._session.busy
-        for button in (self.open_button, self.file_button, self.sample_button, self.project_button, self.platform, self.in_project):
+        buttons = (self.open_button, self.file_button, self.sample_button, self.project_button)
+        for button in (*buttons, self.platform, self.in_project, self.sections, self.mpp, self.use):
             button.setEnabled(idle)
         for button in (self.image_button, self.save_button):
             button.setEnabled(idle and section is not None)
@@ -120,6 +187,9 @@ class SectionPanel(Collapsible):
         for name, text in (_facts(section) if section else {}).items():
             self.values[name].setText(text)
         notes = [] if section is None else section.notes
+        self.reduced_button.setVisible(section is not None and section.slide is None and any(note.startswith(ONLY_HIRES) for note in notes))
+        if section is not None and not self.mpp.hasFocus():
+            self.mpp.setValue(section.mpp if section.mpp_from == GIVEN else 0.0)
         self.notes.setText("\n".join(notes))
         self.notes.setVisible(bool(notes))
 
@@ -162,7 +232,7 @@ def _facts(section: Section) -> dict[str, str]:
         "Name": _breakable(section.library_id),
         "Spots": f"{n_spots:,} spots × {n_genes:,} genes" if n_genes else f"{n_spots:,} spots, no counts",
         "Image": image,
-        "Scale": f"{section.mpp:.3g} µm per px · {section.platform.name}, spots of {section.platform.spot_diameter_um:g} µm",
+        "Scale": f"{section.mpp:.3g} µm per px ({section.mpp_from}) · {section.platform.name}, spots of {section.platform.spot_diameter_um:g} µm",
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ class SpotFilter:
     removed: dict[str, np.ndarray]
     words: dict[str, str]
 
-    @property
+    @cached_property
     def keep(self) -> np.ndarray:
         """bool (n_spots,): no step removes the spot."""
         return ~np.any(list(self.removed.values()), axis=0)

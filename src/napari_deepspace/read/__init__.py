@@ -12,18 +12,19 @@ from napari_deepspace.align.frame import place_in_frame
 from napari_deepspace.causes import read_causes, set_causes
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.geojson import stamp_of
+from napari_deepspace.orientation import AS_IS, turned_slide
 from napari_deepspace.outlines import on_slide, read_outline_file
 from napari_deepspace.read.files import Spots, first_existing, reading
 from napari_deepspace.read.given import add_aligned, add_given_clusters, add_numbers
 from napari_deepspace.read.h5ad import read_h5ad
-from napari_deepspace.read.images import check_image, find_image
+from napari_deepspace.read.images import check_image, find_image, pixel_size, shrink
 from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
 from napari_deepspace.read.plain import find_tables, is_table, read_plain
 from napari_deepspace.read.spaceranger import find_outs, read_spaceranger
 from napari_deepspace.read.spatialdata_zarr import is_spatialdata, read_spatialdata
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
 from napari_deepspace.section import PLATFORMS, Platform, Section, lattice_step_px, swap_xy
-from napari_deepspace.settings import SectionSettings
+from napari_deepspace.settings import Orientation, SectionSettings
 from napari_deepspace.slide import Slide, image_size, open_slide
 
 ALIGNED = "spatial_aligned.csv"
@@ -41,6 +42,9 @@ def read_section(
     image: str | Path | None = None,
     *,
     platform: str = "auto",
+    mpp: float | None = None,
+    orientation: Orientation = AS_IS,
+    reduced: bool = False,
     library_id: str | None = None,
     patient: str | None = None,
     block: str | None = None,
@@ -51,7 +55,6 @@ def read_section(
     aligned: str | Path | None = None,
     sealed: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
-    mpp: float | None = None,
     slide: bool = True,
 ) -> Section:
     """Read one section: a Space Ranger folder (`outs/`, its parent, loose files, Visium HD), a legacy ST folder, ``.h5ad``, SpatialData, or a table.
@@ -65,6 +68,12 @@ def read_section(
         Full-resolution H&E; left out, it is looked for beside the counts by its size.
     platform
         "visium", "st", or "auto": from the lattice of the spots.
+    mpp
+        Um per full-resolution px; left out: as the section's files state, else the image, else from the lattice's pitch.
+    orientation
+        What is done to the image before it is laid under the spots (:func:`napari_deepspace.orientation.check_orientation` says which fits).
+    reduced
+        Where no full-resolution image is at hand, take tissue_hires_image in its place: every px is then one of that image.
     library_id, patient, block
         Name of the section (left out: the folder's), patient and tissue block.
     outlines
@@ -83,8 +92,6 @@ def read_section(
         A seal (:mod:`napari_deepspace.seal`), whose spots ``obs["deepspace_sealed"]`` marks.
     columns
         Of a plain table: which of its columns is what, as {"x": "CentroidX"}; see :data:`napari_deepspace.read.plain.ROLES`.
-    mpp
-        um per full-resolution px; left out: what the files state, else from the lattice's pitch.
     slide
         False leaves the image alone: it is neither looked for nor opened.
 
@@ -117,16 +124,26 @@ def read_section(
     if found is not None and not by_slide:
         add_aligned(spots.adata, found)
     origin = _synthetic_origin(spots)
-    assay, mpp, mpp_from = _scale(spots, platform, mpp)
+    share = shrink(spots) if slide and reduced and image is None else 1.0
+    assay, lattice_mpp = _scale(spots, platform)
     _look_at(spots)
     name = library_id or spots.name
-    spots.adata.uns["spatial"] = {name: _scverse(spots, assay, mpp)}
     image_path = Path(image) if image is not None else None
     opened = None
     if slide:
-        opened, image_path = _open_image(spots, image_path)
-        if opened is not None and opened.mpp and abs(opened.mpp / mpp - 1) > 0.05:
-            spots.notes.append(f"The image states {opened.mpp:.3f} um per px, {mpp_from} {mpp:.3f}: the latter is used.")
+        opened, image_path = _open_image(spots, image_path, orientation)
+    stated = opened.mpp if opened is not None and share == 1 else None
+    size = pixel_size(mpp, (spots.mpp, spots.mpp_from), stated, lattice_mpp)
+    if size is None:
+        if opened is not None:
+            opened.close()
+        raise DataError(
+            f"{spots.folder}: the size of a pixel cannot be told, for its {len(spots.lattice_rc)} positions make no lattice and no scale factor "
+            "states a spot diameter. Take the table of all positions, or say it (um per px: --mpp NUMBER)."
+        )
+    mpp, mpp_from, more = size
+    spots.notes.extend(more)
+    spots.adata.uns["spatial"] = {name: _scverse(spots, assay, mpp)}
     if drawn is not None and drawn.drawn_on is not None and opened is not None:
         try:
             drawn = on_slide(drawn, stamp_of(opened), Path(outlines or ""))
@@ -139,7 +156,6 @@ def read_section(
         library_id=name,
         platform=assay,
         mpp=mpp,
-        mpp_from=mpp_from,
         patient=patient or origin.get("patient"),
         block=block or origin.get("block"),
         path=spots.path or path,
@@ -147,6 +163,9 @@ def read_section(
         synthetic=bool(origin),
         outlines=drawn.outlines if drawn is not None else [],
         notes=spots.notes,
+        mpp_from=mpp_from,
+        orientation=orientation if opened is not None else AS_IS,
+        reduced=share,
         lattice=np.column_stack([spots.lattice_rc, swap_xy(spots.lattice_xy_px)]).astype(np.float64),
     )
     if by_slide and found is not None:
@@ -165,6 +184,9 @@ def read_settings(settings: SectionSettings) -> Section:
         settings.path,
         settings.image,
         platform=settings.platform,
+        mpp=settings.mpp,
+        orientation=settings.orientation,
+        reduced=settings.reduced,
         library_id=settings.library_id,
         patient=settings.patient,
         block=settings.block,
@@ -175,7 +197,6 @@ def read_settings(settings: SectionSettings) -> Section:
         aligned=settings.aligned,
         sealed=settings.sealed,
         columns=settings.columns or None,
-        mpp=settings.mpp,
     )
 
 
@@ -233,40 +254,33 @@ def _read_file(path: Path, library_id: str | None, columns: Mapping[str, str] | 
     raise DataError(f"{path} is no folder and no table. {NEEDED}")
 
 
-def _scale(spots: Spots, platform: str, given: float | None) -> tuple[Platform, float, str]:
-    """Platform, um per px and where these come from: said by the user, else by the files, else the lattice's pitch, else the spot diameter."""
-    told = given or spots.mpp
-    told_by = "what was given" if given else spots.mpp_from
+def _scale(spots: Spots, platform: str) -> tuple[Platform, tuple[float | None, str]]:
+    """Platform, and um per px with its origin in words: from the lattice's pitch, else from the scale factors' spot diameter, else None."""
     square = spots.square_expected or bool((spots.lattice_rc.sum(axis=1) % 2).any())  # Visium: row + column is always even
     lattice = "square" if square else "hexagonal"
     own = spots.platform if platform == "auto" else None
     kind = platform if platform != "auto" else ("st" if square else "visium")
     assay = own or PLATFORMS[kind]
     if own is None and platform == "auto" and square and not spots.square_expected:
-        spots.notes.append("Square lattice: read as legacy ST (100 um spots, 200 um pitch); say otherwise with platform.")
+        spots.notes.append(
+            "Square lattice: read as legacy ST (100 um spots, 200 um pitch). Is that so? If not, choose the platform, or say how many um a px is."
+        )
     elif assay.lattice != lattice and own is None:
         spots.notes.append(f"The lattice of the spots is {lattice}, unlike that of {assay.name}: check the platform.")
     step_px = lattice_step_px(spots.lattice_rc, spots.lattice_xy_px, lattice if own is None else own.lattice)
     from_pitch = assay.pitch_um / step_px if np.isfinite(step_px) and step_px > 0 else None
-    if told and from_pitch and abs(told / from_pitch - 1) > 0.05:
-        spots.notes.append(f"By {told_by} a px is {told:.3f} um, by the pitch of the lattice {from_pitch:.3f}: the former is used.")
     diameter_px = spots.scalefactors.get("spot_diameter_fullres")
     if own is None and not square and from_pitch and diameter_px and abs(diameter_px * from_pitch / _DRAWN_UM[kind] - 1) > 0.25:
         spots.notes.append(
             f"The scale factors give a spot {diameter_px:.1f} px, the lattice about {_DRAWN_UM[kind] / from_pitch:.1f}: "
             "they may be those of another section. The lattice is used; check the image."
         )
-    if told:
-        return assay, told, told_by
     if from_pitch:
-        return assay, from_pitch, "the pitch of the lattice"
+        return assay, (from_pitch, "the lattice of the spots")
     if not diameter_px or own is not None:
-        raise DataError(
-            f"{spots.folder}: the size of a pixel cannot be told, for its {len(spots.lattice_rc)} positions make no lattice and no scale factor "
-            "states a spot diameter. Take the table of all positions, or say it (um per px: --mpp NUMBER)."
-        )
-    spots.notes.append("The positions make no lattice: um per px is taken from the scale factors' spot diameter.")
-    return assay, _DRAWN_UM[kind] / diameter_px, "the spot diameter of the scale factors"
+        return assay, (None, "")
+    spots.notes.append("The positions make no lattice: the scale factors' spot diameter stands in for its pitch.")
+    return assay, (_DRAWN_UM[kind] / diameter_px, "the spot diameter of the scale factors")
 
 
 def _look_at(spots: Spots) -> None:
@@ -287,11 +301,12 @@ def _scverse(spots: Spots, platform: Platform, mpp: float) -> dict[str, object]:
     return {"images": {}, "scalefactors": factors, "metadata": {}}
 
 
-def _open_image(spots: Spots, given: Path | None) -> tuple[Slide | None, Path | None]:
+def _open_image(spots: Spots, given: Path | None, orientation: Orientation) -> tuple[Slide | None, Path | None]:
     path = given
     if path is None:
         path, notes = find_image(spots)
         spots.notes.extend(notes)
     else:
-        check_image(spots, path, image_size(path))
-    return (open_slide(path) if path else None), path
+        size = image_size(path)
+        check_image(spots, path, size[::-1] if orientation.endswith(("90", "270")) else size)
+    return (turned_slide(open_slide(path), orientation) if path else None), path

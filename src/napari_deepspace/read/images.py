@@ -8,9 +8,14 @@ import numpy as np
 
 from napari_deepspace.errors import DataError
 from napari_deepspace.read.files import Spots
+from napari_deepspace.section import GIVEN, ONLY_HIRES
 from napari_deepspace.slide import image_size
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".ndpi", ".jpg", ".jpeg", ".png")
+ENOUGH_PX = 40  #: a spot of fewer pixels shows a model little
+DISAGREE = 0.05  #: relative difference of two pixel sizes that is pointed out
+_DIAMETERS = ("spot_diameter_fullres", "fiducial_diameter_fullres")
+IMAGE_FILE = "stated by the image file"
 TOLERANCE = 0.01  #: relative difference of sizes that rounding of a reduced image explains
 
 
@@ -21,6 +26,8 @@ def find_image(spots: Spots) -> tuple[Path | None, list[str]]:
     scale factor; without a reduced image, one that holds all spots.
     """
     notes: list[str] = []
+    if spots.standing_in is not None:
+        return spots.standing_in, notes
     for folder in spots.image_folders or [spots.folder, spots.folder.parent]:
         fitting = []
         for path in _images(folder):
@@ -35,7 +42,67 @@ def find_image(spots: Spots) -> tuple[Path | None, list[str]]:
         if fitting:
             names = ", ".join(path.name for path in fitting[:4])
             return None, [*notes, f"Several images fit the positions ({names}): choose the full-resolution H&E."]
-    return None, [*notes, "No full-resolution H&E was found beside the counts: choose it."]
+    return None, [*notes, "No full-resolution H&E was found beside the counts: choose it.", *hires_question(spots)]
+
+
+def hires_question(spots: Spots) -> list[str]:
+    """What it means to go on with the hires image alone, for the user to decide; nothing where there is none."""
+    found = _hires(spots)
+    drawn = spots.scalefactors.get("spot_diameter_fullres")
+    if found is None or not drawn:
+        return []
+    px = drawn * found[1]
+    little = f", fewer than {ENOUGH_PX}: a model sees little more than colour" if px < ENOUGH_PX else ""
+    return [
+        f"{ONLY_HIRES}{found[0].name}, in which a spot is {px:.0f} px wide{little}. Find the full-resolution slide if you can; "
+        "to go on without it, take the reduced image (dock: Go on with the reduced image, command line: --reduced)."
+    ]
+
+
+def shrink(spots: Spots) -> float:
+    """Let the positions refer to the hires image, which stands in for the slide; returns its share of full resolution.
+
+    1 where a full-resolution image lies beside the counts. Raises DataError without a hires image.
+    """
+    if find_image(spots)[0] is not None:
+        return 1.0
+    found = _hires(spots)
+    if found is None:
+        raise DataError(f"{spots.folder}: there is no tissue_hires_image.png to go on with. Choose the full-resolution H&E.")
+    path, share = found
+    spots.adata.obsm["spatial"] = np.asarray(spots.adata.obsm["spatial"], dtype=np.float64) * share
+    spots.lattice_xy_px = np.asarray(spots.lattice_xy_px, dtype=np.float64) * share
+    spots.scalefactors = {
+        name: value * share if name in _DIAMETERS else value / share if name.endswith("_scalef") else value
+        for name, value in spots.scalefactors.items()
+    }
+    spots.image_sizes = [(other, factor / share) for other, factor in spots.image_sizes]
+    spots.standing_in = path
+    spots.mpp = spots.mpp / share if spots.mpp else None
+    px = spots.scalefactors.get("spot_diameter_fullres")
+    wide = f"; a spot is {px:.0f} px wide" if px else ""
+    spots.notes.append(f"The reduced image {path.name} stands in for the slide{wide}: predictions see less than at full resolution.")
+    return share
+
+
+def pixel_size(
+    given: float | None, files: tuple[float | None, str], image: float | None, lattice: tuple[float | None, str]
+) -> tuple[float, str, list[str]] | None:
+    """Um per px of the user, else of the section's own files, else of the image, else of the lattice; who says so; and notes where two of them
+    are more than 5 % apart. None where nothing tells it. ``files`` and ``lattice`` come with their origin in words.
+    """
+    told = [(value, name) for value, name in ((given, GIVEN), files, (image, IMAGE_FILE), lattice) if value]
+    if not told:
+        return None
+    (mpp, origin), *others = told
+    apart = [f"{value:.3g} by {name.removeprefix('stated by ')}" for value, name in others if abs(value / mpp - 1) > DISAGREE]
+    if not apart:
+        return mpp, origin, []
+    return mpp, origin, [f"A px is {mpp:.3g} um ({origin}), but {' and '.join(apart)}: check platform and image, or say how many um a px is."]
+
+
+def _hires(spots: Spots) -> tuple[Path, float] | None:
+    return next(((path, factor) for path, factor in spots.image_sizes if "hires" in path.name), None)
 
 
 def _images(folder: Path) -> list[Path]:
