@@ -104,7 +104,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "similarity": "An alignment that turns, mirrors, scales and shifts, and keeps every shape.",
         "affine": "An alignment that also stretches and shears.",
         "thin plate": "An alignment that bends the tissue so that every landmark lies on its fellow.",
-        "agreement": "How well two slides agree: overlap of the tissue times correlation of the haematoxylin inside. By chance up to about 0.15.",
+        "agreement": "How well two slides agree: overlap of the tissue times correlation of the haematoxylin inside. By chance up to about 0.2.",
         "two files of one glass": "Copies of one slide: exported, cropped, turned. They are aligned to the pixel, and outlines move between them.",
         "imputed": "Predicted at a spot without a usable measurement: a section without counts, or a spot that the filter removed.",
         "between": "Predicted at a point between spots, where nothing was measured.",
