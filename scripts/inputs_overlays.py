@@ -66,7 +66,7 @@ def draw(axes, name: str) -> None:
     said = "" if flat or not len(places) else f"\n{check_image(section, image, share).words[:60]}"
     converted = "CONVERTED, " if "as_visium" in name else ""
     axes.set_title(
-        f"{chr(10).join(wrap(name, 48))}\n{converted}{section.adata.n_obs:,} x {section.adata.n_vars:,}, {kind}{' (all black)' if flat else ''}{said}",
+        f"{chr(10).join(wrap(name, 48))}\n{converted}{section.adata.n_obs:,} x {section.adata.n_vars:,}, {kind}{' (black)' if flat else ''}{said}",
         fontsize=7,
     )
 
