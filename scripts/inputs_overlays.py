@@ -65,7 +65,7 @@ def draw(axes, name: str) -> None:
     flat = image.std() < 2
     said = "" if flat or not len(places) else f"\n{check_image(section, image, share).words[:60]}"
     converted = "CONVERTED, " if "as_visium" in name else ""
-    size_words = f"{converted}{section.adata.n_obs:,} x {section.adata.n_vars:,}, {kind}{' (all black)' if flat else ''}{said}"
+    size_words = f"{converted}{section.adata.n_obs:,} x {section.adata.n_vars:,}, {kind}{' (black)' if flat else ''}{said}"
     axes.set_title("\n".join([*wrap(name, 48), size_words]), fontsize=7)
 
 
