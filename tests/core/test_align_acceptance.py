@@ -12,6 +12,7 @@ import tifffile
 
 from napari_deepspace.align.automatic import align_slides
 from napari_deepspace.align.landmarks import fit
+from napari_deepspace.align.pictures import look_at
 from napari_deepspace.align.transform import Transform
 from napari_deepspace.blocking import drain
 from napari_deepspace.errors import AlignmentFailed
@@ -121,7 +122,10 @@ def test_her2st_sections_lie_as_their_registered_coordinates_say():
 
 
 def test_serial_stains_are_found_across_stains(tmp_path):
-    """Known transforms applied to pictures that lie over one another: recovered to under 3 px, whatever the stain."""
+    """Known transforms applied to pictures that lie over one another: recovered to under 3 px, whatever the stain.
+
+    The pictures of ihc_5 lie over the others to 2.3 px only (VALIS: 121 um of 51.9 um a px), which is part of what is measured.
+    """
     paths = sorted(STAINS.glob("*.png"))
     pictures = [open_slide(path) for path in paths]
     errors = []
@@ -133,8 +137,7 @@ def test_serial_stains_are_found_across_stains(tmp_path):
             print(f"{paths[other].stem} on {paths[one].stem}: {error}", flush=True)
             errors.append(np.inf)
             continue
-        height, width = pictures[other].shape
-        inside = np.stack(np.meshgrid(np.linspace(0.1, 0.9, 9) * height, np.linspace(0.1, 0.9, 9) * width), axis=-1).reshape(-1, 2)
+        inside = np.argwhere(look_at(pictures[other], 8.0).tissue)[::50].astype(float)  # as elsewhere: where there is tissue
         apart = np.linalg.norm(found.transform.apply(Transform("affine", matrix).apply(inside) * 8) / 8 - inside, axis=1)
         errors.append(apart.mean())
         print(
