@@ -304,13 +304,13 @@ class TestRealSections:
         """Every folder of real data opens with the right spots, genes, platform and scale, and says what it lacks."""
         section = read_section(data_dir / folder)
         assert (section.slide is None) == ("H&E" in missing)
-        if section.slide is not None:
-            section.slide.close()
         assert section.adata.shape == shape
         assert section.platform.name == platform
         assert section.mpp == pytest.approx(mpp, rel=0.002)
         lacking = " ".join(describe(section)["missing"])
         assert [word for word in ("matrix", "H&E") if word in lacking] == list(missing)
+        if section.slide is not None:
+            section.slide.close()
         if not shape[1]:
             with pytest.raises(DataError, match=r"filtered_feature_bc_matrix\.h5"):
                 section.require_counts()

@@ -107,6 +107,7 @@ def test_the_blend_trusts_what_is_right():
     assert fit_blend(image[:5], copy[:5], truth[:5], np.arange(5)) is None
 
 
+@pytest.mark.acceptance
 @pytest.mark.real_data
 def test_neighbouring_sections_are_copied_and_blended(data_dir, tmp_path):
     """C2 and C4 train and C3 is predicted: its copy comes from their registered spots, is a baseline of the result, and makes the prediction better.

@@ -204,6 +204,7 @@ def test_network_trains_and_predicts_out_of_fold(network_run, small):
     np.testing.assert_allclose(again.layers[results.PREDICTED][:, columns], written.layers[results.PREDICTED][:, columns], atol=1e-3)
 
 
+@pytest.mark.acceptance
 def test_the_same_seed_gives_the_same_network(network_run, small, tmp_path):
     """Randomness comes from the seed alone."""
     _, model = network_run

@@ -90,8 +90,13 @@ def test_a_denser_map_is_made_and_painted(trained, qtbot):
     qtbot.waitUntil(lambda: image.visible, timeout=10_000)
     assert dock.proposing.sources()[0] == ("denser", "ESR1, denser map")
     dock.session.scale = ColourScale("magma", log=True)
-    wanted = spread(table("magma"), tuple(image.contrast_limits), log=True)
-    qtbot.waitUntil(lambda: len(image.colormap.colors) == len(wanted) and np.allclose(image.colormap.colors, wanted, atol=1e-5), timeout=60_000)
+
+    def logarithmic() -> bool:
+        lut = dock.session.view("predicted").lut  # paler where the run says that a gene's map adds nothing
+        wanted = spread(table("magma") if lut is None else lut, tuple(image.contrast_limits), log=True)
+        return len(image.colormap.colors) == len(wanted) and np.allclose(image.colormap.colors, wanted, atol=1e-5)
+
+    qtbot.waitUntil(logarithmic, timeout=20_000)
     assert "by logarithm" in panel.colours.unit.text()
     dock.session.denser = dataclasses.replace(grid, kind="clusters")  # as if its two outputs were clusters
     dock.session.denser_show = "class"

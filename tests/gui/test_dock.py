@@ -214,6 +214,7 @@ def start(dock, qtbot) -> psutil.Process:
     return psutil.Process(dock.training.child.process.pid)
 
 
+@pytest.mark.acceptance
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_killed_training_leaves_napari_working_with_a_clear_message(opened, viewer, qtbot):
     """A SIGKILL of the child: the dock says what happened and where the rest is, and the window goes on."""

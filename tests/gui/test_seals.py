@@ -83,6 +83,7 @@ def test_what_is_sealed_is_asked_in_words(opened):
     dialog.deleteLater()
 
 
+@pytest.mark.acceptance
 def test_a_split_that_the_section_cannot_have_is_said(opened, qtbot, monkeypatch):
     """One section out with a single section: the sentence of the core is shown when the run is asked for."""
     monkeypatch.setattr("napari_deepspace._napari.dock.show_error", lambda text: None)

@@ -124,6 +124,7 @@ def test_a_search_is_started_followed_and_its_best_settings_taken_over(asked, op
     assert settings.split == SplitSettings(kind="random", folds=2)
 
 
+@pytest.mark.acceptance
 def test_stop_leaves_no_process(asked, opened, qtbot):
     """Stop, while a trial works, ends every process of the search within two seconds; the search can be resumed."""
     searches = opened.searches

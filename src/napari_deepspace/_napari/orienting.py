@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from qtpy.QtCore import QObject
 
@@ -30,6 +30,7 @@ class Orienting(QObject):
         super().__init__(panel)
         self._session, self._canvas, self._panel, self._reopen, self._fail = session, canvas, panel, reopen, fail
         self.check: OrientationCheck | None = None  #: of the open section
+        self._worker: Any = None
         self._kept: set[tuple[str, str]] = set()  #: sections and orientations that the user decided to keep
         session.events.loaded.connect(self._opened)
         panel.preview.toggled.connect(self._preview)
@@ -53,7 +54,8 @@ class Orienting(QObject):
         self._panel.ask_orientation("", None)
 
     def shut(self) -> None:
-        """The dock was closed."""
+        """The dock was closed: what is still being checked is heard no more."""
+        self._worker = None
         self._session.events.loaded.disconnect(self._opened, missing_ok=True)
 
     def _opened(self) -> None:
@@ -61,10 +63,14 @@ class Orienting(QObject):
         section = self._session.section
         if section is None or section.slide is None or (section.library_id, section.orientation) in self._kept:
             return
-        start_job(partial(checking, section), on_return=partial(self._checked, section), on_error=self._fail)
+        self._worker = worker = start_job(
+            partial(checking, section),
+            on_return=lambda check: self._checked(worker, check),
+            on_error=lambda error: self._fail(error) if worker is self._worker else None,  # the slide of another section may be closed by now
+        )
 
-    def _checked(self, section: Section, check: OrientationCheck) -> None:
-        if section is self._session.section:
+    def _checked(self, worker: Any, check: OrientationCheck) -> None:
+        if worker is self._worker:
             self.check = check
             self._panel.ask_orientation(check.words, None if check.better is None else in_words(check.better))
 
@@ -75,7 +81,7 @@ class Orienting(QObject):
         self._canvas.show_slide(turned_slide(section.slide, check.better) if on else section.slide)
 
     def _end(self) -> None:
-        self.check = None
+        self.check = self._worker = None
         self._panel.preview.blockSignals(True)
         self._panel.preview.setChecked(False)
         self._panel.preview.blockSignals(False)
