@@ -230,6 +230,7 @@ def test_a_killed_training_leaves_napari_working_with_a_clear_message(opened, vi
     qtbot.waitUntil(lambda: painted(opened), timeout=5000)
 
 
+@pytest.mark.acceptance
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_stop_leaves_no_process_within_two_seconds(opened, qtbot):
     """Stop ends the training and everything that it started."""

@@ -217,6 +217,7 @@ def test_outlines_from_qupath(checked, qtbot, tmp_path):
     assert len(checked.session.outlines) == 2
 
 
+@pytest.mark.acceptance
 def test_low_regions_are_proposed_accepted_edited_and_rejected(checked, qtbot, phantom_dir):
     """Each proposal stands with its verdict and does nothing until it is accepted; then its spots are a failed region, as the outline says."""
     panel, session = checked.quality_panel, checked.session
