@@ -42,7 +42,9 @@ def describe(section: Section) -> dict[str, Any]:
     clusters = [name for name in ("given_cluster", "graphclust", "cluster") if name in adata.obs]
     if section.slide is not None:
         check = check_orientation(section)
-        facts["orientation_check"] = check.words or f"the image lies as it should: {agreement(check.fits[0])}"
+        facts["orientation_check"] = check.words or (
+            f"the image lies as it should: {agreement(check.fits[0])}" if check.told else "not checked: there are too few spots"
+        )
         if check.better is not None:
             facts["orientation_that_fits"] = then(cast(Orientation, section.orientation), check.better)
     facts |= {

@@ -28,6 +28,7 @@ MAX_POINTS = 20_000  #: spots that are looked at, at most
 ON_TISSUE = 0.92  #: tissue agreement of an image that belongs to the spots: seven right ones came to 0.93 to 1.00, twelve of other sections to 0.91
 LOOKS_ALIKE = 0.35  #: counts agreement that speaks for an image by itself; wrong ways and other slides came to 0.22 at most
 CLEARLY = 0.1  #: how much better another way has to fit before it is named
+FEWEST = 50  #: spots below which chance alone may put an image any way round
 TOP_GENES = 500
 PATTERNS = 4  #: principal components of expression that are compared with the image, beside UMI
 PENALTY = 30.0
@@ -52,6 +53,7 @@ class OrientationCheck:
     """The eight fits of the image in use, which is ``fits[0]``; ``orientation`` of each is what would have to be done to it further."""
 
     fits: tuple[Fit, ...]
+    told: bool  #: whether there are spots enough to tell
 
     @property
     def best(self) -> Fit:
@@ -68,11 +70,13 @@ class OrientationCheck:
     @property
     def better(self) -> Orientation | None:
         """Another way that fits clearly better than the one in use, and fits; None where there is none."""
-        return self.best.orientation if self.fitting and self.best.orientation != AS_IS else None
+        return self.best.orientation if self.told and self.fitting and self.best.orientation != AS_IS else None
 
     @property
     def words(self) -> str:
-        """A sentence for the user; "" where the image lies as it should."""
+        """A sentence for the user; "" where the image lies as it should, or nobody can tell."""
+        if not self.told:
+            return ""
         now, best = self.fits[0], self.best
         if not self.fitting:
             return (
@@ -183,10 +187,10 @@ def check_image(section: Section, overview: np.ndarray, share: float) -> Orienta
                 orientation,
                 _more_often(on, off) if len(off) >= 20 else float("nan"),
                 _agree(_at(seen, spots), signals, _blocks(spots)),
-                float((on > glass).mean()),
+                float((on > glass).mean()) if len(on) else 0.0,
             )
         )
-    return OrientationCheck(tuple(fits))
+    return OrientationCheck(tuple(fits), told=len(here) >= FEWEST)
 
 
 def _parts(orientation: Orientation) -> tuple[int, int]:

@@ -62,6 +62,12 @@ def test_an_image_without_the_tissue_fits_nowhere(phantom):
     assert not check.fitting and check.better is None and "none of its eight" in check.words
 
 
+def test_few_spots_tell_nothing(phantom):
+    """With a handful of spots no way is called wrong or right."""
+    check = check_orientation(replace(phantom, adata=phantom.adata[:12].copy(), lattice=None, slide=turned_slide(phantom.slide, "mirrored")))
+    assert (check.told, check.better, check.words) == (False, None, "")
+
+
 def test_reading_with_an_orientation(phantom_dir, phantom):
     """A section can be read with its image turned; an unknown orientation is refused."""
     section = read_section(phantom_dir, orientation="mirrored")
