@@ -223,6 +223,15 @@ class Canvas:
             lock(layer)
         self.viewer.add_layer(layer)
 
+    def add_below_spots(self, layer: Layer) -> Any:
+        """Add a layer above the slide and below the spots, which stay the active layer; returns it."""
+        spots = self.layer(SPOTS)
+        self.viewer.add_layer(layer)
+        if spots is not None:
+            self.viewer.layers.move(self.viewer.layers.index(layer), self.viewer.layers.index(spots))
+        self.activate()
+        return layer
+
     def _to_front(self) -> None:
         """The grid fills its cells in the order of the layer list: ours come first."""
         for index, role in enumerate(role for role in (SLIDE, SPOTS, SLIDE_2, SPOTS_2) if self.layer(role) is not None):

@@ -195,14 +195,14 @@ class Denser(QObject):
         if dmap.at == "grid":
             data, kwargs, kind = denser_layer(dmap, section, painted)
             if layer is None:
-                layer = self._add(Layer.create(data, kwargs, kind))
+                layer = self._canvas.add_below_spots(Layer.create(data, kwargs, kind))
             layer.data = data
             layer.colormap = Colormap(spread(lut, limits, log), name=f"{gene} {show}")
             layer.contrast_limits_range = layer.contrast_limits = limits
         else:
             face = colours(painted, limits, lut, log)
             if layer is None:
-                layer = self._add(Layer.create(*between_layer(dmap, section, face)))
+                layer = self._canvas.add_below_spots(Layer.create(*between_layer(dmap, section, face)))
                 lock(layer)
             layer.face_color = face
         layer.visible = self._goes_with_spots(show)
@@ -219,15 +219,6 @@ class Denser(QObject):
         """Whether the map may be painted with what the spots show: never two scales in one picture."""
         s = self._session
         return s.paint in ("clusters", "classes") if show == "class" else s.paint == "gene" and s.show not in ("difference", "interval")
-
-    def _add(self, layer: Layer) -> Any:
-        """Above the slide and below the spots, which stay the active layer."""
-        viewer, spots = self._canvas.viewer, self._canvas.layer(SPOTS)
-        viewer.add_layer(layer)
-        if spots is not None:
-            viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(spots))
-        self._canvas.activate()
-        return layer
 
     def _set_opacity(self, percent: int) -> None:
         for role in (BETWEEN, DENSER):
@@ -279,7 +270,7 @@ class Denser(QObject):
     def _mark_unlike(self, on: bool) -> None:
         dmap, section, layer = self._session.denser, self._session.section, self._canvas.layer(UNLIKE)
         if on and layer is None and dmap is not None and section is not None:
-            layer = self._add(Layer.create(*unlike_layer(dmap, section)))
+            layer = self._canvas.add_below_spots(Layer.create(*unlike_layer(dmap, section)))
             lock(layer)
         elif not on and layer is not None:
             self._canvas.viewer.layers.remove(layer)

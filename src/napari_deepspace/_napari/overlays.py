@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Layer
 from napari.utils.colormaps import Colormap
 
-from napari_deepspace._napari.canvas import SPOTS, Canvas
+from napari_deepspace._napari.canvas import Canvas
 from napari_deepspace._napari.session import Session
 from napari_deepspace.align.warped import warped_slide
 from napari_deepspace.neighbour_fit import transform_of
@@ -131,7 +131,7 @@ class Overlays:
                 made = stain_layer(section, levels, mpp, affine, stain, role, f"{one.name} {stain}", **look)  # type: ignore[arg-type]
             else:
                 made = overlay_layer(section, levels, mpp, affine, self.cut, role, one.name)
-            layer = self._add(Layer.create(*made))
+            layer = self._canvas.add_below_spots(Layer.create(*made))
             self._made[role] = of
         if not stain:
             self.set_opacity(one.id, one.opacity)
@@ -139,12 +139,3 @@ class Overlays:
             layer.blending = one.blending
         if layer.visible != one.visible:
             layer.visible = one.visible
-
-    def _add(self, layer: Layer) -> Any:
-        """Above the slide and below the spots, which stay the active layer."""
-        viewer, spots = self._canvas.viewer, self._canvas.layer(SPOTS)
-        viewer.add_layer(layer)
-        if spots is not None:
-            viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(spots))
-        self._canvas.activate()
-        return layer
