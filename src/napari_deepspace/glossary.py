@@ -223,7 +223,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
     },
     "Neighbouring slides": {
         "neighbouring slide": "A slide of the section before or behind, in any stain, or another file of the same glass, laid over this section.",
-        "gap": "How far the neighbouring section lies from this one, from middle to middle along the block; below it negative.",
+        "gap": "How much of the block is missing between the neighbouring section and this one; of a section below it negative.",
         "thickness": "How thick a section was cut; with the gaps it says where each one lies in the block.",
         "automatic alignment": "The tissue's shapes are laid over each other in any turn and mirror image, then refined on the haematoxylin.",
         "checkerboard": "Squares of the section and of the neighbouring slide in turn: edges of the tissue go on across them where both fit.",

@@ -10,7 +10,7 @@ from shapely.geometry import box
 from skimage.color import hed2rgb, rgb2hed
 
 from napari_deepspace.align.quantify import densities, h_strength, quantify
-from napari_deepspace.align.stack import Layer, depths_um, stack_points, with_gap
+from napari_deepspace.align.stack import Layer, depths_um
 from napari_deepspace.align.transform import AlignedSlide, Alignment, Transform, write_alignment
 from napari_deepspace.cells import Cells
 from napari_deepspace.cli import main
@@ -202,14 +202,8 @@ def test_the_command_refuses_in_one_sentence(phantom_dir, phantom_alignment, tmp
 
 def test_a_stack_lies_at_its_depths():
     """Half of each thickness and the gap between; a changed gap moves what lies below, and nothing impossible is taken."""
-    layers = [Layer("A", 5), Layer("B", 10, 20), Layer("C", 5, 0, Transform("similarity", TURN))]
-    np.testing.assert_allclose(depths_um(layers), [0, 27.5, 35])
-    np.testing.assert_allclose(depths_um(with_gap(layers, "B", gap_um=0)), [0, 7.5, 15])
-    points, values = stack_points(layers, [np.zeros((2, 2)), np.ones((1, 2)), np.array([[10.0, 20.0]])], [[1, np.nan], [2], [3]])
-    np.testing.assert_allclose(points, [[0, 0, 0], [27.5, 1, 1], [35, 620 - 22, 600 - 11]])
-    assert values.tolist() == [1, 2, 3]
+    np.testing.assert_allclose(depths_um([Layer("A", 5), Layer("B", 10, 20), Layer("C", 5)]), [0, 27.5, 35])
+    np.testing.assert_allclose(depths_um([Layer("A", 5), Layer("B", 10), Layer("C", 5)]), [0, 7.5, 15])
     with pytest.raises(SettingsError, match="cannot be"):
-        with_gap(layers, "B", thickness_um=0)
-    with pytest.raises(SettingsError, match="no section D"):
-        with_gap(layers, "D", gap_um=1)
+        depths_um([Layer("A", 5), Layer("B", 0)])
     assert depths_um([]).size == 0

@@ -179,7 +179,9 @@ def test_a_slide_aligns_by_itself_or_says_that_it_cannot_and_sections_stack(laid
     panel.stack.click()
     assert dock._viewer.dims.ndisplay == 3
     slabs = [layer for layer in dock._viewer.layers if layer.metadata["napari_deepspace"]["role"] == "stack"]
-    assert [float(layer.data[0, 0]) for layer in slabs] == [0.0, 25.0 * panel.stretch.value()]
+    assert [float(layer.data[0, 0]) for layer in slabs] == [0.0, (behind.thickness_um + 25.0) * panel.stretch.value()], (
+        "half of each thickness, and the gap"
+    )
     before = slabs[0].face_color.copy()
     session.gene = "SPARC" if session.gene != "SPARC" else "ESR1"
     slabs = [layer for layer in dock._viewer.layers if layer.metadata["napari_deepspace"]["role"] == "stack"]

@@ -332,17 +332,10 @@ class DeepSpaceDock(QWidget):
     def _restyle(self, event: Any = None) -> None:
         palette = style.palette(self._viewer.theme)
         self.setStyleSheet(style.style_sheet(palette))
-        self.train_panel.run.curves.restyle(palette)
-        self.train_panel.runs.restyle(palette)
-        self.searches.restyle(palette)
-        self.students.restyle(palette)
-        self.quality_panel.restyle(palette)
-        self.inspector.restyle(palette)
-        self.gene_panel.restyle(palette)
-        self.compare.restyle(palette)
-        self.figures.restyle(palette)
-        self.regions.restyle(palette)
-        self.quantifying.restyle(palette)
+        panels = (self.train_panel.run.curves, self.train_panel.runs, self.quality_panel, self.gene_panel)
+        windows = (self.searches, self.students, self.inspector, self.compare, self.figures, self.regions, self.quantifying)
+        for part in (*panels, *windows):
+            part.restyle(palette)
 
     def _open(
         self,

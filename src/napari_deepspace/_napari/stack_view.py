@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from napari.layers import Layer
+from napari.layers import Layer as NapariLayer
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
@@ -15,6 +15,7 @@ from napari_deepspace._napari.neighbours import Neighbours
 from napari_deepspace._napari.neighbours_panel import NeighboursPanel
 from napari_deepspace._napari.session import HIDDEN, Session
 from napari_deepspace._napari.training import Say
+from napari_deepspace.align.stack import Layer, depths_um
 from napari_deepspace.colour_scale import colours, table
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.layers import METADATA
@@ -51,7 +52,7 @@ class StackView(QObject):
         events.blind.connect(lambda blind: self.close() if blind else None)
 
     def slabs(self) -> list[Slab]:
-        """The open section and its aligned neighbours with counts, each at its place along z."""
+        """The open section and its aligned neighbours with counts, each at its place along z: a section's thickness and the gap from the open one."""
         session, section = self._session, self._session.section
         if section is None:
             return []
@@ -61,7 +62,8 @@ class StackView(QObject):
             if opened is None or opened.section is None or one.transform is None or not one.visible:
                 continue
             places = transform_of(one.transform).apply(opened.section.centres_yx * opened.section.mpp)
-            found.append(Slab(opened.section, places, one.gap_um))
+            pair = (Layer(section.library_id, one.thickness_um), Layer(one.name, one.thickness_um, abs(one.gap_um)))
+            found.append(Slab(opened.section, places, float(np.copysign(depths_um(pair)[1], one.gap_um))))
         return found
 
     def open(self) -> None:
@@ -125,7 +127,7 @@ class StackView(QObject):
         section: Section | None = self._session.section
         assert section is not None
         for slab, one in zip(slabs, values, strict=True):
-            layer = Layer.create(*slab_layer(section, slab, stretch, colours(one, limits, lut), STACK))
+            layer = NapariLayer.create(*slab_layer(section, slab, stretch, colours(one, limits, lut), STACK))
             lock(layer)
             self._canvas.viewer.add_layer(layer)
 

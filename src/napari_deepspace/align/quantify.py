@@ -17,7 +17,7 @@ from shapely.geometry import Point
 from shapely.geometry.base import BaseGeometry
 from skimage.color import hed_from_rgb
 
-from napari_deepspace.align.transform import AlignedSlide, Alignment, Transform
+from napari_deepspace.align.transform import IDENTITY, AlignedSlide, Alignment, Transform
 from napari_deepspace.cells import Cells, positive_cells
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.geojson import stamp_of
@@ -144,7 +144,7 @@ def quantify(
         table = table.join(_cells_of(cells, alignment, shapes))
     reasons = {f"no tissue on {moving.path.name}": ~(table["tissue"].to_numpy() >= LEAST_TISSUE)}
     if fixed is not None:
-        own = _measured(fixed, alignment.fixed.mpp, _IDENTITY, shapes, glass_of(fixed), positive_above)
+        own = _measured(fixed, alignment.fixed.mpp, IDENTITY, shapes, glass_of(fixed), positive_above)
         table["fixed-haematoxylin"], table["fixed-rgb"] = own["haematoxylin"], own["rgb"]
         reasons = {f"no tissue on {fixed.path.name}": ~(own["tissue"].to_numpy() >= LEAST_TISSUE)} | reasons
     out, counted = np.zeros(len(table), dtype=bool), {}
@@ -157,9 +157,6 @@ def quantify(
     if cells is not None and (empty := int(((table["cells"] == 0) & ~out).sum())):
         notes.append(f"{empty:,} places with tissue have no cell with its centre in them, and so no score of cells.")
     return Quantities(table.drop(columns="rgb"), {why: n for why, n in counted.items() if n}, notes, positive_above)
-
-
-_IDENTITY = Transform("similarity", np.eye(3))
 
 
 def _shapes(places: np.ndarray | Sequence[Outline], mpp: float, diameter_um: float) -> list[BaseGeometry]:
