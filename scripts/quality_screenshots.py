@@ -50,9 +50,9 @@ def main(output: Path) -> None:
     dock.show_part(panel.clusters)
     shot("quality-synthetic-clusters")
     panel.clusters.genes.click()
-    wait(lambda: hasattr(dock, "genes_dialog"))
-    dock.genes_dialog.grab().save(str(output / "quality-synthetic-genes.png"))
-    dock.genes_dialog.close()
+    wait(lambda: dock.gene_windows.dialog is not None)
+    dock.gene_windows.dialog.grab().save(str(output / "quality-synthetic-genes.png"))
+    dock.gene_windows.dialog.close()
     panel.clusters.set_open(False)
     wait(lambda: not session.busy)
     if B4.is_dir():

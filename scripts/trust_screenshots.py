@@ -63,8 +63,8 @@ def main(output: Path) -> None:
         dock.gene_panel.numbers.click()
         until = time.monotonic() + 1
         wait(lambda: time.monotonic() > until)
-        dock.table_dialog.grab().save(str(output / "trust-her2st-c3-table.png"))
-        dock.table_dialog.close()
+        dock.gene_windows.dialog.grab().save(str(output / "trust-her2st-c3-table.png"))
+        dock.gene_windows.dialog.close()
     viewer.close()
 
 

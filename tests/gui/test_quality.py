@@ -292,8 +292,8 @@ def test_clusters_are_shown_computed_and_left_out(checked, qtbot, tmp_path):
     panel.clusters.leave_out.setCurrentIndex(0)
     panel.clusters.leave_out.activated.emit(0)
     panel.clusters.genes.click()
-    qtbot.waitUntil(lambda: getattr(checked, "genes_dialog", None) is not None and not session.busy, timeout=180_000)
-    dialog = checked.genes_dialog
+    qtbot.waitUntil(lambda: getattr(checked.gene_windows, "dialog", None) is not None and not session.busy, timeout=180_000)
+    dialog = checked.gene_windows.dialog
     column = list(dialog.model.rows.columns).index("log2_fold_change")
     dialog.table.sortByColumn(column, Qt.SortOrder.DescendingOrder)
     assert dialog.model.rows["log2_fold_change"].is_monotonic_decreasing

@@ -147,7 +147,7 @@ def test_all_numbers_are_one_click_away_and_sortable(judged, qtbot):
     session = judged.session
     session.maps = dataclasses.replace(session.maps, scores=_without_r(session.maps.scores, "FN1"))
     judged.gene_panel.numbers.click()
-    dialog, columns = judged.table_dialog, list(judged.table_dialog.model.rows.columns)
+    dialog, columns = judged.gene_windows.dialog, list(judged.gene_windows.dialog.model.rows.columns)
     model, table = dialog.model, dialog.table
     assert {"verdict", "r", "r / best", "Moran's I difference"} <= set(columns)
     for order in (Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder):

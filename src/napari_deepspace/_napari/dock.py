@@ -1,4 +1,4 @@
-"""The dock: builds the session and the panels and connects them. The wiring is only here."""
+"""The dock: builds the session, the panels and what works for them, and connects them."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any
 
 import napari.viewer
 from napari.utils.notifications import notification_manager, show_error, show_warning
-from qtpy.QtCore import QEvent, QMimeData, Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFrame, QLineEdit, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_deepspace._napari import style
 from napari_deepspace._napari.actions import bind_keys
 from napari_deepspace._napari.aligning import Aligning
-from napari_deepspace._napari.annotate_panel import AnnotatePanel, connect_drawing
+from napari_deepspace._napari.annotate_panel import AnnotatePanel
 from napari_deepspace._napari.canvas import Canvas, bind_drag
 from napari_deepspace._napari.checks import Checks
 from napari_deepspace._napari.closing import Closing
-from napari_deepspace._napari.clusters_view import GenesDialog
 from napari_deepspace._napari.compare import Compare
 from napari_deepspace._napari.denser import Denser
 from napari_deepspace._napari.denser_panel import DenserPanel
 from napari_deepspace._napari.dock_buttons import add_buttons
 from napari_deepspace._napari.drawing import Drawing
+from napari_deepspace._napari.dropping import Dropping
 from napari_deepspace._napari.estimates import Estimates
 from napari_deepspace._napari.exporting import Exporting
 from napari_deepspace._napari.figures import Figures
 from napari_deepspace._napari.gene_panel import GenePanel
-from napari_deepspace._napari.gene_table import GeneTableDialog
+from napari_deepspace._napari.gene_windows import GeneWindows
 from napari_deepspace._napari.inspecting import Inspector
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.loading import Opened, open_section
@@ -40,6 +40,7 @@ from napari_deepspace._napari.neighbours_panel import NeighboursPanel
 from napari_deepspace._napari.orienting import Orienting
 from napari_deepspace._napari.outline_layers import OutlineLayers
 from napari_deepspace._napari.painting import Painter, bind_viewer
+from napari_deepspace._napari.panel_wiring import connect_panels
 from napari_deepspace._napari.preferences import preferred_look
 from napari_deepspace._napari.project_view import Projects, apply_view, run_of
 from napari_deepspace._napari.proposing import Proposing
@@ -50,7 +51,7 @@ from napari_deepspace._napari.regions_control import Regions
 from napari_deepspace._napari.runs_control import Runs
 from napari_deepspace._napari.seals import Seals, seal_folders
 from napari_deepspace._napari.searches import Searches
-from napari_deepspace._napari.section_panel import TABLES, SectionPanel
+from napari_deepspace._napari.section_panel import SectionPanel
 from napari_deepspace._napari.sections import Sections
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.stack_view import StackView
@@ -62,7 +63,7 @@ from napari_deepspace.causes import causes_of, set_causes
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.outlines import Outline
 from napari_deepspace.preprocess.clusters import given_clusters
-from napari_deepspace.project import Project, View, is_project
+from napari_deepspace.project import Project, View
 from napari_deepspace.settings import RunSettings, SectionSettings
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,6 @@ class DeepSpaceDock(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer):
         super().__init__()
         self.setObjectName("DeepSpaCE")
-        self.setAcceptDrops(True)
         self.session = Session(**preferred_look())
         self.canvas = Canvas(viewer)
         self.section_panel = SectionPanel(self.session)
@@ -124,6 +124,8 @@ class DeepSpaceDock(QWidget):
         self._paint_soon = one_shot(self, 0)
         self._wanted: QWidget = self
         self._scroll_soon = one_shot(self, 60)
+        self.dropping = Dropping(self)
+        self.gene_windows = GeneWindows(self.session, self.gene_panel, self.checks, self)
         self._closing = Closing(self)
         self._build()
         self._connect()
@@ -243,46 +245,14 @@ class DeepSpaceDock(QWidget):
         self._restyle()
 
     def _connect(self) -> None:
-        s, events = self.section_panel, self.session.events
-        s.folder_chosen.connect(self.open_section)
-        s.sample_chosen.connect(self.open_sample)
-        s.project_opened.connect(self.open_project)
-        s.project_saved.connect(self.save_project)
-        s.section_chosen.connect(self.projects.switch)
-        s.image_chosen.connect(lambda image: self.reopen(image=image, orientation="as it is", reduced=False))
-        s.mpp_chosen.connect(lambda mpp: self.reopen(mpp=mpp or None))
-        s.reduced_chosen.connect(lambda: self.reopen(reduced=True, image=None))
-        s.platform_chosen.connect(lambda key: self.reopen(platform=key))
-        self.training.started.connect(lambda: self.show_part(self.train_panel.run))
+        connect_panels(self)
         self.training.done.connect(self._trained)
-        self.searches.done.connect(self.training.start_next)
-        self.students.done.connect(self.training.start_next)
-        self.denser.making.done.connect(self.training.start_next)
-        self.train_panel.start_requested.connect(self.start_training)
-        self.train_panel.pause_requested.connect(self.training.pause)
-        self.train_panel.stop_requested.connect(self.stop_training)
-        self.train_panel.search_requested.connect(self.searches.open)
-        self.train_panel.students_requested.connect(self.students.open)
-        for panel in (self.train_panel, self.look_panel):
-            panel.message.connect(lambda text: self.say(text, "warning"))
-        q = self.quality_panel
-        q.outlines.drawing.connect(self.drawing.draw_exclude)
-        q.outlines.imported.connect(self.import_outlines)
-        q.regions.accepted.connect(self.drawing.accept)
-        q.regions.rejected.connect(self.drawing.reject)
-        q.regions.shown.connect(self.outline_layers.go_to)
-        connect_drawing(self.annotate_panel, self.drawing, self.outline_layers)
-        self.annotate_panel.regions.clicked.connect(self.regions.open)
-        self.checks.genes_found.connect(self._show_genes)
-        self.look_panel.tour.clicked.connect(lambda: self.inspector.go(1))
-        self.gene_panel.table_wanted.connect(self._show_table)
-        self.look_panel.against.clicked.connect(self.compare.open)
-        events.maps.connect(self._maps_changed)
-        for signal in (events.gene, events.show):
+        self.session.events.maps.connect(self._maps_changed)
+        for signal in (self.session.events.gene, self.session.events.show):
             signal.connect(self._forget_limits)
-        for signal in (events.clusters, events.causes):
+        for signal in (self.session.events.clusters, self.session.events.causes):
             signal.connect(self.projects.keep_found)
-        events.connect(self._paint_later)  # whatever changed
+        self.session.events.connect(self._paint_later)  # whatever changed
         self._paint_soon.timeout.connect(self.paint)
         self._scroll_soon.timeout.connect(self._scroll_to_wanted)
         for jobs in (self.training, self.searches, self.students):
@@ -428,31 +398,6 @@ class DeepSpaceDock(QWidget):
         if not maps.live:
             self.session.show_anyway = False
 
-    def _show_genes(self, table: Any) -> None:
-        section = self.session.section
-        if section is None:
-            return
-        dialog = GenesDialog(table, f"{section.library_id}: genes that tell the clusters apart", bool(section.synthetic), self)
-        dialog.picked.connect(self._show_gene)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.show()
-        self.genes_dialog = dialog
-
-    def _show_table(self) -> None:
-        scores, section = self.gene_panel.scores(), self.session.section
-        if scores is None or section is None:
-            return
-        self.table_dialog = dialog = GeneTableDialog(scores, f"{section.library_id}: scores of every gene", self, self.session.gene)
-        dialog.picked.connect(self._show_gene)
-        self.session.events.gene.connect(dialog.show_gene)
-        dialog.finished.connect(lambda _: self.session.events.gene.disconnect(dialog.show_gene, missing_ok=True))
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.show()
-
-    def _show_gene(self, gene: str) -> None:
-        self.session.paint = "gene"
-        self.session.gene = gene
-
     def _forget_limits(self) -> None:
         self.session.limits = None
 
@@ -468,39 +413,6 @@ class DeepSpaceDock(QWidget):
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.shut()
         return super().event(event)
-
-    # -- a folder or an image dropped on the dock --------------------------------------------------------------------------------------
-
-    def dragEnterEvent(self, event: Any) -> None:
-        if _dropped(event.mimeData()) is not None:
-            event.acceptProposedAction()
-            self._mark_drop(True)
-
-    def dragLeaveEvent(self, event: Any) -> None:
-        self._mark_drop(False)
-
-    def dropEvent(self, event: Any) -> None:
-        path = _dropped(event.mimeData())
-        self._mark_drop(False)
-        if path is None:
-            return
-        event.acceptProposedAction()
-        if is_project(path):
-            self.open_project(path)
-        elif path.is_file() and self.opened is not None and path.suffix.lower() not in TABLES:
-            self.section_panel.image_chosen.emit(path)
-        else:
-            self.open_section(path)
-
-    def _mark_drop(self, over: bool) -> None:
-        drop = self.section_panel.drop
-        drop.setProperty("over", over)
-        restyle(drop)
-
-
-def _dropped(mime: QMimeData | None) -> Path | None:
-    urls = [url for url in (mime.urls() if mime is not None else []) if url.isLocalFile()]
-    return Path(urls[0].toLocalFile()) if urls else None
 
 
 def _busiest_gene(by_gene: Any, names: Any) -> str:
