@@ -14,7 +14,7 @@ import typer
 from napari_deepspace import __version__, cli_outlines, cli_predict, cli_regions, cli_section, cli_spot
 from napari_deepspace.cli_align import align
 from napari_deepspace.cli_figure import figure
-from napari_deepspace.cli_options import Block, Image, Json, Patient, PlatformName
+from napari_deepspace.cli_options import Block, Json, Patient, reads_section
 from napari_deepspace.cli_print import print_preprocessed, print_run, print_scores, print_values
 from napari_deepspace.cli_quantify import quantify
 from napari_deepspace.errors import DataError, DeepSpaceError, RunPaused, SettingsError
@@ -45,15 +45,15 @@ app.command("propose-outlines")(cli_regions.propose_outlines)
 
 
 @app.command("open")
+@reads_section
 def open_window(
     project: Annotated[Path | None, typer.Argument(help="project folder, or a section to open")] = None,
-    image: Image = None,
-    platform: PlatformName = "auto",
+    **how: Any,
 ) -> None:
-    """Open napari with the DeepSpaCE dock; `napari-deepspace [PROJECT]` does the same. Image and platform are those of a section."""
+    """Open napari with the DeepSpaCE dock; `napari-deepspace [PROJECT]` does the same."""
     from napari_deepspace._napari.app import open_app
 
-    open_app(project, image=image, platform=platform)
+    open_app(project, **how)
 
 
 @app.command()
@@ -85,14 +85,15 @@ def phantom(
 
 
 @app.command()
+@reads_section
 def preprocess(
     source: Annotated[Path, typer.Argument(metavar="RUN.yaml|SECTION", help="settings, or a section to judge by the usual ones")],
-    image: Image = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="change one setting: key.sub=value; may be repeated")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the results; left out: preprocessed/NAME-DATE here")] = None,
     table: Annotated[bool, typer.Option("--table/--no-table", help="write the counts with their normalisation (.h5ad) too")] = True,
     events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
     background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
+    **how: Any,
 ) -> None:
     """Judge spots and say why each one is removed, propose failed regions, find clusters, and normalise."""
     from napari_deepspace.settings import load_run_settings, settings_of_section
@@ -100,7 +101,7 @@ def preprocess(
 
     changes = tuple(overrides or ())
     is_settings = source.suffix in (".yaml", ".yml")
-    settings = load_run_settings(source, changes) if is_settings else settings_of_section(source, image, changes)
+    settings = load_run_settings(source, changes) if is_settings else settings_of_section(source, changes, how)
     folder = run_preprocessing(settings, out, Path("preprocessed"), table, events, background)
     if not events:
         print_preprocessed(folder)
@@ -255,6 +256,7 @@ def estimate(
 
 
 @app.command()
+@reads_section
 def seal(
     section: Path,
     out: Annotated[Path, typer.Option(help="the seal, .json")],
@@ -265,8 +267,8 @@ def seal(
     runs: Annotated[
         list[Path] | None, typer.Option(help="folder of runs that may know the section; may be repeated; left out: the window's own")
     ] = None,
-    platform: PlatformName = "auto",
     as_json: Json = False,
+    **how: Any,
 ) -> None:
     """Put spots of a section away before its first run: no run learns from them or predicts them until `unseal`, once."""
     from napari_deepspace.read import read_section
@@ -276,7 +278,7 @@ def seal(
     if block and whole:
         raise SettingsError("--block and --whole exclude each other. Give one of them, or neither for single spots.")
     what: Any = "whole" if whole else "block" if block else "spots"
-    made = seal_section(read_section(section, platform=platform, slide=False), out, what, share, seed, runs or [own_runs_folder()])
+    made = seal_section(read_section(section, slide=False, **how), out, what, share, seed, runs or [own_runs_folder()])
     if as_json:
         print_values({"seal": str(out), "words": made.words, "what": made.what, "spots": len(made.spots)}, True)
         return
@@ -285,22 +287,22 @@ def seal(
 
 
 @app.command()
+@reads_section
 def unseal(
     run_dir: Path,
     section: Path,
     sealed: Annotated[Path, typer.Option("--seal", help="the seal that `napari-deepspace seal` wrote")],
-    image: Image = None,
-    platform: PlatformName = "auto",
     patient: Patient = None,
     block: Block = None,
     as_json: Json = False,
+    **how: Any,
 ) -> None:
     """Open a seal, once: score one run at the sealed spots, and write date, run and scores into the seal."""
     from napari_deepspace.blocking import drain
     from napari_deepspace.read import read_section
     from napari_deepspace.seal_command import unseal as open_seal
 
-    opened = read_section(section, image, platform=platform, patient=patient, block=block)
+    opened = read_section(section, patient=patient, block=block, **how)
     scores = drain(open_seal(run_dir, opened, sealed), sys.stderr.isatty() and not as_json)
     if as_json:
         print_values(scores, True)

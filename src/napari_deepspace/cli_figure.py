@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from napari_deepspace.cli_options import Aligned, Block, Image, LibraryId, Patient, PlatformName, Sealed
+from napari_deepspace.cli_options import Aligned, Block, Patient, Sealed, reads_section
 from napari_deepspace.errors import SettingsError
 
 
+@reads_section
 def figure(
     source: Annotated[Path, typer.Argument(metavar="RUN_DIR|SECTION", help="finished run; a section alone, to draw what was measured")],
     section: Annotated[Path | None, typer.Argument(help="section whose figure is drawn, after RUN_DIR")] = None,
@@ -41,17 +42,15 @@ def figure(
     normalisation: Annotated[str, typer.Option(help="of a measured gene that the run does not predict: log, sctransform, pearson or stnet")] = "log",
     overrides: Annotated[list[str] | None, typer.Option("--set", help="which spots stay: min_umi=500, …; may be repeated")] = None,
     denser: Annotated[Path | None, typer.Option(help="denser map (.zarr); left out: the run's points between spots")] = None,
-    image: Image = None,
-    platform: PlatformName = "auto",
     outlines: Annotated[
         Path | None, typer.Option(help="GeoJSON: Exclude takes spots out; in figure 3 others are drawn, the smallest enlarged")
     ] = None,
     clusters: Annotated[Path | None, typer.Option(help="CSV with barcode and cluster; left out: those that came with the section")] = None,
-    library_id: LibraryId = None,
     patient: Patient = None,
     block: Block = None,
     aligned: Aligned = None,
     sealed: Sealed = None,
+    **how: Any,
 ) -> None:
     """Draw a map, a plot or a table for publication, with scale, unit, source and scores beside it; left as it is: spots, points between and both."""
     from napari_deepspace.blocking import drain
@@ -85,8 +84,7 @@ def figure(
     if section is None and kind != "map":
         raise SettingsError(f"A figure of kind {kind} needs a run: napari-deepspace figure RUN_DIR SECTION. A map may do without.")
     read = read_section(
-        section or source, image, platform=platform, library_id=library_id, patient=patient, block=block, outlines=outlines, clusters=clusters,
-        aligned=aligned, sealed=sealed,
+        section or source, patient=patient, block=block, outlines=outlines, clusters=clusters, aligned=aligned, sealed=sealed, **how,
     )  # fmt: skip
     drain(write(read, settings, out, source if section is not None else None), sys.stderr.isatty())
     what = " ".join(word for word in (gene, KINDS[kind]) if word)

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from napari_deepspace.cli_options import Image, Json, LibraryId, Patient, PlatformName, Sealed
+from napari_deepspace.cli_options import Json, Patient, Sealed, reads_section
 from napari_deepspace.cli_print import print_values
 
 
+@reads_section
 def import_geojson(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="GeoJSON of QuPath, of any version")],
     section: Path,
     out: Annotated[Path, typer.Option(help="outlines, .geojson: what --outlines of the other commands and RUN.yaml take")],
-    image: Image = None,
-    platform: PlatformName = "auto",
     as_json: Json = False,
+    **how: Any,
 ) -> None:
     """Take outlines from QuPath: checks that they lie on the section's slide, and says how many there are of which class and what was left out."""
     from napari_deepspace.geojson_command import import_outlines
     from napari_deepspace.read import read_section
 
-    found = import_outlines(file, read_section(section, image, platform=platform), out)
+    found = import_outlines(file, read_section(section, **how), out)
     if as_json:
         print_values(found, True)
         return
@@ -42,6 +42,7 @@ def import_geojson(
     print(f"  slide: {found['slide']}" if found["slide"] else "  the section has no slide: nobody looked whether they lie on it")
 
 
+@reads_section
 def export_geojson(
     run_dir: Path,
     section: Path,
@@ -49,22 +50,18 @@ def export_geojson(
     out: Annotated[Path, typer.Option(help="tiles for QuPath, .geojson")],
     at: Annotated[str | None, typer.Option(help="spots, between-spots or grid; left out: what --denser holds, else spots")] = None,
     denser: Annotated[Path | None, typer.Option(help="denser map (.zarr); left out: the run's points between spots")] = None,
-    image: Image = None,
-    platform: PlatformName = "auto",
     outlines: Annotated[Path | None, typer.Option(help="GeoJSON: what is predicted anew is not predicted under Exclude and Ignore* outlines")] = None,
-    library_id: LibraryId = None,
     patient: Patient = None,
     sealed: Sealed = None,
     as_json: Json = False,
+    **how: Any,
 ) -> None:
     """Give values to QuPath: spots, points between them or a grid as tiles with measured and predicted values, interval and verdict."""
     from napari_deepspace.blocking import drain
     from napari_deepspace.geojson_command import export_tiles
     from napari_deepspace.read import read_section
 
-    read = read_section(
-        section, image, platform=platform, library_id=library_id, patient=patient, outlines=outlines, sealed=sealed,
-    )  # fmt: skip
+    read = read_section(section, patient=patient, outlines=outlines, sealed=sealed, **how)
     made = drain(export_tiles(run_dir, read, gene, out, at, denser), sys.stderr.isatty() and not as_json)
     if as_json:
         print_values(made, True)

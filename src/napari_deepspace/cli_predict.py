@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_deepspace.cli_options import Aligned, Block, Causes, Image, Json, LibraryId, Mpp, Patient, PlatformName, Reduced, Sealed, Turned
+from napari_deepspace.cli_options import Aligned, Block, Causes, Json, Patient, Sealed, reads_section
 from napari_deepspace.cli_print import print_holes, print_scores, print_values
 from napari_deepspace.errors import SettingsError
 
@@ -16,15 +16,11 @@ if TYPE_CHECKING:
     from napari_deepspace.section import Section
 
 
+@reads_section
 def predict(
     run_dir: Path,
     section: Path,
     out: Annotated[Path, typer.Option(help="result file, .h5ad; a denser map: folder, .zarr")],
-    image: Image = None,
-    platform: PlatformName = "auto",
-    mpp: Mpp = None,
-    orientation: Turned = "as it is",
-    reduced: Reduced = False,
     outlines: Annotated[Path | None, typer.Option(help="GeoJSON: tiles under Exclude and Ignore* outlines are not predicted")] = None,
     patient: Patient = None,
     block: Block = None,
@@ -37,51 +33,37 @@ def predict(
     events: Annotated[bool, typer.Option("--events", help="print events as JSON lines")] = False,
     background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
     aligned: Aligned = None,
-    library_id: LibraryId = None,
     causes: Causes = None,
     sealed: Sealed = None,
+    **how: Any,
 ) -> None:
     """Predict with a finished run at the spots of any section, between them, or at a grid (a denser map); writes OUT.h5ad or OUT.zarr."""
     from napari_deepspace.cli_print import print_predicted
-    from napari_deepspace.orientation import orientation_named
     from napari_deepspace.predict_command import run_prediction
     from napari_deepspace.read import read_section
 
     def read() -> Section:
         return read_section(
-            section,
-            image,
-            platform=platform,
-            mpp=mpp,
-            orientation=orientation_named(orientation),
-            reduced=reduced,
-            library_id=library_id,
-            patient=patient,
-            block=block,
-            outlines=outlines,
-            aligned=aligned,
-            causes=causes,
-            sealed=sealed,
-        )
+            section, patient=patient, block=block, outlines=outlines, aligned=aligned, causes=causes, sealed=sealed, **how,
+        )  # fmt: skip
 
     run_prediction(run_dir, read, out, at, spacing_um, rule, tile_by_tile, events, background)
     if not events:
         print_predicted(out)
 
 
+@reads_section
 def impute(
     run_dir: Path,
     section: Path,
     out: Annotated[Path, typer.Option(help="result file, .h5ad")],
-    image: Image = None,
-    platform: PlatformName = "auto",
     outlines: Annotated[Path | None, typer.Option(help="GeoJSON: Failed region outlines are imputed, Exclude and Ignore* ones are not")] = None,
     patient: Patient = None,
     block: Block = None,
     aligned: Aligned = None,
-    library_id: LibraryId = None,
     causes: Causes = None,
     sealed: Sealed = None,
+    **how: Any,
 ) -> None:
     """Fill a section: measured where it was measured, imputed where not; holes only where dummy holes tested it. Writes OUT.h5ad."""
     from napari_deepspace.blocking import drain
@@ -93,17 +75,8 @@ def impute(
     if out.suffix != ".h5ad":
         raise SettingsError(f"--out {out}: the result is an .h5ad file; give a name that ends in .h5ad.")
     to_fill = read_section(
-        section,
-        image,
-        platform=platform,
-        library_id=library_id,
-        patient=patient,
-        block=block,
-        outlines=outlines,
-        aligned=aligned,
-        causes=causes,
-        sealed=sealed,
-    )
+        section, patient=patient, block=block, outlines=outlines, aligned=aligned, causes=causes, sealed=sealed, **how,
+    )  # fmt: skip
     adata = drain(fill_section(run_dir, to_fill), sys.stderr.isatty())
     write_result(adata, out)
     about = adata.uns[UNS]
@@ -112,6 +85,7 @@ def impute(
     print(f"  {about['tested']}.")
 
 
+@reads_section
 def evaluate(
     out: Annotated[Path, typer.Argument(metavar="OUT.h5ad")],
     section: Annotated[Path | None, typer.Argument(help="section with the measured counts, where OUT.h5ad has none")] = None,
@@ -123,6 +97,7 @@ def evaluate(
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="write the table, one row a gene, to this file (.csv)")] = None,
     as_json: Json = False,
+    **how: Any,
 ) -> None:
     """Score predictions at spots the model was not trained on, beside the simple ways, and say of each gene whether the model adds anything."""
     from napari_deepspace.analyse.evaluate import evaluate as score
@@ -131,7 +106,7 @@ def evaluate(
     from napari_deepspace.read import read_section
     from napari_deepspace.runs import write_atomic
 
-    scores = require_scored(score(out, read_section(section, slide=False) if section else None, within, patient, block))
+    scores = require_scored(score(out, read_section(section, slide=False, **how) if section else None, within, patient, block))
     if csv is not None:
         write_atomic(csv, panel_table(scores).to_csv(index=False))
     if as_json:

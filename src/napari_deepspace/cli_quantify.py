@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from napari_deepspace.cli_options import Image, Json, LibraryId, PlatformName
+from napari_deepspace.cli_options import Json, reads_section
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.runs import nan_to_none, write_atomic
 
 
+@reads_section
 def quantify(
     section: Path,
     slide: Annotated[Path, typer.Argument(help="IHC slide of the neighbouring section")],
@@ -27,10 +28,8 @@ def quantify(
     positive_above: Annotated[float, typer.Option(help="DAB optical density above which a pixel is positive")] = 0.2,
     out: Annotated[Path | None, typer.Option(help="table, .csv")] = None,
     plot: Annotated[Path | None, typer.Option(help="scatter of stain against expression (.png, .svg, .pdf); a file a gene")] = None,
-    image: Image = None,
-    platform: PlatformName = "auto",
-    library_id: LibraryId = None,
     as_json: Json = False,
+    **how: Any,
 ) -> None:
     """Quantify an IHC slide at the spots of the section beside it, and say how far it goes with expression, against moved pictures."""
     from napari_deepspace.align.quantify import CELL_WAYS, WAYS
@@ -56,7 +55,7 @@ def quantify(
     if per_outline and outlines is None:
         raise SettingsError("--per-outline needs outlines. Give their GeoJSON (--outlines).")
     aligned = read_alignment(alignment)
-    read = read_section(section, image, platform=platform, library_id=library_id, outlines=outlines)
+    read = read_section(section, outlines=outlines, **how)
     with open_slide(slide) as ihc:
         detected = read_cells(cells, stamp_of(ihc)) if cells is not None else None
         read.require_slide()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_deepspace.cli_options import Image, Json, LibraryId, PlatformName, Sealed
+from napari_deepspace.cli_options import Json, Sealed, reads_section
 from napari_deepspace.errors import SettingsError
 from napari_deepspace.runs import nan_to_none, write_atomic
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@reads_section
 def regions(
     section: Path,
     outlines: Annotated[Path, typer.Option(help="GeoJSON of outlines in full-resolution px; Exclude and Ignore* take spots out")],
@@ -31,11 +32,9 @@ def regions(
     out: Annotated[Path | None, typer.Option(help="table, .csv; with --front that of the profile")] = None,
     plot: Annotated[Path | None, typer.Option(help=".png, .svg, .pdf: distributions; with --front a profile, with --against two observers")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="which spots count without a run: min_umi=500, …; may be repeated")] = None,
-    image: Image = None,
-    platform: PlatformName = "auto",
-    library_id: LibraryId = None,
     sealed: Sealed = None,
     as_json: Json = False,
+    **how: Any,
 ) -> None:
     """Describe outlines: area, spots, what was measured and predicted in them, and whether a gene goes with them beyond chance; or a profile."""
     from napari_deepspace.analyse.region_tests import NULL
@@ -65,7 +64,7 @@ def regions(
         if front is not None and against is not None:
             raise SettingsError("--plot draws one figure: the profile (--front) or both observers (--against). Leave one of them out.")
     usual = filter_settings(tuple(overrides or ()))
-    read = read_section(section, image, platform=platform, library_id=library_id, outlines=outlines, sealed=sealed)
+    read = read_section(section, outlines=outlines, sealed=sealed, **how)
     found = regions_of(read.outlines, by)
     chosen = find_region(found, front) if front is not None else None
     known = known_genes(read, gene or (), run, usual)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_deepspace.cli_options import Causes, Image, Json, LibraryId, PlatformName
+from napari_deepspace.cli_options import Causes, Json, reads_section
 from napari_deepspace.runs import nan_to_none
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Gene = Annotated[str | None, typer.Option(help="gene, or another output of the run; left out: the run's best")]
 
 
+@reads_section
 def spot(
     run_dir: Path,
     section: Path,
@@ -27,12 +28,10 @@ def spot(
     gene: Gene = None,
     look_alikes: Annotated[bool, typer.Option("--look-alikes/--no-look-alikes", help="find measured training tiles that look like this one")] = True,
     tiles: Annotated[Path | None, typer.Option(help="folder for the pictures: the tile as the model sees it, and those of the look-alikes")] = None,
-    image: Image = None,
-    platform: PlatformName = "auto",
-    library_id: LibraryId = None,
     causes: Causes = None,
     background: Annotated[bool, typer.Option("--background", help="run at low priority and leave a core free")] = False,
     as_json: Json = False,
+    **how: Any,
 ) -> None:
     """All that is known of one spot: place, counts, measured and predicted, its neighbours, its top genes, and measured tiles that look like it."""
     if background:
@@ -44,7 +43,7 @@ def spot(
     from napari_deepspace.spot_command import describe_spot, known_of, with_measured
     from napari_deepspace.spot_command import look_alikes as find
 
-    read = read_section(section, image, platform=platform, library_id=library_id, causes=causes)
+    read = read_section(section, causes=causes, **how)
     known = known_of(run_dir, read, gene)
     facts = describe_spot(known, barcode)
     found = drain(find(run_dir, read, barcode, known.gene), sys.stderr.isatty() and not as_json) if look_alikes else None
@@ -60,15 +59,14 @@ def spot(
     _print_spot(facts, found)
 
 
+@reads_section
 def disagreements(
     run_dir: Path,
     section: Path,
     gene: Gene = None,
-    image: Image = None,
-    platform: PlatformName = "auto",
-    library_id: LibraryId = None,
     causes: Causes = None,
     as_json: Json = False,
+    **how: Any,
 ) -> None:
     """The places where predicted and measured differ most, out of fold, each a place of its own: the stops of the tour in the dock."""
     from napari_deepspace.causes import causes_of
@@ -76,7 +74,7 @@ def disagreements(
     from napari_deepspace.spot_command import disagreements as find
     from napari_deepspace.spot_command import known_of
 
-    read = read_section(section, image, platform=platform, library_id=library_id, causes=causes, slide=False)
+    read = read_section(section, causes=causes, slide=False, **how)
     known = known_of(run_dir, read, gene)
     stops, filed = find(known), causes_of(read.adata)
     if as_json:

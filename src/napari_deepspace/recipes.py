@@ -6,6 +6,8 @@ anywhere; files that it writes come to lie in the folder it is pasted in.
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -54,7 +56,7 @@ class RegionsAsked:
 def open_recipe(section: SectionSettings) -> Recipe:
     """Open a section in the window; in Python, read it."""
     section = _placed(section)
-    command = _shell(["open", str(section.path), *_reading(section, ("image", "platform"))])
+    command = _shell(["open", str(section.path), *_reading(section, READ_AS)])
     return Recipe(command, f"{IMPORT}\n{_read(section)}print(section)\n")
 
 
@@ -90,7 +92,7 @@ def quantify_recipe(section: SectionSettings, slide: Path, gene: str, way: str, 
     """Hold the stain of a neighbouring ``slide`` against a gene; ``files`` hold ``alignment.json``."""
     section = _placed(section, files)
     command = ["quantify", _path(section.path), _path(slide), "--alignment", "alignment.json", "--gene", gene, "--way", way]
-    command += [*_reading(section, ("image", "platform", "outlines")), *(["--run", _path(run)] if run is not None else [])]
+    command += [*_reading(section, (*READ_AS, "outlines")), *(["--run", _path(run)] if run is not None else [])]
     python = (
         "from napari_deepspace.align.transform import read_alignment\n"
         "from napari_deepspace.quantify_command import quantify_spots\n"
@@ -139,7 +141,7 @@ def figure_recipe(
 def regions_recipe(section: SectionSettings, asked: RegionsAsked, files: Mapping[str, str] | None = None) -> Recipe:
     """Describe and test outlines, or the profile across the border of one, or two observers."""
     section = _placed(section, files)
-    command = ["regions", _path(section.path), *_reading(section, ("outlines", "image", "platform", "library_id", "sealed"))]
+    command = ["regions", _path(section.path), *_reading(section, ("outlines", *READ_AS, "sealed"))]
     command += ["--run", _path(asked.run_dir)] if asked.run_dir is not None else []
     command += [word for gene in asked.genes for word in ("--gene", gene)]
     command += ["--by", asked.by] if asked.by != "outline" else []
@@ -173,7 +175,7 @@ def regions_recipe(section: SectionSettings, asked: RegionsAsked, files: Mapping
 def tiles_recipe(run_dir: Path, section: SectionSettings, genes: Sequence[str], out: Path, denser: Path | None = None) -> Recipe:
     """Values as tiles for QuPath."""
     section = _placed(section)
-    command = ["export-geojson", _path(run_dir), _path(section.path), *_reading(section, ("image", "platform", "library_id", "patient", "sealed"))]
+    command = ["export-geojson", _path(run_dir), _path(section.path), *_reading(section, (*READ_AS, "patient", "sealed"))]
     command += [word for gene in genes for word in ("--gene", gene)]
     command += ["--denser", _path(denser)] if denser is not None else []
     python = f"{_read(section)}drain(export_tiles(Path({_path(run_dir)!r}), section, {list(genes)!r}, Path({str(out)!r})"
@@ -219,7 +221,9 @@ def _filter_options(settings: FilterSettings) -> list[str]:
 
 # -- how values are written ----------------------------------------------------------------------------------------------------------------
 
-READING = ("image", "platform", "patient", "block", "aligned", "library_id", "sealed", "outlines")
+READ_AS = ("image", "platform", "mpp", "orientation", "reduced", "library_id", "columns")
+"""What every command that reads a section takes of it: the options of :data:`napari_deepspace.cli_options.READ_AS`."""
+READING = (*READ_AS, "patient", "block", "aligned", "sealed", "outlines")
 
 
 def plain_values(settings: BaseModel) -> dict[str, Any]:
@@ -283,7 +287,18 @@ def _reading(section: SectionSettings, names: Sequence[str] = READING) -> list[s
     """The options that read ``section``, of those that a command has."""
     usual = SectionSettings(path=section.path)
     given = {name: getattr(section, name) for name in names if getattr(section, name) != getattr(usual, name)}
-    return [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    options = []
+    for name, value in given.items():
+        text = _columns(value) if isinstance(value, dict) else str(value)
+        options += [f"--{name.replace('_', '-')}", *([] if value is True else [text])]
+    return options
+
+
+def _columns(columns: Mapping[str, str]) -> str:
+    """As ``--columns`` takes them; a name with a comma is quoted."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([f"{role}={column}" for role, column in columns.items()])
+    return text.getvalue()
 
 
 def _read(section: SectionSettings, name: str = "section") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -320,9 +321,9 @@ def place_sections(values: dict[str, Any], base: Path) -> None:
         model["weights"] = str(base / str(model["weights"]))
 
 
-def settings_of_section(section: Path, image: Path | None = None, overrides: tuple[str, ...] = ()) -> RunSettings:
-    """The usual settings for one section, without a RUN.yaml; raises SettingsError as :func:`load_run_settings` does."""
-    values: dict[str, Any] = {"name": section.resolve().name, "sections": [{"path": str(section), "image": None if image is None else str(image)}]}
+def settings_of_section(section: Path, overrides: tuple[str, ...] = (), how: Mapping[str, Any] | None = None) -> RunSettings:
+    """The usual settings for one section, which is read as ``how`` says, without a RUN.yaml; raises SettingsError as :func:`load_run_settings`."""
+    values: dict[str, Any] = {"name": section.resolve().name, "sections": [{"path": section, **(how or {})}]}
     for override in overrides:
         set_value(values, override)
     return run_settings(values)

@@ -33,16 +33,16 @@ def open_window() -> tuple[Any, DeepSpaceDock]:
     return viewer, add_dock(viewer)
 
 
-def open_app(project: Path | None = None, section: Path | None = None, image: Path | None = None, platform: str = "auto") -> None:
+def open_app(project: Path | None = None, section: Path | None = None, **how: Any) -> None:
     """Open napari with the dock, and a project or a section in it; returns when the window is closed.
 
-    ``project`` may be a section's folder too: what it is decides. ``image`` and ``platform`` are those of a section.
+    ``project`` may be a section's folder too: what it is decides. ``how`` are settings of a section.
     """
     _, dock = open_window()
     if section is not None:
-        dock.open_section(section, image, platform)
+        dock.open_section(section, **how)
     elif project is not None and is_project(project):
         dock.open_project(project)
     elif project is not None:
-        dock.open_section(project, image, platform)
+        dock.open_section(project, **how)
     napari.run()

@@ -134,9 +134,9 @@ class DeepSpaceDock(QWidget):
 
     # -- what a user can do, and a script too ------------------------------------------------------------------------------------------
 
-    def open_section(self, path: Path, image: Path | None = None, platform: str = "auto") -> None:
-        """Open a section in a thread; the slide and the spots appear when it is read."""
-        self._open(SectionSettings.model_validate({"path": path, "image": image, "platform": platform}))
+    def open_section(self, path: Path, image: Path | None = None, platform: str = "auto", **more: Any) -> None:
+        """Open a section in a thread; the slide and the spots appear when it is read. ``more`` are further settings of it."""
+        self._open(SectionSettings.model_validate({"path": path, "image": image, "platform": platform, **more}))
 
     def open_sample(self) -> None:
         """Open the built-in synthetic section."""
