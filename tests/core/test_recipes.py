@@ -131,7 +131,7 @@ def test_a_copied_denser_map_names_run_section_and_place(folder, phantom_dir):
     section = SectionSettings(path=phantom_dir / NASTY, library_id=NASTY, patient="P 1")
     out = folder / "o'ut.zarr"
     recipe = recipes.denser_recipe(folder / NASTY, section, out, "grid", 16)
-    words = ["predict", str(folder / NASTY), str(phantom_dir / NASTY), "--patient", "P 1", "--library-id", NASTY, "--out", str(out)]
+    words = ["predict", str(folder / NASTY), str(phantom_dir / NASTY), "--library-id", NASTY, "--patient", "P 1", "--out", str(out)]
     assert only_files(recipe.command, folder) == [*words, "--at", "grid", "--spacing-um", "16"]
     names = ran(recipe.python, read_section=lambda *read, **more: (read, more), predict_denser=lambda *what, **more: (what, more))
     read = (str(phantom_dir / NASTY),), {"library_id": NASTY, "patient": "P 1"}
