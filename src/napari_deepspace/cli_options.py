@@ -63,7 +63,7 @@ def _columns(text: str | None) -> dict[str, str]:
     if not text:
         return {}
     pairs = [part.partition("=") for part in next(csv.reader([text]))]
-    if not all(role.strip() and sign and name.strip() for role, sign, name in pairs):
+    if not all(role.strip() and sign for role, sign, _ in pairs):
         raise SettingsError(f"--columns {text!r} is not understood: write role=column, with commas between, as in x=CentroidX,y=CentroidY.")
     return {role.strip(): name.strip() for role, _, name in pairs}
 

@@ -4,6 +4,7 @@
 
     DeepSpaceError            the user can mend it: what was found, what is needed, what to do
     ├── DataError             an input file or folder: matrix, positions, image, project
+    │   └── TableUnclear      a plain table of which somebody has to say what its columns are
     ├── SettingsError         a value in RUN.yaml, a form or an option; an unknown gene
     ├── TrainingError         training cannot start or go on: no spot left, no weights, no memory
     ├── ModelError            a model or result file that cannot be used
@@ -14,6 +15,10 @@ The dock shows the sentence; the command line prints ``error: ...`` and exits wi
 Any other exception is a bug of this program and keeps its traceback.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+
 
 class DeepSpaceError(Exception):
     """Base of every error that the user can mend."""
@@ -21,6 +26,17 @@ class DeepSpaceError(Exception):
 
 class DataError(DeepSpaceError):
     """An input cannot be read or does not fit."""
+
+
+class TableUnclear(DataError):  # noqa: N818 - it is a question
+    """A plain table that opens once somebody says which column is what (``read_section(columns=...)``), or how many um a px is (``mpp``).
+
+    ``path`` is the table or its folder; ``needs_scale`` says that um per px is missing, not the columns.
+    """
+
+    def __init__(self, words: str, path: Path, needs_scale: bool = False):
+        super().__init__(words)
+        self.path, self.needs_scale = path, needs_scale
 
 
 class SettingsError(DeepSpaceError):

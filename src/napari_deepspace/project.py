@@ -150,12 +150,13 @@ def add_section(project: Project, section: Section) -> Project:
         library_id=section.library_id,
         path=_store(project.folder, section.path),
         image=None if image is None else _store(project.folder, image),
-        platform=next((key for key, platform in PLATFORMS.items() if platform == section.platform), "auto"),
+        platform="auto" if section.asks_lattice else next((key for key, one in PLATFORMS.items() if one == section.platform), "auto"),
         patient=section.patient,
         block=section.block,
         mpp=section.mpp if section.mpp_from == GIVEN else None,
         orientation=cast(Orientation, section.orientation),
         reduced=section.reduced != 1,
+        columns=section.columns,
         files={name: file_hash(path) for name, path in _data_files(section.path)},
         image_hash=None if image is None else file_hash(image),
         slide_fingerprint=None if section.slide is None else section.slide.fingerprint(),
@@ -213,7 +214,7 @@ def relink(project: Project, library_id: str, new_path: Path, kind: Kind = "imag
 def section_settings(project: Project, library_id: str) -> SectionSettings:
     """What :func:`napari_deepspace.read.read_settings` needs to read that section, with absolute paths. Raises DataError for an unknown name."""
     entry = _entry(project, library_id)
-    values = entry.model_dump(include={"library_id", "platform", "patient", "block", "mpp", "orientation", "reduced"})
+    values = entry.model_dump(include={"library_id", "platform", "patient", "block", "mpp", "orientation", "reduced", "columns"})
     for kind, of in (("outlines", outlines_path), ("clusters", clusters_path), ("causes", causes_path)):
         path = of(project, library_id)
         values[kind] = path if path.is_file() else None

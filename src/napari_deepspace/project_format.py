@@ -14,7 +14,7 @@ from napari_deepspace.errors import DataError
 from napari_deepspace.settings import FilterSettings, Orientation
 
 PROJECT, BACKUP = "project.json", "project.json.bak"
-FORMAT = (1, 3)
+FORMAT = (1, 4)
 """Major and minor number of the format: new optional fields raise the minor, anything that changes a meaning raises the major."""
 
 VERSION = f"{FORMAT[0]}.{FORMAT[1]}"
@@ -36,6 +36,7 @@ class ProjectSection(_Model):
     mpp: FiniteFloat | None = None  #: um per px that the user gave
     orientation: Orientation = "as it is"
     reduced: bool = False  #: a reduced image stands in for the slide
+    columns: dict[str, str] = {}  #: of a plain table: which of its columns is what, as somebody said
     files: dict[str, str] = {}  #: matrix and positions files, name -> hash of the content
     image_hash: str | None = None  #: of the image file
     slide_fingerprint: str | None = None  #: of the pixels: the same after the slide was saved in another format

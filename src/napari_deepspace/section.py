@@ -30,6 +30,10 @@ ONLY_HIRES = "At hand is only "
 """How the note begins that asks whether to go on with the hires image."""
 
 
+ASKS_LATTICE = "Square lattice: "
+"""How the note begins that asks of which platform a square lattice is."""
+
+
 @dataclass(frozen=True)
 class Platform:
     """Spot geometry of an assay."""
@@ -79,6 +83,7 @@ class Section:
     mpp_from: str = ""  #: who says how large a pixel is, in words
     orientation: str = "as it is"  #: what was done to the image, of :data:`napari_deepspace.orientation.ORIENTATIONS`
     reduced: float = 1.0  #: of full resolution, where a reduced image stands in for the slide; all px are px of that image
+    columns: dict[str, str] = field(default_factory=dict)  #: of a plain table: which of its columns is what, as somebody said
     seal: str = ""  #: id of the sealed hold-out whose spots ``obs`` marks
     seal_opened: str = ""  #: when and by which run it was opened, in words
 
@@ -111,6 +116,11 @@ class Section:
     @property
     def pitch_px(self) -> float:
         return self.platform.pitch_um / self.mpp
+
+    @property
+    def asks_lattice(self) -> bool:
+        """Whether a square lattice was taken for that of legacy ST, and nobody said so."""
+        return any(note.startswith(ASKS_LATTICE) for note in self.notes)
 
     def require_slide(self) -> Slide:
         """The slide, or a DataError that says how to give one."""

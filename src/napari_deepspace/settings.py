@@ -69,7 +69,9 @@ class SectionSettings(_Settings):
         "alignment.json that this section is one of (`napari-deepspace align`); left out: "
         "spatial_aligned.csv in the section's folder, where there is one",
     )
-    columns: dict[str, str] = Field({}, description="of a plain table: which of its columns is what, as {x: CentroidX, y: CentroidY, barcode: ROI}")
+    columns: dict[str, str] = Field(
+        {}, description="of a plain table: which of its columns is what, as {x: CentroidX, y: CentroidY, barcode: ROI}; '': none"
+    )
     sealed: Path | None = Field(None, description="seal (`napari-deepspace seal`): its spots neither train nor are predicted until it is opened")
 
 

@@ -185,7 +185,7 @@ def test_a_damaged_project_is_refused_and_kept(study, damage):
     assert path.read_bytes() == damaged
 
 
-@pytest.mark.parametrize("newer", ["1.4", "2.0", "1.10"])
+@pytest.mark.parametrize("newer", ["1.5", "2.0", "1.10"])
 def test_a_project_of_a_newer_version_says_so(study, newer):
     """A project that a newer version wrote is refused with the version as the reason, whatever else it holds."""
     path = study.folder / "project.json"

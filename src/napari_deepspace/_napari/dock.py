@@ -20,6 +20,7 @@ from napari_deepspace._napari.annotate_panel import AnnotatePanel
 from napari_deepspace._napari.canvas import Canvas, bind_drag
 from napari_deepspace._napari.checks import Checks
 from napari_deepspace._napari.closing import Closing
+from napari_deepspace._napari.columns_dialog import ask_columns
 from napari_deepspace._napari.compare import Compare
 from napari_deepspace._napari.denser import Denser
 from napari_deepspace._napari.denser_panel import DenserPanel
@@ -326,7 +327,7 @@ class DeepSpaceDock(QWidget):
             partial(open_section, settings, run_dir, seal_folders(self.session, None if project is None else project.folder)),
             on_yield=self.say,
             on_return=partial(self._opened, project=project, view=view, run_dir=run_dir, drawn=drawn),
-            on_error=self.fail,
+            on_error=partial(ask_columns, settings, self, partial(self._open, project=project, view=view, drawn=drawn, run_dir=run_dir)),
             on_finish=self._loaded,
         )
 

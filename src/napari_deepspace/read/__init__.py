@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_deepspace.align.frame import place_in_frame
 from napari_deepspace.causes import read_causes, set_causes
-from napari_deepspace.errors import DataError, SettingsError
+from napari_deepspace.errors import DataError, SettingsError, TableUnclear
 from napari_deepspace.geojson import stamp_of
 from napari_deepspace.orientation import AS_IS, turned_slide
 from napari_deepspace.outlines import on_slide, read_outline_file
@@ -23,7 +23,7 @@ from napari_deepspace.read.plain import find_tables, is_table, read_plain
 from napari_deepspace.read.spaceranger import find_outs, read_spaceranger
 from napari_deepspace.read.spatialdata_zarr import is_spatialdata, read_spatialdata
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
-from napari_deepspace.section import PLATFORMS, Platform, Section, lattice_step_px, swap_xy
+from napari_deepspace.section import ASKS_LATTICE, PLATFORMS, Platform, Section, lattice_step_px, swap_xy
 from napari_deepspace.settings import Orientation, SectionSettings
 from napari_deepspace.slide import Slide, image_size, open_slide
 
@@ -97,6 +97,8 @@ def read_section(
 
     Raises
     ------
+    TableUnclear
+        It has to be said which column of a table is what, or how many um a px is.
     DataError
         The folder or one of its files cannot be read, the image cannot be the one the positions refer to, the seal is of another section, or the
         outlines were drawn on another slide. Nothing stays open.
@@ -110,7 +112,7 @@ def read_section(
     path = Path(path)
     drawn = read_outline_file(Path(outlines)) if outlines is not None else None
     seal = read_seal(Path(sealed)) if sealed is not None else None
-    spots = _read_spots(path, library_id, columns, mpp)
+    spots = _read_spots(path, library_id, columns)
     if seal is not None:
         sealed_spots(seal, spots.adata, library_id or spots.name)  # refused before the slide is open
     if clusters is not None:
@@ -125,7 +127,7 @@ def read_section(
         add_aligned(spots.adata, found)
     origin = _synthetic_origin(spots)
     share = shrink(spots) if slide and reduced and image is None else 1.0
-    assay, lattice_mpp = _scale(spots, platform)
+    assay, lattice_mpp = _scale(spots, platform, mpp or spots.mpp)
     _look_at(spots)
     name = library_id or spots.name
     image_path = Path(image) if image is not None else None
@@ -137,12 +139,15 @@ def read_section(
     if size is None:
         if opened is not None:
             opened.close()
-        raise DataError(
-            f"{spots.folder}: the size of a pixel cannot be told, for its {len(spots.lattice_rc)} positions make no lattice and no scale factor "
-            "states a spot diameter. Take the table of all positions, or say it (um per px: --mpp NUMBER)."
+        words = (
+            f"{spots.table or spots.folder}: the size of a pixel cannot be told, for its {len(spots.lattice_rc)} positions make no lattice and no "
+            "scale factor states a spot diameter. Take the table of all positions, or say it (um per px: --mpp NUMBER)."
         )
+        raise DataError(words) if spots.table is None else TableUnclear(words, spots.table, needs_scale=True)
     mpp, mpp_from, more = size
     spots.notes.extend(more)
+    if spots.irregular_px is not None and spots.platform is None and platform == "auto":
+        assay = _without_lattice(spots, mpp)
     spots.adata.uns["spatial"] = {name: _scverse(spots, assay, mpp)}
     if drawn is not None and drawn.drawn_on is not None and opened is not None:
         try:
@@ -166,6 +171,7 @@ def read_section(
         mpp_from=mpp_from,
         orientation=orientation if opened is not None else AS_IS,
         reduced=share,
+        columns=dict(columns or {}),
         lattice=np.column_stack([spots.lattice_rc, swap_xy(spots.lattice_xy_px)]).astype(np.float64),
     )
     if by_slide and found is not None:
@@ -215,13 +221,13 @@ def _synthetic_origin(spots: Spots) -> dict[str, str]:
     return {"synthetic": "yes"} | said
 
 
-def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] | None, mpp: float | None) -> Spots:
+def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] | None) -> Spots:
     if not os.path.lexists(path):
         raise DataError(f"{path} does not exist. {NEEDED}")
     whole = Path(os.path.abspath(path))  # a name also for "."
     try:
         if not os.path.isdir(path):
-            return _read_file(whole, library_id, columns, mpp)
+            return _read_file(whole, library_id, columns)
         outs = find_outs(whole)
         if outs is not None:
             return read_spaceranger(outs)
@@ -231,11 +237,11 @@ def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] |
             return read_spatialdata(whole, library_id)
         tables = find_tables(whole)
         if tables is not None:
-            return read_plain(*tables, columns, mpp)
+            return read_plain(*tables, columns)
         items = sorted(whole.iterdir())
         alone = [item for item in items if item.suffix == ".h5ad" or is_spatialdata(item)]
         if len(alone) == 1:
-            return _read_spots(alone[0], library_id, columns, mpp)
+            return _read_spots(alone[0], library_id, columns)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). Check that it is there and that you may read it.") from error
     if any("_feature_bc_matrix" in item.name for item in items):
@@ -244,32 +250,43 @@ def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] |
     raise DataError(f"{path} is no section: found {found}. {NEEDED}")
 
 
-def _read_file(path: Path, library_id: str | None, columns: Mapping[str, str] | None, mpp: float | None) -> Spots:
+def _read_file(path: Path, library_id: str | None, columns: Mapping[str, str] | None) -> Spots:
     if path.suffix == ".h5ad":
         return read_h5ad(path, library_id)
     if path.name.endswith("_feature_bc_matrix.h5") and find_outs(path.parent) is not None:
         return read_spaceranger(path.parent)
     if is_table(path) and path.is_file():
-        return read_plain(path, None, columns, mpp)
+        return read_plain(path, None, columns)
     raise DataError(f"{path} is no folder and no table. {NEEDED}")
 
 
-def _scale(spots: Spots, platform: str) -> tuple[Platform, tuple[float | None, str]]:
-    """Platform, and um per px with its origin in words: from the lattice's pitch, else from the scale factors' spot diameter, else None."""
+def _scale(spots: Spots, platform: str, stated: float | None) -> tuple[Platform, tuple[float | None, str]]:
+    """Platform, and um per px with its origin in words: from the lattice's pitch, else from the scale factors' spot diameter, else None.
+
+    A square lattice of which nobody says what it is (platform "auto") is that of legacy ST, unless um per px is ``stated``: then its pitch is known.
+    """
     square = spots.square_expected or bool((spots.lattice_rc.sum(axis=1) % 2).any())  # Visium: row + column is always even
     lattice = "square" if square else "hexagonal"
     own = spots.platform if platform == "auto" else None
     kind = platform if platform != "auto" else ("st" if square else "visium")
     assay = own or PLATFORMS[kind]
-    if own is None and platform == "auto" and square and not spots.square_expected:
-        spots.notes.append(
-            "Square lattice: read as legacy ST (100 um spots, 200 um pitch). Is that so? If not, choose the platform, or say how many um a px is."
-        )
+    step_px = lattice_step_px(spots.lattice_rc, spots.lattice_xy_px, lattice if own is None else own.lattice)
+    diameter_px = spots.scalefactors.get("spot_diameter_fullres")
+    if spots.irregular_px is not None and own is None:
+        if platform == "auto":
+            return assay, (None, "")
+        step_px = float("nan")
+    elif own is None and platform == "auto" and square and not spots.square_expected:
+        pitch = step_px * (stated or float("nan"))
+        if abs(pitch / assay.pitch_um - 1) > 0.1:
+            return _square(spots, pitch, (stated or 0) * (diameter_px or 0)), (None, "")
+        if not np.isfinite(pitch):
+            spots.notes.append(
+                f"{ASKS_LATTICE}read as legacy ST (100 um spots, 200 um pitch). Is that so? If not, say what the pitch is, or how many um a px is."
+            )
     elif assay.lattice != lattice and own is None:
         spots.notes.append(f"The lattice of the spots is {lattice}, unlike that of {assay.name}: check the platform.")
-    step_px = lattice_step_px(spots.lattice_rc, spots.lattice_xy_px, lattice if own is None else own.lattice)
     from_pitch = assay.pitch_um / step_px if np.isfinite(step_px) and step_px > 0 else None
-    diameter_px = spots.scalefactors.get("spot_diameter_fullres")
     if own is None and not square and from_pitch and diameter_px and abs(diameter_px * from_pitch / _DRAWN_UM[kind] - 1) > 0.25:
         spots.notes.append(
             f"The scale factors give a spot {diameter_px:.1f} px, the lattice about {_DRAWN_UM[kind] / from_pitch:.1f}: "
@@ -281,6 +298,25 @@ def _scale(spots: Spots, platform: str) -> tuple[Platform, tuple[float | None, s
         return assay, (None, "")
     spots.notes.append("The positions make no lattice: the scale factors' spot diameter stands in for its pitch.")
     return assay, (_DRAWN_UM[kind] / diameter_px, "the spot diameter of the scale factors")
+
+
+def _square(spots: Spots, pitch_um: float, diameter_um: float) -> Platform:
+    """A square lattice whose pitch is known; spots of half the pitch, as on legacy ST, where nothing states their diameter."""
+    told = "" if diameter_um else " (half the pitch, for nothing states their size)"
+    made = Platform("square lattice", diameter_um or pitch_um / 2, pitch_um, "square")
+    spots.notes.append(f"Square lattice of {pitch_um:.0f} um, spots of {made.spot_diameter_um:.0f} um{told}.")
+    return made
+
+
+def _without_lattice(spots: Spots, mpp: float) -> Platform:
+    """Places that lie anywhere, as those of GeoMx do."""
+    diameter, pitch = spots.irregular_px or (float("nan"), float("nan"))
+    guessed = "" if "spot_diameter_fullres" in spots.scalefactors else ", which was guessed from their distance"
+    spots.notes.append(
+        f"The places lie on no lattice: rows and columns are those of squares of {pitch * mpp:.0f} um laid over them, "
+        f"and a spot is {diameter * mpp:.0f} um wide{guessed}."
+    )
+    return Platform("places without a lattice", diameter * mpp, pitch * mpp, "square")
 
 
 def _look_at(spots: Spots) -> None:

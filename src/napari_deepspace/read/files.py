@@ -42,6 +42,8 @@ class Spots:
     standing_in: Path | None = None  #: the reduced image that stands in for the slide
     square_expected: bool = False  #: the layout itself says legacy ST
     platform: Platform | None = None  #: where the files themselves tell it, as those of Visium HD do
+    irregular_px: tuple[float, float] | None = None  #: of places that make no lattice: spot diameter and distance
+    table: Path | None = None  #: the plain table that it was read from
     mpp: float | None = None  #: um per full-resolution px as the files state it; it goes before the lattice's pitch
     mpp_from: str = ""  #: which file states it, in words
     full_size: tuple[float, float] | None = None  #: (height, width) of the full-resolution image, from a reduced one inside the file

@@ -76,7 +76,7 @@ def spots_of(adata: AnnData, path: Path, library_id: str | None = None) -> Spots
     for slot in ("X_pca", "X_umap", "X_tsne", "spatial_aligned"):
         if slot in adata.obsm and np.ndim(adata.obsm[slot]) == 2:
             made.obsm[slot] = np.asarray(adata.obsm[slot])
-    guessed = _set_lattice(made, xy, factors, mpp, notes)
+    irregular = _set_lattice(made, xy, factors, notes)
     sizes = [
         (images[kind], factors[f"tissue_{kind}_scalef"]) for kind in ("hires", "lowres") if kind in images and f"tissue_{kind}_scalef" in factors
     ]
@@ -88,7 +88,8 @@ def spots_of(adata: AnnData, path: Path, library_id: str | None = None) -> Spots
         lattice_xy_px=xy,
         scalefactors={key: value for key, value in factors.items() if np.isfinite(value) and value > 0},
         notes=notes,
-        platform=own or guessed,
+        platform=own,
+        irregular_px=irregular,
         synthetic=synthetic,
         mpp=mpp,
         mpp_from=f"{path.name} (um_per_px)" if mpp else "",
@@ -152,8 +153,8 @@ def _counts(adata: AnnData, path: Path, names: np.ndarray, ids: np.ndarray, note
     raise DataError(f'{path} holds no raw counts: neither X nor layers["counts"] nor raw has whole numbers only. Save the counts in one of them.')
 
 
-def _set_lattice(adata: AnnData, xy: np.ndarray, factors: dict[str, float], mpp: float | None, notes: list[str]) -> Platform | None:
-    """``in_tissue``, ``array_row`` and ``array_col`` in ``obs``; a platform of its own for places that lie on no known lattice."""
+def _set_lattice(adata: AnnData, xy: np.ndarray, factors: dict[str, float], notes: list[str]) -> tuple[float, float] | None:
+    """``in_tissue``, ``array_row`` and ``array_col`` in ``obs``; spot diameter and distance (px) of places that lie on no known lattice."""
     obs = adata.obs
     obs["in_tissue"] = pd.to_numeric(obs["in_tissue"], errors="coerce").fillna(0).astype(bool) if "in_tissue" in obs else True
     if {"array_row", "array_col"} <= set(obs):
@@ -161,22 +162,17 @@ def _set_lattice(adata: AnnData, xy: np.ndarray, factors: dict[str, float], mpp:
         if rc.notna().all(axis=None):
             obs[["array_row", "array_col"]] = rc.astype(int)
             return None
-    return add_lattice(adata, xy, mpp, factors.get("spot_diameter_fullres"), notes)
+    return add_lattice(adata, xy, factors.get("spot_diameter_fullres"), notes)
 
 
-def add_lattice(adata: AnnData, xy: np.ndarray, mpp: float | None, diameter_px: float | None, notes: list[str]) -> Platform | None:
-    """Rows and columns from the places (x, y) alone; None where they make one of the lattices that a platform is known by."""
+def add_lattice(adata: AnnData, xy: np.ndarray, diameter_px: float | None, notes: list[str]) -> tuple[float, float] | None:
+    """Rows and columns from the places (x, y) alone; of places that make none of the known lattices spot diameter and distance in px, else None."""
     try:
         rc, kind, pitch = guess_lattice(xy)
     except DataError as error:
         raise DataError(f'obsm["spatial"]: {error}') from error
     adata.obs["array_row"], adata.obs["array_col"] = rc[:, 0], rc[:, 1]
-    if kind == "irregular" and mpp:
-        diameter = diameter_px or 0.55 * pitch
-        notes.append(
-            f"The places lie on no lattice: rows and columns are those of squares of {pitch * mpp:.0f} um laid over them, "
-            f"and a spot is {diameter * mpp:.0f} um wide{'' if diameter_px else ', which was guessed from their distance'}."
-        )
-        return Platform("places without a lattice", diameter * mpp, pitch * mpp, "square")
+    if kind == "irregular":
+        return (diameter_px or 0.55 * pitch, pitch) if np.isfinite(pitch) else None
     notes.append(f"There were no rows and columns of spots: they were taken from the places, which make a {kind} lattice.")
     return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from napari_deepspace.errors import DataError
+from napari_deepspace.errors import DataError, TableUnclear
 from napari_deepspace.read.analysis import cluster_labels
 from napari_deepspace.read.files import MOST_CELLS, Spots, first_existing, numbers, read_table
 from napari_deepspace.read.genes import gene_table
@@ -31,6 +32,16 @@ ROLES: dict[str, tuple[str, ...]] = {
 """What a column can mean, with the headers (in any case of letters) under which it is found by itself."""
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a table shows before it is read: names of its columns, the first rows as text (as many cells as names), and what may be what."""
+
+    path: Path
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    guess: dict[str, str]  #: role, of :data:`ROLES`, -> column
+
+
 def is_table(path: Path) -> bool:
     """Whether the name is that of a plain table."""
     return path.name.lower().endswith(SUFFIXES)
@@ -42,14 +53,16 @@ def find_tables(folder: Path) -> tuple[Path, Path | None] | None:
     return None if positions is None else (positions, counts)
 
 
-def read_plain(path: Path, counts: Path | None = None, columns: Mapping[str, str] | None = None, mpp: float | None = None) -> Spots:
+def read_plain(path: Path, counts: Path | None = None, columns: Mapping[str, str] | None = None) -> Spots:
     """Spots from a table of positions (x = column, y = row, full-resolution px) and genes.
 
-    ``columns`` says which column means what, of :data:`ROLES`, where its header does not say so; ``counts`` is a second table with the same
-    barcodes and one gene a column; ``mpp`` is um per px. Columns of text stay in ``obs``.
+    ``columns`` says which column means what, of :data:`ROLES`, where its header does not say so ("": none does); ``counts`` is a second table with
+    the same barcodes and one gene a column. Columns of text stay in ``obs``.
 
     Raises
     ------
+    TableUnclear
+        No column is called as x and y are.
     DataError
         A column is missing or damaged, or values are no counts.
     """
@@ -72,7 +85,7 @@ def read_plain(path: Path, counts: Path | None = None, columns: Mapping[str, str
     adata.obsm["spatial"] = xy
     _set_obs(adata, table, roles, path)
     diameter = float(np.median(numbers(table, [roles["diameter"]], path))) if "diameter" in roles else None
-    platform = None if {"array_row", "array_col"} <= set(roles) else add_lattice(adata, xy, mpp, diameter, notes)
+    irregular = None if {"array_row", "array_col"} <= set(roles) else add_lattice(adata, xy, diameter, notes)
     return Spots(
         adata=adata,
         folder=path.parent,
@@ -81,13 +94,44 @@ def read_plain(path: Path, counts: Path | None = None, columns: Mapping[str, str
         lattice_xy_px=xy,
         scalefactors={} if diameter is None else {"spot_diameter_fullres": diameter},
         notes=notes,
-        platform=platform,
+        irregular_px=irregular,
+        table=path,
     )
 
 
-def _table(path: Path) -> pd.DataFrame:
+def header_of(path: Path, rows: int = 5) -> Header:
+    """The columns of a table, or of that of positions in a folder, with a guess of which is what: by name, and x and y also as a pair of columns
+    of numbers whose names differ in an x and a y alone. Nothing is decided by it.
+
+    Raises
+    ------
+    DataError
+        The table is damaged, or there is none.
+    """
+    tables = find_tables(path) if path.is_dir() else (path, None)
+    if tables is None:
+        raise DataError(f"{path} holds no table of positions. Choose a table (csv, tsv or parquet).")
+    table = _table(tables[0], rows).head(rows).astype(str)
+    guess = _roles_by_name(table)
+    if "x" not in guess or "y" not in guess:
+        guess |= next(({"x": one, "y": other} for one, other in _pairs(table)), {})
+    return Header(tables[0], tuple(table.columns), tuple(tuple(row) for row in table.to_numpy()), guess)
+
+
+def _pairs(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Columns of numbers such as CX and CY, in the order of the table."""
+    numeric = [str(name) for name in table if pd.to_numeric(table[name], errors="coerce").notna().all()]
+    known = set(numeric)
+    for name in numeric:
+        for at, letter in enumerate(name):
+            other = name[:at] + {"x": "y", "X": "Y"}.get(letter, letter) + name[at + 1 :]
+            if other != name and other in known:
+                yield name, other
+
+
+def _table(path: Path, rows: int | None = None) -> pd.DataFrame:
     separator = "," if ".csv" in path.name.lower() else "\t"
-    table = read_table(path, "a table of positions and genes", separator, keep_default_na=False)
+    table = read_table(path, "a table of positions and genes", separator, keep_default_na=False, nrows=rows)
     if table.shape[0] * table.shape[1] > MOST_CELLS // 4:
         raise DataError(f"{path} has {table.shape[0]:,} x {table.shape[1]:,} cells, too many for a table. Save it as .h5ad.")
     return table.rename(columns=lambda name: str(name).strip()).reset_index(drop=True)
@@ -98,18 +142,23 @@ def _roles(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> dict[
     unknown = [role for role in columns if role not in ROLES]
     if unknown:
         raise DataError(f"A table has no column {unknown[0]!r} to be mapped. Choose among {', '.join(ROLES)}.")
-    absent = [name for name in columns.values() if name not in table]
+    absent = [name for name in columns.values() if name and name not in table]
     some = ", ".join(map(str, table.columns[:8]))
     if absent:
         raise DataError(f"{path} has no column {absent[0]}; found {some}. Name a column that it has.")
+    roles = {role: name for role, name in (_roles_by_name(table) | dict(columns)).items() if name}
+    if "x" not in roles or "y" not in roles:
+        words = f"{path} has no columns x and y (found {some}). Name them so, or say which they are: --columns x=NAME,y=NAME."
+        raise TableUnclear(words, path)
+    return roles
+
+
+def _roles_by_name(table: pd.DataFrame) -> dict[str, str]:
     lowered = {name.casefold(): name for name in reversed(table.columns)}
     found = {role: next((lowered[name] for name in names if name in lowered), None) for role, names in ROLES.items()}
     if found["barcode"] is None and str(table.columns[0]) in ("", "Unnamed: 0"):
         found["barcode"] = table.columns[0]
-    roles = {role: name for role, name in (found | dict(columns)).items() if name is not None}
-    if "x" not in roles or "y" not in roles:
-        raise DataError(f"{path} has no columns x and y (found {some}). Name them so, or say which they are: --columns x=NAME,y=NAME.")
-    return roles
+    return {role: name for role, name in found.items() if name is not None}
 
 
 def _counts_of(path: Path, names: pd.Series, notes: list[str]) -> pd.DataFrame:
