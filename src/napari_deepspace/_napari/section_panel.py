@@ -18,9 +18,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_deepspace._napari.lattice_question import LatticeQuestion
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, label, row
-from napari_deepspace.section import GIVEN, ONLY_HIRES, PLATFORMS, Section
+from napari_deepspace.section import ASKS_LATTICE, GIVEN, ONLY_HIRES, PLATFORMS, Section
 
 IMAGES = "Images (*.tif *.tiff *.svs *.ndpi *.scn *.btf *.jpg *.jpeg *.png);;All files (*)"
 TABLES = (".h5ad", ".h5", ".csv", ".tsv", ".txt", ".gz", ".parquet")
@@ -80,8 +81,9 @@ class SectionPanel(Collapsible):
         self.preview.setToolTip("Lay the slide under the spots the way that fits better, for a look; nothing is changed.")
         self.use.setToolTip("Work with the slide this way round. The file stays as it is.")
         self.keep.setToolTip("Leave the slide as it lies.")
+        self.lattice = LatticeQuestion()
         self.sections = QComboBox()
-        self.sections.setToolTip("The sections opened in this window: choose the one that all steps act on.")
+        self.sections.setToolTip("The sections opened in this window, and those in the open file: choose the one that all steps act on.")
         self.others = QCheckBox("Keep the others in view, side by side")
         self.genes = label("", wrap=True, dim=True)
         self.mpp = QDoubleSpinBox()
@@ -116,6 +118,7 @@ class SectionPanel(Collapsible):
         asked.addLayout(row(self.preview, self.use, self.keep, 1))
         self.orientation.setVisible(False)
         self.content.addWidget(self.orientation)
+        self.content.addWidget(self.lattice)
         for widget in (self.sections, self.others, self.genes):
             widget.setVisible(False)
             self.content.addWidget(widget)
@@ -134,6 +137,8 @@ class SectionPanel(Collapsible):
         self.project_button.clicked.connect(self._ask_project)
         self.save_button.clicked.connect(self._ask_save)
         self.platform.activated.connect(lambda _: self.platform_chosen.emit(self.platform.currentData()))
+        self.lattice.is_st.connect(self.platform_chosen.emit)
+        self.lattice.has_mpp.connect(self.mpp_chosen.emit)
         self.reduced_button.clicked.connect(self.reduced_chosen.emit)
         self.mpp.editingFinished.connect(self._give_mpp)
         self.in_project.activated.connect(lambda _: self.section_chosen.emit(self.in_project.currentText()))
@@ -157,14 +162,18 @@ class SectionPanel(Collapsible):
         for button in (self.preview, self.use):
             button.setVisible(better is not None)
 
-    def show_sections(self, names: list[str], current: str, genes: str) -> None:
-        """List the sections that were opened, where there are several, and what of their genes is common."""
+    def show_sections(self, names: list[str], current: str, genes: str, in_file: list[str]) -> None:
+        """List the sections that were opened and those that the open file holds beside them, and what of the genes of the former is common."""
         self.sections.clear()
-        self.sections.addItems(names)
-        self.sections.setCurrentText(current)
+        for name in names:
+            self.sections.addItem(name, name)
+        for name in in_file:
+            self.sections.addItem(f"{name}  (in this file, not opened yet)", name)
+        self.sections.setCurrentIndex(names.index(current))
         self.genes.setText(genes)
-        for widget in (self.sections, self.others, self.genes):
-            widget.setVisible(len(names) > 1 and (widget is not self.genes or bool(genes)))
+        self.sections.setVisible(self.sections.count() > 1)
+        self.others.setVisible(len(names) > 1)
+        self.genes.setVisible(len(names) > 1 and bool(genes))
 
     def _give_mpp(self) -> None:
         section = self._session.section
@@ -176,7 +185,7 @@ class SectionPanel(Collapsible):
         section = self._session.section
         idle = not self._session.busy
         buttons = (self.open_button, self.file_button, self.sample_button, self.project_button)
-        for button in (*buttons, self.platform, self.in_project, self.sections, self.mpp, self.use):
+        for button in (*buttons, self.platform, self.in_project, self.sections, self.lattice, self.mpp, self.use):
             button.setEnabled(idle)
         for button in (self.image_button, self.save_button):
             button.setEnabled(idle and section is not None)
@@ -190,8 +199,10 @@ class SectionPanel(Collapsible):
         self.reduced_button.setVisible(section is not None and section.slide is None and any(note.startswith(ONLY_HIRES) for note in notes))
         if section is not None and not self.mpp.hasFocus():
             self.mpp.setValue(section.mpp if section.mpp_from == GIVEN else 0.0)
-        self.notes.setText("\n".join(notes))
-        self.notes.setVisible(bool(notes))
+        self.lattice.ask(section)
+        shown = [note for note in notes if not note.startswith(ASKS_LATTICE)]
+        self.notes.setText("\n".join(shown))
+        self.notes.setVisible(bool(shown))
 
     def _ask_folder(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Open a section: a Space Ranger or ST folder")
