@@ -19,8 +19,9 @@ def shared_genes(names: Mapping[str, Sequence[str]]) -> tuple[list[str], str]:
     common = set(first).intersection(*rest)
     if len(names) < 2:
         return list(first), ""
-    lost = ", ".join(f"{name} {len(set(genes) - common):,}" for name, genes in names.items())
-    return [gene for gene in first if gene in common], f"{len(common):,} genes in all {len(names)} sections; not in all of them: {lost}."
+    lost = ", ".join(f"{name} {count:,}" for name, genes in names.items() if (count := len(set(genes) - common)))
+    more = f"; not in all of them: {lost}" if lost else ""
+    return [gene for gene in first if gene in common], f"{len(common):,} genes in all {len(names)} sections{more}."
 
 
 SPOKEN: dict[str, str] = {

@@ -55,7 +55,8 @@ def doubt(drawn_on: SlideStamp | None, slide: SlideStamp | None) -> str:
     if drawn_on is None or slide is None or drawn_on.is_same(slide):
         return ""
     names = [f"{one.name} ({one.width:,} x {one.height:,} px)" for one in (drawn_on, slide)]
-    return f"These outlines were drawn on slide {names[0]}, not on {names[1]}: they may lie in the wrong place. Look at them before you trust them."
+    other = f", not on {names[1]}" if names[0] != names[1] else " when it lay another way round or held other pixels"
+    return f"These outlines were drawn on slide {names[0]}{other}: they may lie in the wrong place. Look at them before you trust them."
 
 
 def kept_on(path: Path) -> str:

@@ -45,15 +45,16 @@ SHOWN_COLUMNS, SHOWN_ROWS = 30, 4
 class ColumnsDialog(QDialog):
     """Asks for the column of every role of :data:`napari_deepspace.read.plain.ROLES`, and for um per px.
 
-    ``given`` is what was answered before; ``why`` is the reader's own sentence where um per px is missing, and "" where columns are.
+    ``given`` is what was answered before; ``needs_scale`` says that the columns are known, but um per px is not.
     """
 
-    def __init__(self, header: Header, given: dict[str, str], mpp: float | None, why: str, parent: QWidget | None):
+    def __init__(self, header: Header, given: dict[str, str], mpp: float | None, needs_scale: bool, parent: QWidget | None):
         super().__init__(parent)
-        self._header, self._needs_scale = header, bool(why)
+        self._header, self._needs_scale = header, needs_scale
         self.setWindowTitle("Which column is what?")
-        self.resize(640, 560)
-        heading = label(why or f"{header.path.name} does not say by its header where a spot lies. Say which columns do.", wrap=True)
+        self.resize(660, 500)
+        why = "its places make no lattice, and nothing states a scale: say how many µm a px of the slide is." if needs_scale else ""
+        heading = label(f"{header.path.name}: {why or 'its header does not say where a spot lies. Say which columns do.'}", wrap=True)
         model = QStringListModel([NONE, *header.names], self)  # one for all: a table may have 20,000 genes
         grid = QGridLayout()
         grid.setHorizontalSpacing(10)
@@ -100,7 +101,7 @@ class ColumnsDialog(QDialog):
                 dim=True,
             )
         )
-        layout.addWidget(_first_rows(header), 1)
+        layout.addWidget(_first_rows(header))
         layout.addWidget(self.wrong)
         layout.addLayout(row(1, cancel, self.open_button))
         self._refresh()
@@ -146,10 +147,11 @@ def ask_columns(settings: SectionSettings | None, dock: Any, again: Callable[[Se
         return
 
     def show(header: Header) -> None:
-        dialog = ColumnsDialog(header, settings.columns, settings.mpp, str(error) if error.needs_scale else "", dock)
+        dialog = ColumnsDialog(header, settings.columns, settings.mpp, error.needs_scale, dock)
         dialog.accepted.connect(lambda: again(settings.model_copy(update={"columns": dialog.columns(), "mpp": dialog.mpp.value() or None})))
         dialog.rejected.connect(lambda: dock.say(f"{header.path.name} was not opened."))
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dock.say(f"{header.path.name}: {'how many µm is a px' if error.needs_scale else 'which column is what'}?")
         dock.columns_dialog = dialog
         dialog.open()
 
@@ -174,6 +176,7 @@ def _first_rows(header: Header) -> QTableWidget:
     head.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     side.hide()
     side.setDefaultSectionSize(22)
+    table.setFixedHeight(22 * (SHOWN_ROWS + 1) + 26)
     return table
 
 

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QPushButton, QVBoxLayout, 
 from napari_deepspace._napari.widgets import label, row
 from napari_deepspace.section import PLATFORMS, Section, lattice_step_px
 
-PITCH, MPP = "µm from spot to spot", "µm per px"
+PITCH, MPP = "µm pitch", "µm per px"
 
 
 class LatticeQuestion(QWidget):
@@ -28,13 +28,16 @@ class LatticeQuestion(QWidget):
         self.number, self.unit = QDoubleSpinBox(), QComboBox()
         self.number.setRange(0.01, 10_000)
         self.number.setDecimals(3)
+        self.number.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.number.setMinimumWidth(120)
+        self.number.setToolTip("The distance between the centres of neighbouring spots, or how wide a pixel of the image is.")
         self.unit.addItems([PITCH, MPP])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
         layout.addWidget(self.words)
         layout.addLayout(row(self.yes, 1))
-        layout.addLayout(row(label("No:"), self.number, self.unit, self.use, 1))
+        layout.addLayout(row(label("No, it is"), self.number, self.unit, self.use, 1))
         self.yes.clicked.connect(lambda: self.is_st.emit("st"))
         self.use.clicked.connect(lambda: self.has_mpp.emit(self.mpp()))
         self.unit.currentIndexChanged.connect(self._other_unit)
@@ -50,7 +53,7 @@ class LatticeQuestion(QWidget):
         st = PLATFORMS["st"]
         pitch = section.mpp * self._step_px
         by_image = f" {section.mpp_from[0].upper()}{section.mpp_from[1:]} it is {pitch:.0f} µm." if abs(pitch / st.pitch_um - 1) > 0.05 else ""
-        self.words.setText(f"Square lattice: is it legacy ST, with a pitch of {st.pitch_um:g} µm?{by_image}")
+        self.words.setText(f"Square lattice: is it legacy ST, with a pitch of {st.pitch_um:g}\u00a0µm?{by_image}")
         self.number.setValue(pitch if self.unit.currentText() == PITCH else section.mpp)
 
     def mpp(self) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_deepspace._napari.annotate_panel import connect_drawing
@@ -18,9 +20,9 @@ def connect_panels(dock: DeepSpaceDock) -> None:
     section.project_opened.connect(dock.open_project)
     section.project_saved.connect(dock.save_project)
     section.section_chosen.connect(dock.projects.switch)
-    section.image_chosen.connect(lambda image: dock.reopen(image=image, orientation="as it is", reduced=False))
+    section.image_chosen.connect(partial(_take_image, dock))
     section.mpp_chosen.connect(lambda mpp: dock.reopen(mpp=mpp or None))
-    section.reduced_chosen.connect(lambda: dock.reopen(reduced=True, image=None))
+    section.reduced_chosen.connect(lambda: dock.reopen(reduced=True, image=None, mpp=None))
     section.platform_chosen.connect(lambda key: dock.reopen(platform=key))
     dock.training.started.connect(lambda: dock.show_part(dock.train_panel.run))
     dock.searches.done.connect(dock.training.start_next)
@@ -43,3 +45,9 @@ def connect_panels(dock: DeepSpaceDock) -> None:
     dock.annotate_panel.regions.clicked.connect(dock.regions.open)
     dock.look_panel.tour.clicked.connect(lambda: dock.inspector.go(1))
     dock.look_panel.against.clicked.connect(dock.compare.open)
+
+
+def _take_image(dock: DeepSpaceDock, image: Path) -> None:
+    """Lay ``image`` under the spots; um per px that was given for a reduced image is not that of a slide."""
+    reduced = dock.opened is not None and dock.opened.reduced
+    dock.reopen(image=image, orientation="as it is", reduced=False, **({"mpp": None} if reduced else {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
@@ -26,6 +27,8 @@ from napari_deepspace.section import ASKS_LATTICE, GIVEN, ONLY_HIRES, PLATFORMS,
 IMAGES = "Images (*.tif *.tiff *.svs *.ndpi *.scn *.btf *.jpg *.jpeg *.png);;All files (*)"
 TABLES = (".h5ad", ".h5", ".csv", ".tsv", ".txt", ".gz", ".parquet")
 """Endings of files that are a section, not a slide."""
+DOUBT = re.compile(r"check (the )?(platform|image)|may be (those )?of another|holds no count at all")
+"""In a note that says something may be wrong, not only how the files were read."""
 
 
 class SectionPanel(Collapsible):
@@ -71,7 +74,8 @@ class SectionPanel(Collapsible):
         self.image_button = QPushButton("Image…")
         grid.addWidget(self.image_button, 2, 2, Qt.AlignmentFlag.AlignTop)
         self.image_button.setToolTip("Choose the full-resolution H&E yourself: when none was found, or to take another.")
-        self.notes = label("", wrap=True, dim=True)
+        self.doubts, self.notes = label("", wrap=True), label("", wrap=True, dim=True)
+        self.doubts.setObjectName("doubt")
         self.reduced_button = QPushButton("Go on with the reduced image")
         self.reduced_button.setToolTip("Take tissue_hires_image.png in place of the slide: predictions see less than at full resolution.")
         self.orientation = QWidget()
@@ -110,6 +114,7 @@ class SectionPanel(Collapsible):
         self.content.addLayout(row(self.file_button, self.sample_button))
         self.content.addLayout(row(self.badge, 1))
         self.content.addWidget(self.facts)
+        self.content.addWidget(self.doubts)
         self.content.addWidget(self.notes)
         self.content.addWidget(self.reduced_button)
         asked = QVBoxLayout(self.orientation)
@@ -119,9 +124,14 @@ class SectionPanel(Collapsible):
         self.orientation.setVisible(False)
         self.content.addWidget(self.orientation)
         self.content.addWidget(self.lattice)
+        self.list = QWidget()
+        listed = QVBoxLayout(self.list)
+        listed.setContentsMargins(0, 0, 0, 0)
+        listed.addWidget(label("Sections", "section", dim=True))
         for widget in (self.sections, self.others, self.genes):
-            widget.setVisible(False)
-            self.content.addWidget(widget)
+            listed.addWidget(widget)
+        self.list.setVisible(False)
+        self.content.addWidget(self.list)
         self.content.addLayout(row(label("Project", "project", dim=True), self.project_button, self.save_button, 1))
         self.content.addWidget(self.in_project)
         advanced = Collapsible("Advanced", level=2, open_=False)
@@ -171,7 +181,7 @@ class SectionPanel(Collapsible):
             self.sections.addItem(f"{name}  (in this file, not opened yet)", name)
         self.sections.setCurrentIndex(names.index(current))
         self.genes.setText(genes)
-        self.sections.setVisible(self.sections.count() > 1)
+        self.list.setVisible(self.sections.count() > 1)
         self.others.setVisible(len(names) > 1)
         self.genes.setVisible(len(names) > 1 and bool(genes))
 
@@ -200,9 +210,11 @@ class SectionPanel(Collapsible):
         if section is not None and not self.mpp.hasFocus():
             self.mpp.setValue(section.mpp if section.mpp_from == GIVEN else 0.0)
         self.lattice.ask(section)
-        shown = [note for note in notes if not note.startswith(ASKS_LATTICE)]
-        self.notes.setText("\n".join(shown))
-        self.notes.setVisible(bool(shown))
+        doubts = [note for note in notes if DOUBT.search(note)]
+        others = [note for note in notes if note not in doubts and not note.startswith(ASKS_LATTICE)]
+        for widget, shown in ((self.doubts, doubts), (self.notes, others)):
+            widget.setText(re.sub(r"\bum\b", "µm", "\n".join(shown)))
+            widget.setVisible(bool(shown))
 
     def _ask_folder(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Open a section: a Space Ranger or ST folder")
@@ -243,7 +255,7 @@ def _facts(section: Section) -> dict[str, str]:
         "Name": _breakable(section.library_id),
         "Spots": f"{n_spots:,} spots × {n_genes:,} genes" if n_genes else f"{n_spots:,} spots, no counts",
         "Image": image,
-        "Scale": f"{section.mpp:.3g} µm per px ({section.mpp_from}) · {section.platform.name}, spots of {section.platform.spot_diameter_um:g} µm",
+        "Scale": f"{section.mpp:.3g} µm per px ({section.mpp_from}) · {section.platform.name}, spots of {section.platform.spot_diameter_um:.4g} µm",
     }
 
 

@@ -48,6 +48,7 @@ def style_sheet(p: Palette) -> str:
     QLabel#drop[over="true"] {{ border-color: {p.accent}; color: {p.accent}; }}
     QLabel#status[level="error"] {{ color: {p.error}; font-weight: bold; }}
     QLabel#status[level="warning"] {{ color: {p.warning}; }}
+    QLabel#doubt {{ color: {p.warning}; }}
     QLabel#result {{ background: {p.raised}; border-left: 3px solid {p.accent}; padding: 5px 7px; }}
     QWidget#offer {{ background: {p.raised}; border-left: 3px solid {p.warning}; }}
     QListView#runs {{ background: {p.raised}; border: 1px solid {p.line}; border-radius: 3px; }}
