@@ -23,10 +23,10 @@ import tifffile
 
 from napari_deepspace import slide_cache
 from napari_deepspace.errors import DataError
+from napari_deepspace.slide_cache import Progress
+from napari_deepspace.slide_flat import flat_size
 from napari_deepspace.slide_formats import DAMAGED_PIXELS, damaged, only_page, open_tiff, readable_series, size_of, tiff_mpp, tiled_levels
 from napari_deepspace.slide_readers import OPENSLIDE_ONLY, Pieces, bits_above_8, is_zarr, to_rgb, with_openslide, with_zarr
-
-Progress = Callable[[int, int], None]  #: called with (done, total)
 
 CACHE_BYTES = 256 * 1024**2
 OVERVIEW_ABOVE_PX = 4096  #: a slide whose smallest level is larger than this gets smaller ones, in the cache folder
@@ -153,13 +153,14 @@ def open_slide(path: str | Path, progress: Progress | None = None) -> Slide:
     """Open an image of any size: grey, RGB or RGBA of 8 or 16 bits, which is read as 8-bit RGB.
 
     A tiled TIFF, an OME-Zarr folder and, by OpenSlide, MRXS, NDPI and the like are read where they lie. JPEG, PNG and TIFF without tiles are decoded
-    once into a tiled file in the cache folder, which takes height x width x 3 bytes of memory and more (logged beforehand);
-    ``progress(done, total)`` follows that, and what it raises ends it, leaving nothing half-written.
+    once into a tiled file in the cache folder; what memory that takes is logged beforehand: little for a TIFF in strips, height x width x 4 bytes
+    and more for the others. ``progress(doing, share)`` follows that, with words and a number from 0 to 1; what it raises ends it, leaving nothing
+    half-written.
 
     Raises
     ------
     DataError
-        The file is missing, damaged, of another kind, or needs OpenSlide, which is not installed.
+        The file is missing, damaged, of another kind, too large for the free memory, or needs OpenSlide, which is not installed.
     """
     path = Path(path)
     if is_zarr(path):
@@ -224,7 +225,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
         other[2].close()
         return other[0][0].shape
     if tiff is None:
-        return slide_cache.flat_size(path)
+        return flat_size(path)
     with tiff:
         return size_of(readable_series(tiff, path))
 

@@ -78,7 +78,7 @@ def tiled_levels(file: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPageS
     try:
         levels = [level for level in series.levels if level.keyframe.tilewidth > 0 and level.keyframe.tilelength > 0 and _reduces(level, series)]
         for level in levels:
-            _check_whole(file, level, path)
+            check_whole(file, level, path)
     except _TIFF_ERRORS as error:
         raise damaged(path, f"its list of tiles cannot be read ({error})") from error
     return levels if levels and levels[0].shape == series.shape else []
@@ -91,11 +91,14 @@ def _reduces(level: tifffile.TiffPageSeries, series: tifffile.TiffPageSeries) ->
     return abs(scale_y / scale_x - 1) < 0.01 + 2 / min(size_of(level))
 
 
-def _check_whole(file: tifffile.TiffFile, level: tifffile.TiffPageSeries, path: Path) -> None:
+def check_whole(file: tifffile.TiffFile, level: tifffile.TiffPageSeries, path: Path, per_plane: int | None = None) -> None:
+    """Raise DataError where pixel data would lie beyond the end of the file; ``per_plane``: how many strips an image without tiles has."""
     page, keyframe = only_page(level), level.keyframe
     height, width = size_of(level)
-    tiles = -(-height // keyframe.tilelength) * -(-width // keyframe.tilewidth) * (level.shape[0] if level.axes == "SYX" else 1)
-    if len(page.dataoffsets) != len(page.databytecounts) or len(page.dataoffsets) < tiles:
+    if per_plane is None:
+        per_plane = -(-height // keyframe.tilelength) * -(-width // keyframe.tilewidth)
+    pieces = per_plane * (level.shape[0] if level.axes == "SYX" else 1)
+    if len(page.dataoffsets) != len(page.databytecounts) or len(page.dataoffsets) < pieces:
         raise damaged(path, "parts of its list of tiles are missing")
     end = max((offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
     if end > file.filehandle.size:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import cv2
 import numpy as np
 import pytest
 import tifffile
 import zarr
 from PIL import Image
 
+from napari_deepspace import slide_cache, slide_flat
 from napari_deepspace.errors import DataError
 from napari_deepspace.slide import image_size, open_slide
 from napari_deepspace.slide_readers import with_openslide
@@ -39,6 +43,78 @@ def test_tiff_of_any_depth_and_order(tmp_path, pixels, tile, bits, planar):
     with open_slide(path) as slide:
         assert slide.shape == image_size(path) == (300, 400)
         np.testing.assert_array_equal(slide.read_region(0, 0, 300, 400), pixels)
+
+
+PACKED = [{}, {"compression": "zlib", "predictor": True}, {"compression": "lzw"}, {"compression": "zstd"}, {"byteorder": ">"}]
+
+
+@pytest.mark.parametrize("options", PACKED, ids=str)
+@pytest.mark.parametrize("kind", ["rgb", "planar", "rgba planar", "12 bits", "16 bits planar", "white is zero"])
+def test_tiff_in_strips(tmp_path, pixels, kind, options):
+    """Strips of a height that divides nothing give the pixels of the whole image, however they are packed."""
+    path = tmp_path / "slide.tif"
+    bits = int(kind[:2]) if kind[0].isdigit() else 8
+    image = pixels if bits == 8 else pixels.astype(np.uint16) << (bits - 8)
+    image = image[..., [0, 1, 2, 0]] if "rgba" in kind else image[..., 0] if "zero" in kind else image
+    order = {"planarconfig": "separate"} if "planar" in kind else {}
+    file_order = {"byteorder": options["byteorder"]} if "byteorder" in options else {}
+    with tifffile.TiffWriter(path, **file_order) as file:
+        file.write(
+            np.moveaxis(image, -1, 0) if order else image,
+            photometric="miniswhite" if "zero" in kind else "rgb",
+            extrasamples=["unassalpha"] if "rgba" in kind else None,
+            rowsperstrip=37,
+            metadata=None,
+            **order,
+            **{name: value for name, value in options.items() if name != "byteorder"},
+        )
+    with open_slide(path) as slide:
+        whole = 255 - pixels[..., [0, 0, 0]] if "zero" in kind else pixels
+        np.testing.assert_array_equal(slide.read_region(0, 0, 300, 400), whole)
+
+
+def test_strips_are_never_decoded_all_at_once(tmp_path, monkeypatch):
+    """A TIFF in strips is copied in a fraction of its own size; its halvings are those of the whole image."""
+    monkeypatch.setattr(slide_cache, "BUFFER_BYTES", 1024**2)
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (5_003, 1_101, 3)).astype(np.uint8)
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, image, photometric="rgb", rowsperstrip=64, compression="zlib", compressionargs={"level": 1})
+    tracemalloc.start()
+    with open_slide(path) as slide:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        for level in slide.levels:
+            np.testing.assert_array_equal(level[:], image)
+            height, width = image.shape[0] // 2, image.shape[1] // 2
+            image = cv2.resize(image[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+        assert len(slide.levels) == 4
+    assert peak < 0.6 * 5_003 * 1_101 * 3
+
+
+def test_a_strip_that_is_left_out_is_background(tmp_path, pixels):
+    """A strip without bytes is white, and a file whose strips are cut off is refused with its name."""
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb", rowsperstrip=100, compression="zlib", metadata=None)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        tags = file.pages.first.tags
+        tags["StripByteCounts"].overwrite([0, *tags["StripByteCounts"].value[1:]])
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read_region(0, 0, 100, 400), 255)
+        np.testing.assert_array_equal(slide.read_region(100, 0, 200, 400), pixels[100:])
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(DataError, match=r"slide\.tif: it is cut short"):
+        open_slide(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_too_little_memory_is_said_before_decoding(tmp_path, pixels, cache, monkeypatch, suffix):
+    """An image that needs more memory than is free is refused, with both figures and what to do."""
+    Image.fromarray(pixels).save(tmp_path / f"flat.{suffix}")
+    monkeypatch.setattr(slide_flat, "free_memory", lambda: 100_000_000)
+    with pytest.raises(DataError, match=r"400 x 300 px needs 0\.2 GB of memory, of which 0\.1 GB are free\. Save it as .*vips"):
+        open_slide(tmp_path / f"flat.{suffix}")
+    assert not list(cache.glob("*"))
 
 
 def test_grey_png_of_16_bits(tmp_path, pixels):
@@ -86,17 +162,24 @@ def test_openslide_reads_what_tifffile_reads(data_dir):
         assert np.abs(difference).mean() < 2
 
 
-def test_cancelling_leaves_nothing(tmp_path, pixels, cache):
-    """What the progress callback raises ends the making of a tiled copy, and leaves no file behind."""
-    Image.fromarray(pixels.repeat(4, axis=0)).save(tmp_path / "flat.png")
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+@pytest.mark.parametrize("at", [0.0, 0.6])
+def test_cancelling_leaves_nothing(tmp_path, pixels, cache, suffix, at):
+    """What the progress callback raises ends the making of a tiled copy, while decoding and while writing, and leaves no file behind."""
+    path = tmp_path / f"flat.{suffix}"
+    Image.fromarray(pixels.repeat(8, axis=0)).save(path)
     told = []
 
-    def stop(done: int, total: int) -> None:
-        told.append((done, total))
-        raise KeyboardInterrupt
+    def stop(doing: str, share: float) -> None:
+        told.append((doing, share))
+        if share >= at:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        open_slide(tmp_path / "flat.png", stop)
-    assert told and not list(cache.iterdir())
-    open_slide(tmp_path / "flat.png", lambda done, total: told.append((done, total))).close()
-    assert told[-1][0] == told[-1][1]
+        open_slide(path, stop)
+    assert told[-1][1] < 1 and not list(cache.glob("*")) and not list(cache.glob(".*"))
+    told.clear()
+    open_slide(path, lambda doing, share: told.append((doing, share))).close()
+    shares = [share for _, share in told]
+    assert shares == sorted(shares) and shares[-1] == 1
+    assert all("400 x 2,400 px" in doing and "GB of memory" in doing for doing, _ in told)
