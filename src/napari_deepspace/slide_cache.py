@@ -67,8 +67,8 @@ def overview(path: Path, level: Level, progress: Progress | None = None) -> Path
     if is_whole(cached):
         return cached
     height, width = level.shape[0] // OVERVIEW_STEP, level.shape[1] // OVERVIEW_STEP
-    doing = f"{level.shape[1]:,} x {level.shape[0]:,} px without small levels: read once to make an overview"
-    _log.info("%s, %s", path.name, doing)
+    doing = f"{path.name}, {level.shape[1]:,} x {level.shape[0]:,} px without small levels: read once to make an overview"
+    _log.info(doing)
     rows = max(1, level.chunks[0] // OVERVIEW_STEP)
 
     def bands() -> Iterator[np.ndarray]:

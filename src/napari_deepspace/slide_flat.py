@@ -177,8 +177,8 @@ def _announced(path: Path, size: tuple[int, int], kind: str, at_once: tuple[int,
     if needed > free:
         raise DataError(f"{path}: to decode {what} needs {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are free. {instead}.")
     whole = "decoded once" if at_once == size else "read strip by strip, once,"
-    doing = f"{what} {kind}: {whole} into a tiled copy; needs {needed / 1e9:.1f} GB of memory"
-    _log.info("%s, %s", path.name, doing)
+    doing = f"{path.name}, {what} {kind}: {whole} into a tiled copy; needs {needed / 1e9:.1f} GB of memory"
+    _log.info(doing)
     return doing
 
 

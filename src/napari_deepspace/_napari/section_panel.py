@@ -181,6 +181,8 @@ class SectionPanel(Collapsible):
         for button in (self.image_button, self.save_button):
             button.setEnabled(idle and section is not None)
         self.in_project.setVisible(self.in_project.count() > 1)
+        if idle and section is not None:  # one that was not opened after all is not named as the one that is
+            self.in_project.setCurrentText(section.library_id)
         self.badge.setVisible(section is not None and section.synthetic)
         self.drop.setVisible(section is None)
         self.facts.setVisible(section is not None)
