@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import tracemalloc
 
 import cv2
 import numpy as np
+import openslide
 import pytest
 import tifffile
 import zarr
 from PIL import Image
+from scanner_files import write_scn
 
 from napari_deepspace import slide_cache, slide_flat
 from napari_deepspace.errors import DataError
@@ -160,6 +163,29 @@ def test_openslide_reads_what_tifffile_reads(data_dir):
         assert mpp == pytest.approx(slide.mpp)
         difference = levels[0].read(1, 1).astype(int) - slide.read_region(512, 512, 512, 512)
         assert np.abs(difference).mean() < 2
+
+
+@pytest.mark.parametrize("corner", [(299, 701), (300, 700), (0, 0)])
+def test_only_the_scanned_part_of_a_glass_is_taken(tmp_path, corner):
+    """Where OpenSlide states bounds, rows and columns count from their corner, at every level; what it gives is what the TIFF reader gives."""
+    rng = np.random.default_rng(0)
+    image = cv2.resize(rng.integers(0, 256, (20, 25, 3)).astype(np.uint8), (1000, 800), interpolation=cv2.INTER_CUBIC)
+    image[::2, ::2] ^= 1  # so that no pixel may be another one
+    scn = write_scn(tmp_path / "slide.scn", image, corner[1], corner[0], around=(1600, 2000))
+    other = shutil.copy(scn, tmp_path / "slide.bif")  # an ending that sends it to OpenSlide, which looks at what is in the file
+    with openslide.OpenSlide(scn) as raw:
+        assert raw.dimensions == (2000, 1600) and raw.properties["openslide.bounds-x"] == str(corner[1])
+    with open_slide(other) as slide, open_slide(scn) as by_tiff:
+        assert slide.shape == image_size(other) == by_tiff.shape == image_size(scn) == (800, 1000)
+        assert [level.shape for level in slide.levels] == [level.shape for level in by_tiff.levels] == [(800, 1000, 3), (200, 250, 3)]
+        assert slide.mpp == by_tiff.mpp == pytest.approx(0.5)
+        np.testing.assert_array_equal(slide.levels[0][:], image)
+        np.testing.assert_array_equal(slide.read_region(500, 490, 100, 60), image[500:600, 490:550])
+        np.testing.assert_array_equal(by_tiff.levels[0][:], image)
+        whole_px = all(value % 4 == 0 for value in corner)  # else the level is drawn a fraction of its px away
+        quarter, expected = slide.levels[1][:].astype(int), image[::4, ::4].astype(int)
+        assert np.abs(quarter - expected)[2:-2, 2:-2].max() <= (0 if whole_px else 6)
+        assert np.abs(np.roll(quarter, 1, axis=1) - expected)[2:-2, 2:-2].max() > 12
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
