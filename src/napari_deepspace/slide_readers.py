@@ -17,6 +17,7 @@ from napari_deepspace.slide_formats import damaged, sensible_mpp
 CHUNK_PX = 512  #: side of what is read from OpenSlide at once
 OPENSLIDE_ONLY = (".mrxs", ".ndpi", ".vms", ".vmu", ".bif", ".svslide", ".dcm")
 """Formats that need OpenSlide to be read piece by piece."""
+_LAYOUT = "bioformats2raw.layout"
 _UM = {"micrometer": 1.0, "micron": 1.0, "nanometer": 1e-3, "millimeter": 1e3, None: None}
 
 
@@ -32,6 +33,18 @@ class Pieces:
 def is_zarr(path: Path) -> bool:
     """Whether ``path`` is a folder with the metadata of a Zarr group."""
     return any((path / name).is_file() for name in ("zarr.json", ".zattrs"))
+
+
+def is_image_zarr(path: Path) -> bool:
+    """Whether ``path`` is the folder of an OME-Zarr image, also as bioformats2raw writes it; a SpatialData store is none: it holds images."""
+    for name in ("zarr.json", ".zattrs"):
+        try:
+            said = json.loads((path / name).read_text(encoding="utf-8"))
+            said = said.get("attributes", {}) if name == "zarr.json" else said
+            return _LAYOUT in said.get("ome", said) or "multiscales" in said.get("ome", said)
+        except (OSError, ValueError, AttributeError, TypeError):
+            continue
+    return False
 
 
 def with_openslide(path: Path) -> tuple[list[Pieces], float | None, Any] | None:
@@ -98,12 +111,20 @@ def with_zarr(path: Path) -> tuple[list[Pieces], float | None]:
     import zarr  # slow to import: only where there is one
 
     try:
-        group = zarr.open_group(str(path), mode="r")
-        attributes = json.loads(json.dumps(dict(group.attrs)))
-        scales = (attributes.get("ome") or attributes)["multiscales"][0]
+        group: Any = zarr.open_group(str(path), mode="r")
+        attributes = _ome_attributes(group)
+        if _LAYOUT in attributes and "multiscales" not in attributes:  # of a series of images the first, as elsewhere
+            group = group["0"]
+            attributes = _ome_attributes(group)
+        scales = attributes["multiscales"][0]
         axes = [axis["name"] if isinstance(axis, dict) else axis for axis in scales.get("axes", "tczyx")]
         arrays: list[Any] = [group[one["path"]] for one in scales["datasets"]]
     except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+        if (path / "images").is_dir():
+            held = ", ".join(sorted(one.name for one in (path / "images").iterdir() if is_zarr(one))) or "none"
+            raise DataError(
+                f"{path} is a SpatialData store, not an image. Open it as the section, or choose the folder of one image in images/ (found: {held})."
+            ) from error
         raise DataError(f"{path} is no OME-Zarr image (no multiscales: {error}). Choose the folder of one image, or a TIFF.") from error
     if not {"y", "x"} <= set(axes) or not arrays:
         raise DataError(f"{path}: its axes {', '.join(axes)} are not those of an image. Choose the folder of one image, or a TIFF.")
@@ -116,6 +137,11 @@ def with_zarr(path: Path) -> tuple[list[Pieces], float | None]:
     if first.dtype == np.uint16:
         shift = bits_above_8(np.asarray(arrays[-1][:]))
     return [_zarr_pieces(path, array, y, x, c, shift) for array in arrays], _zarr_mpp(scales, axes, x)
+
+
+def _ome_attributes(group: Any) -> dict[str, Any]:
+    said = json.loads(json.dumps(dict(group.attrs)))
+    return dict(said.get("ome") or said)
 
 
 def _zarr_pieces(path: Path, array: Any, y: int, x: int, c: int | None, shift: int) -> Pieces:

@@ -12,12 +12,13 @@ import pytest
 import tifffile
 import zarr
 from PIL import Image
-from scanner_files import write_scn
+from scanner_files import write_ome_zarr, write_scn
 
 from napari_deepspace import slide_cache, slide_flat
 from napari_deepspace.errors import DataError
+from napari_deepspace.read.spatialdata_zarr import is_spatialdata
 from napari_deepspace.slide import image_size, open_slide
-from napari_deepspace.slide_readers import with_openslide
+from napari_deepspace.slide_readers import is_image_zarr, with_openslide
 
 
 @pytest.fixture(autouse=True)
@@ -131,19 +132,39 @@ def test_grey_png_of_16_bits(tmp_path, pixels):
 @pytest.mark.parametrize(("axes", "depth"), [("tczyx", np.uint8), ("cyx", np.uint16), ("yxc", np.uint8)])
 def test_ome_zarr(tmp_path, pixels, axes, depth):
     """An OME-Zarr image is read piece by piece, whatever the order of its axes, with its levels and um per px."""
-    group = zarr.open_group(tmp_path / "slide.zarr", mode="w", zarr_format=2)
-    for number in range(2):
-        image = pixels[:: 2**number, :: 2**number].astype(depth) << (8 if depth == np.uint16 else 0)
-        image = np.moveaxis(image, -1, 0) if axes.index("c") < axes.index("y") else image
-        group.create_array(str(number), data=image[None, :, None] if axes[0] == "t" else image)
-    units = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in axes]
-    levels = [{"path": str(n), "coordinateTransformations": [{"type": "scale", "scale": [0.5 * 2**n] * len(axes)}]} for n in range(2)]
-    group.attrs["multiscales"] = [{"axes": units, "datasets": levels}]
+    write_ome_zarr(tmp_path / "slide.zarr", [pixels[:: 2**number, :: 2**number] for number in range(2)], axes, depth, mpp=0.5)
+    assert is_image_zarr(tmp_path / "slide.zarr")
     with open_slide(tmp_path / "slide.zarr") as slide:
         assert [level.shape for level in slide.levels] == [(300, 400, 3), (150, 200, 3)]
         assert slide.mpp == pytest.approx(0.5)
         np.testing.assert_array_equal(slide.read_region(20, 30, 100, 200), pixels[20:120, 30:230])
     assert image_size(tmp_path / "slide.zarr") == (300, 400)
+
+
+def test_ome_zarr_of_bioformats2raw(tmp_path, pixels):
+    """Of the series that bioformats2raw writes the first is taken."""
+    path = tmp_path / "slide.zarr"
+    zarr.open_group(path, mode="w", zarr_format=2).attrs["bioformats2raw.layout"] = 3
+    write_ome_zarr(path / "0", [pixels], "tczyx", np.uint8, mpp=0.5)
+    assert is_image_zarr(path)
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.levels[0][:], pixels)
+        assert slide.mpp == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_spatialdata_is_a_section_and_its_picture_an_image(tmp_path, pixels, zarr_format):
+    """A SpatialData store is not taken for an image, and the refusal names the images in it, which are taken."""
+    store = tmp_path / "section.zarr"
+    zarr.open_group(store, mode="w", zarr_format=zarr_format).attrs["spatialdata_attrs"] = {"version": "0.2"}
+    for part in ("tables", "shapes", "images"):
+        zarr.open_group(store / part, mode="w", zarr_format=zarr_format)
+    picture = write_ome_zarr(store / "images" / "he", [pixels], "cyx", np.uint8, mpp=0.5, zarr_format=zarr_format)
+    assert is_spatialdata(store) and not is_image_zarr(store)
+    assert is_image_zarr(picture) and not is_spatialdata(picture)
+    with pytest.raises(DataError, match=r"is a SpatialData store, not an image\. .* one image in images/ \(found: he\)\.$"):
+        open_slide(store)
+    assert image_size(picture) == (300, 400)
 
 
 def test_a_zarr_that_is_no_image_is_refused(tmp_path):

@@ -51,7 +51,7 @@ from napari_deepspace._napari.regions_control import Regions
 from napari_deepspace._napari.runs_control import Runs
 from napari_deepspace._napari.seals import Seals, seal_folders
 from napari_deepspace._napari.searches import Searches
-from napari_deepspace._napari.section_panel import TABLES, SectionPanel
+from napari_deepspace._napari.section_panel import SectionPanel, is_image
 from napari_deepspace._napari.sections import Sections
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.stack_view import StackView
@@ -492,7 +492,7 @@ class DeepSpaceDock(QWidget):
         event.acceptProposedAction()
         if is_project(path):
             self.open_project(path)
-        elif path.is_file() and self.opened is not None and path.suffix.lower() not in TABLES:
+        elif self.opened is not None and is_image(path):
             self.section_panel.image_chosen.emit(path)
         else:
             self.open_section(path)
