@@ -22,7 +22,7 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from napari_deepspace.errors import DataError
-from napari_deepspace.slide_formats import DAMAGED_PIXELS, check_whole, damaged, only_page, readable_series, sensible_mpp, size_of
+from napari_deepspace.slide_formats import DAMAGED_PIXELS, check_whole, damaged, planes_of, readable_series, sensible_mpp, size_of
 from napari_deepspace.slide_readers import bits_above_8, to_rgb
 
 Told = Callable[[float], None]  #: called with the share that is done, 0 to 1; what it raises ends the work
@@ -107,7 +107,7 @@ def flat_tiff(path: Path, tiff: tifffile.TiffFile) -> Iterator[Flat]:
     size = size_of(series)
     rows = BAND_PX if keyframe.is_final else min(size[0], keyframe.rowsperstrip)
     deep = series.dtype != np.uint8
-    samples = 1 if series.axes == "YX" else series.shape[series.axes.index("S")]
+    samples = series.size // (size[0] * size[1])
     doing = _announced(path, size, "TIFF", (min(rows, size[0]), size[1]), 2 * samples * series.dtype.itemsize + 3)
     inverted = keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE
     shift = 0
@@ -136,19 +136,18 @@ def _strips(path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
     None is a strip that the file leaves out: background.
     """
     height, width = size_of(series)
-    page, keyframe, file = only_page(series), series.keyframe, tiff.filehandle
-    planes = range(min(series.shape[0], 3) if series.axes == "SYX" else 1)
+    keyframe, file = series.keyframe, tiff.filehandle
     contiguous = 1 if series.axes != "YXS" else series.shape[2]
     stored = series.dtype.newbyteorder(tiff.byteorder)
     per_plane = -(-height // rows)
 
-    def unpacked(plane: int, number: int) -> np.ndarray:
+    def unpacked(page: Any, plane: int, number: int) -> np.ndarray:
         first = (plane * height + number * rows) * width * contiguous
         count = min(rows, height - number * rows)
         pixels = file.read_array(stored, count * width * contiguous, page.dataoffsets[0] + first * stored.itemsize)
         return pixels.reshape(count, width, contiguous).astype(series.dtype, copy=False)
 
-    def packed(plane: int, number: int) -> np.ndarray | None:
+    def packed(page: Any, plane: int, number: int) -> np.ndarray | None:
         index = plane * per_plane + number
         file.seek(page.dataoffsets[index])
         data = file.read(page.databytecounts[index])
@@ -158,7 +157,7 @@ def _strips(path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
     check_whole(tiff, series, path, per_plane=1 if keyframe.is_final else per_plane)
     for number in range(per_plane):
         try:
-            parts = [(unpacked if keyframe.is_final else packed)(plane, number) for plane in planes]
+            parts = [(unpacked if keyframe.is_final else packed)(page, plane, number) for page, plane in planes_of(series)]
         except DAMAGED_PIXELS as error:
             raise damaged(path, f"the part from row {number * rows} on cannot be decoded ({error})") from error
         there = [part for part in parts if part is not None]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,44 @@ class Pieces:
     read: Callable[[int, int], np.ndarray]
 
 
+class ChunkCache:
+    """Decoded file tiles, the least recently used dropped first."""
+
+    def __init__(self, max_bytes: int):
+        self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._bytes, self._max_bytes = 0, max_bytes
+        self._lock = threading.Lock()
+        self.reading = threading.Lock()  #: held while a file is moved to a place and read
+
+    def get(self, key: tuple[int, int]) -> np.ndarray | None:
+        with self._lock:
+            if key in self._chunks:
+                self._chunks.move_to_end(key)
+            return self._chunks.get(key)
+
+    def put(self, key: tuple[int, int], chunk: np.ndarray) -> None:
+        with self._lock:
+            if key not in self._chunks:
+                self._chunks[key] = chunk
+                self._bytes += chunk.nbytes
+            while self._bytes > self._max_bytes and len(self._chunks) > 1:
+                self._bytes -= self._chunks.popitem(last=False)[1].nbytes
+
+
+def kept(pieces: Pieces, number: int, cache: ChunkCache) -> Callable[[int, int], np.ndarray]:
+    """What reads a piece of level ``number``, once while the cache holds it."""
+
+    def read_chunk(i: int, j: int) -> np.ndarray:
+        key = (-1 - number, i * (1 << 24) + j)
+        chunk = cache.get(key)
+        if chunk is None:
+            chunk = pieces.read(i, j)
+            cache.put(key, chunk)
+        return chunk
+
+    return read_chunk
+
+
 def is_zarr(path: Path) -> bool:
     """Whether ``path`` is a folder with the metadata of a Zarr group."""
     return any((path / name).is_file() for name in ("zarr.json", ".zattrs"))
@@ -47,8 +87,8 @@ def is_image_zarr(path: Path) -> bool:
     return False
 
 
-def with_openslide(path: Path) -> tuple[list[Pieces], float | None, Any] | None:
-    """Levels, um per px and the open file by OpenSlide; None where it does not know the format.
+def with_openslide(path: Path, scanners_only: bool = False) -> tuple[list[Pieces], float | None, Any] | None:
+    """Levels, um per px and the open file by OpenSlide; None where it does not know the format, or where it is no scanner's (``scanners_only``).
 
     Only the scanned part is taken where the file states one (``openslide.bounds-x`` and the like), as QuPath does: the rest was never imaged.
 
@@ -66,7 +106,7 @@ def with_openslide(path: Path) -> tuple[list[Pieces], float | None, Any] | None:
             f"{path}: {path.suffix.upper()[1:]} slides are read by OpenSlide, which is not installed. "
             "Install it with `pip install 'napari-deepspace[openslide]'`, or export the slide as a tiled TIFF."
         ) from error
-    if openslide.OpenSlide.detect_format(str(path)) is None:
+    if openslide.OpenSlide.detect_format(str(path)) in ((None, "generic-tiff") if scanners_only else (None,)):
         return None
     try:
         slide = openslide.OpenSlide(str(path))

@@ -12,7 +12,7 @@ import zarr
 NM_PER_PX = 500
 
 
-def write_scn(path: Path, image: np.ndarray, left: int, top: int, around: tuple[int, int]) -> Path:
+def write_scn(path: Path, image: np.ndarray, left: int, top: int, around: tuple[int, int], depths: int = 1) -> Path:
     """A Leica SCN (BigTIFF): ``image`` and its quarter, scanned at column ``left`` and row ``top`` of a glass of ``around`` = (height, width) px."""
     quarter = image[::4, ::4]
     macro = np.full((around[0] // 16 * 16 // 8, around[1] // 16 * 16 // 8, 3), 230, dtype=np.uint8)
@@ -23,7 +23,7 @@ def write_scn(path: Path, image: np.ndarray, left: int, top: int, around: tuple[
         )
         nm = [value * NM_PER_PX for value in (size[1], size[0], at[1], at[0])]
         return (
-            f'<image name="{name}"><pixels sizeX="{levels[0].shape[1]}" sizeY="{levels[0].shape[0]}">{dimensions}</pixels>'
+            f'<image name="{name}" sizeZ="{depths}"><pixels sizeX="{levels[0].shape[1]}" sizeY="{levels[0].shape[0]}">{dimensions}</pixels>'
             f'<view sizeX="{nm[0]}" sizeY="{nm[1]}" offsetX="{nm[2]}" offsetY="{nm[3]}"/>'
             "<scanSettings><objectiveSettings><objective>20</objective></objectiveSettings><illuminationSettings>"
             "<illuminationSource>brightfield</illuminationSource></illuminationSettings></scanSettings></image>"

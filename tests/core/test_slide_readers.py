@@ -77,6 +77,41 @@ def test_tiff_in_strips(tmp_path, pixels, kind, options):
         np.testing.assert_array_equal(slide.read_region(0, 0, 300, 400), whole)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("layout", [{"tile": (128, 128)}, {"rowsperstrip": 37, "compression": "lzw"}, {}], ids=str)
+def test_colours_in_a_page_each(tmp_path, pixels, layout, bits):
+    """An OME-TIFF with one page a colour, as raw2ometiff writes it, is read as RGB, with its levels where they are tiled."""
+    planes = np.moveaxis(pixels if bits == 8 else pixels.astype(np.uint16) << 8, -1, 0)
+    path = tmp_path / "slide.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        file.write(planes, photometric="minisblack", subifds=1, metadata={"axes": "CYX", "PhysicalSizeX": 0.3}, **layout)
+        file.write(planes[:, ::2, ::2], photometric="minisblack", subfiletype=1, **layout)
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.levels[0][:], pixels)
+        assert slide.shape == image_size(path) == (300, 400) and slide.mpp == pytest.approx(0.3)
+        if "tile" in layout:
+            np.testing.assert_array_equal(slide.levels[1][:], pixels[::2, ::2])
+    path.write_bytes(path.read_bytes()[:-60_000])
+    with pytest.raises(DataError, match=r"slide\.ome\.tif"):
+        open_slide(path)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_levels_that_are_pages_of_their_own(tmp_path, pixels, cache, marked):
+    """Levels are found among the pages too, with or without their mark, and with a picture of the label before them."""
+    path = tmp_path / "slide.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(pixels[:50, :37], photometric="rgb", metadata=None)
+        for number in range(3):
+            level = pixels[:: 2**number, :: 2**number]
+            file.write(level, tile=(64, 64), photometric="rgb", metadata=None, subfiletype=1 if number and marked else 0)
+    with open_slide(path) as slide:
+        assert [level.shape for level in slide.levels] == [(300, 400, 3), (150, 200, 3), (75, 100, 3)]
+        for number, level in enumerate(slide.levels):
+            np.testing.assert_array_equal(level[:], pixels[:: 2**number, :: 2**number])
+    assert not cache.exists()
+
+
 def test_strips_are_never_decoded_all_at_once(tmp_path, monkeypatch):
     """A TIFF in strips is copied in a fraction of its own size; its halvings are those of the whole image."""
     monkeypatch.setattr(slide_cache, "BUFFER_BYTES", 1024**2)
@@ -207,6 +242,18 @@ def test_only_the_scanned_part_of_a_glass_is_taken(tmp_path, corner):
         quarter, expected = slide.levels[1][:].astype(int), image[::4, ::4].astype(int)
         assert np.abs(quarter - expected)[2:-2, 2:-2].max() <= (0 if whole_px else 6)
         assert np.abs(np.roll(quarter, 1, axis=1) - expected)[2:-2, 2:-2].max() > 12
+
+
+def test_what_the_tiff_reader_refuses_openslide_may_read(tmp_path, pixels):
+    """A scanner's TIFF that is not understood here is left to OpenSlide; another TIFF stays refused, in the words of the TIFF reader."""
+    scn = write_scn(tmp_path / "slide.scn", pixels, 100, 60, around=(800, 800), depths=2)
+    with open_slide(scn) as slide:
+        np.testing.assert_array_equal(slide.levels[0][:], pixels)
+    assert image_size(scn) == (300, 400)
+    tifffile.imwrite(tmp_path / "stack.tif", np.stack([pixels, pixels]), tile=(64, 64), photometric="rgb")
+    for opening in (open_slide, image_size):
+        with pytest.raises(DataError, match="not one image in colours"):
+            opening(tmp_path / "stack.tif")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
