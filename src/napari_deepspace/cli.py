@@ -338,6 +338,8 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments or (arguments[0] not in commands and not arguments[0].startswith("-")):
         arguments = ["open", *arguments]  # `napari-deepspace [PROJECT]`
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    for name in ("slide_flat", "slide_cache"):  # what takes long and much memory is announced
+        logging.getLogger(f"napari_deepspace.{name}").setLevel(logging.INFO)
     try:
         code = app(arguments, prog_name="napari-deepspace", standalone_mode=False)
         return int(code or 0)

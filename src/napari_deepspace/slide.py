@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +21,10 @@ import tifffile
 
 from napari_deepspace import slide_cache
 from napari_deepspace.errors import DataError
-from napari_deepspace.slide_formats import DAMAGED_PIXELS, damaged, only_page, open_tiff, readable_series, size_of, tiff_mpp, tiled_levels
-from napari_deepspace.slide_readers import OPENSLIDE_ONLY, Pieces, bits_above_8, is_zarr, to_rgb, with_openslide, with_zarr
-
-Progress = Callable[[int, int], None]  #: called with (done, total)
+from napari_deepspace.slide_cache import Progress
+from napari_deepspace.slide_flat import flat_size
+from napari_deepspace.slide_formats import DAMAGED_PIXELS, damaged, open_tiff, planes_of, readable_series, size_of, tiff_mpp, tiled_levels
+from napari_deepspace.slide_readers import OPENSLIDE_ONLY, ChunkCache, Pieces, bits_above_8, is_zarr, kept, to_rgb, with_openslide, with_zarr
 
 CACHE_BYTES = 256 * 1024**2
 OVERVIEW_ABOVE_PX = 4096  #: a slide whose smallest level is larger than this gets smaller ones, in the cache folder
@@ -153,19 +151,19 @@ def open_slide(path: str | Path, progress: Progress | None = None) -> Slide:
     """Open an image of any size: grey, RGB or RGBA of 8 or 16 bits, which is read as 8-bit RGB.
 
     A tiled TIFF, an OME-Zarr folder and, by OpenSlide, MRXS, NDPI and the like are read where they lie. JPEG, PNG and TIFF without tiles are decoded
-    once into a tiled file in the cache folder, which takes height x width x 3 bytes of memory and more (logged beforehand);
-    ``progress(done, total)`` follows that, and what it raises ends it, leaving nothing half-written.
+    once into a tiled file in the cache folder; what memory that takes is logged beforehand: little for a TIFF in strips, height x width x 4 bytes
+    and more for the others. ``progress(doing, share)`` follows that, with words and a number from 0 to 1; what it raises ends it, leaving nothing
+    half-written.
 
     Raises
     ------
     DataError
-        The file is missing, damaged, of another kind, or needs OpenSlide, which is not installed.
+        The file is missing, damaged, of another kind, too large for the free memory, or needs OpenSlide, which is not installed.
     """
     path = Path(path)
     if is_zarr(path):
         return _of_pieces(path, *with_zarr(path), [], progress)
-    tiff = None if _existing(path).suffix.lower() in OPENSLIDE_ONLY else open_tiff(path)
-    other = with_openslide(path) if tiff is None else None
+    tiff, other = _tiff_or_other(path)
     if other is not None:
         return _of_pieces(path, other[0], other[1], [other[2]], progress)
     files = [tiff] if tiff else []
@@ -174,7 +172,7 @@ def open_slide(path: str | Path, progress: Progress | None = None) -> Slide:
         if not tiff or not tiled_levels(tiff, path):
             files.append(tifffile.TiffFile(slide_cache.flat_image(path, tiff, mpp, progress)))
             mpp = tiff_mpp(files[-1])
-        cache = _ChunkCache(CACHE_BYTES)
+        cache = ChunkCache(CACHE_BYTES)
         return _with_overview(path, _tiff_levels(files[-1], path, cache), mpp, files, cache, progress)
     except BaseException:
         for file in files:
@@ -183,8 +181,8 @@ def open_slide(path: str | Path, progress: Progress | None = None) -> Slide:
 
 
 def _of_pieces(path: Path, pieces: list[Pieces], mpp: float | None, files: list[Any], progress: Progress | None) -> Slide:
-    cache = _ChunkCache(CACHE_BYTES)
-    levels = [Level(one.shape, one.chunk, _kept(one, number, cache)) for number, one in enumerate(pieces)]
+    cache = ChunkCache(CACHE_BYTES)
+    levels = [Level(one.shape, one.chunk, kept(one, number, cache)) for number, one in enumerate(pieces)]
     try:
         return _with_overview(path, levels, mpp, files, cache, progress)
     except BaseException:
@@ -193,19 +191,7 @@ def _of_pieces(path: Path, pieces: list[Pieces], mpp: float | None, files: list[
         raise
 
 
-def _kept(pieces: Pieces, number: int, cache: _ChunkCache) -> Callable[[int, int], np.ndarray]:
-    def read_chunk(i: int, j: int) -> np.ndarray:
-        key = (-1 - number, i * (1 << 24) + j)
-        chunk = cache.get(key)
-        if chunk is None:
-            chunk = pieces.read(i, j)
-            cache.put(key, chunk)
-        return chunk
-
-    return read_chunk
-
-
-def _with_overview(path: Path, levels: list[Level], mpp: float | None, files: list[Any], cache: _ChunkCache, progress: Progress | None) -> Slide:
+def _with_overview(path: Path, levels: list[Level], mpp: float | None, files: list[Any], cache: ChunkCache, progress: Progress | None) -> Slide:
     """The slide, with smaller levels from the cache folder where its own end too early; its file is added to ``files``."""
     if max(levels[-1].shape[:2]) > OVERVIEW_ABOVE_PX:
         files.append(tifffile.TiffFile(slide_cache.overview(path, levels[-1], progress)))
@@ -218,13 +204,12 @@ def image_size(path: str | Path) -> tuple[int, int]:
     path = Path(path)
     if is_zarr(path):
         return with_zarr(path)[0][0].shape
-    tiff = None if _existing(path).suffix.lower() in OPENSLIDE_ONLY else open_tiff(path)
-    other = with_openslide(path) if tiff is None else None
+    tiff, other = _tiff_or_other(path)
     if other is not None:
         other[2].close()
         return other[0][0].shape
     if tiff is None:
-        return slide_cache.flat_size(path)
+        return flat_size(path)
     with tiff:
         return size_of(readable_series(tiff, path))
 
@@ -235,31 +220,23 @@ def _existing(path: Path) -> Path:
     return path
 
 
-class _ChunkCache:
-    """Decoded file tiles, the least recently used dropped first."""
-
-    def __init__(self, max_bytes: int):
-        self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
-        self._bytes, self._max_bytes = 0, max_bytes
-        self._lock = threading.Lock()
-        self.reading = threading.Lock()  #: held while a file is moved to a place and read
-
-    def get(self, key: tuple[int, int]) -> np.ndarray | None:
-        with self._lock:
-            if key in self._chunks:
-                self._chunks.move_to_end(key)
-            return self._chunks.get(key)
-
-    def put(self, key: tuple[int, int], chunk: np.ndarray) -> None:
-        with self._lock:
-            if key not in self._chunks:
-                self._chunks[key] = chunk
-                self._bytes += chunk.nbytes
-            while self._bytes > self._max_bytes and len(self._chunks) > 1:
-                self._bytes -= self._chunks.popitem(last=False)[1].nbytes
+def _tiff_or_other(path: Path) -> tuple[tifffile.TiffFile | None, tuple[list[Pieces], float | None, Any] | None]:
+    """The open TIFF, else what OpenSlide makes of the file: of what it alone reads, and of a scanner's TIFF that is not understood here."""
+    tiff = None if _existing(path).suffix.lower() in OPENSLIDE_ONLY else open_tiff(path)
+    if tiff is None:
+        return None, with_openslide(path)
+    try:
+        readable_series(tiff, path)
+    except DataError:
+        tiff.close()
+        other = with_openslide(path, scanners_only=True)
+        if other is None:
+            raise
+        return None, other
+    return tiff, None
 
 
-def _tiff_levels(file: tifffile.TiffFile, path: Path, cache: _ChunkCache) -> list[Level]:
+def _tiff_levels(file: tifffile.TiffFile, path: Path, cache: ChunkCache) -> list[Level]:
     levels = tiled_levels(file, path)
     shift = 0
     if levels[0].dtype != np.uint8:  # how bright its brightest pixels are says a small level; a large one is taken at its word
@@ -267,16 +244,16 @@ def _tiff_levels(file: tifffile.TiffFile, path: Path, cache: _ChunkCache) -> lis
     return [_tiff_level(file, level, path, cache, shift) for level in levels]
 
 
-def _tiff_level(file: tifffile.TiffFile, level: tifffile.TiffPageSeries, path: Path, cache: _ChunkCache, shift: int) -> Level:
-    keyframe, page = level.keyframe, only_page(level)
+def _tiff_level(file: tifffile.TiffFile, level: tifffile.TiffPageSeries, path: Path, cache: ChunkCache, shift: int) -> Level:
+    keyframe = level.keyframe
     (height, width), tile = size_of(level), (keyframe.tilelength, keyframe.tilewidth)
     across = -(-width // tile[1])
-    planes = [plane * across * -(-height // tile[0]) for plane in range(min(level.shape[0], 3))] if level.axes == "SYX" else [0]
+    planes = [(page, plane * across * -(-height // tile[0])) for page, plane in planes_of(level)]
     inverted = keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE
 
     decode = keyframe.decode  # made here: tifffile looks into the file for it, which must not happen while another thread reads
 
-    def read_tile(index: int, i: int, j: int) -> np.ndarray | None:
+    def read_tile(page: Any, index: int, i: int, j: int) -> np.ndarray | None:
         with cache.reading:
             file.filehandle.seek(page.dataoffsets[index])
             data = file.filehandle.read(page.databytecounts[index])
@@ -288,10 +265,10 @@ def _tiff_level(file: tifffile.TiffFile, level: tifffile.TiffPageSeries, path: P
 
     def read_chunk(i: int, j: int) -> np.ndarray:
         index = i * across + j
-        key = (id(page), index)
+        key = (id(planes[0][0]), index)
         chunk = cache.get(key)
         if chunk is None:
-            parts = [read_tile(index + plane, i, j) for plane in planes]
+            parts = [read_tile(page, first + index, i, j) for page, first in planes]
             chunk = _as_rgb(parts, tile, inverted, shift)
             cache.put(key, chunk)
         return chunk

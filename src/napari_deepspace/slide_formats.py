@@ -14,6 +14,7 @@ from napari_deepspace.errors import DataError
 
 _OTHER_FORMATS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _UM_PER_UNIT = {"µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
+_PLANAR = ("SYX", "CYX")  #: colours one after the other, in one page of the file or in a page each (OME-TIFF of bioformats2raw)
 _TIFF_ERRORS = (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError, struct.error, ZeroDivisionError, OverflowError)
 """What tifffile raises on damaged files; it has no one type for it."""
 DAMAGED_PIXELS = (RuntimeError, *_TIFF_ERRORS)
@@ -46,13 +47,14 @@ def readable_series(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSer
         if series is None:
             raise damaged(path, "no image is in it")
         keyframe = series.keyframe
-        only_page(series)
-    except _TIFF_ERRORS as error:
+        planes_of(series)
+    except (NotImplementedError, *_TIFF_ERRORS) as error:
         raise damaged(path, f"it holds no readable image ({error})") from error
     needed = "An H&E slide is needed as 8- or 16-bit RGB (or grey): export it again as RGB TIFF."
     if series.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{path}: its pixels are {series.dtype}, not 8- or 16-bit. {needed}")
-    if series.axes not in ("YX", "YXS", "SYX") or (series.axes != "YX" and series.shape[series.axes.index("S")] not in (3, 4)):
+    colours = [size for axis, size in zip(series.axes, series.shape, strict=True) if axis not in "YX"]
+    if series.axes not in ("YX", "YXS", *_PLANAR) or any(size not in (3, 4) for size in colours):
         size = " x ".join(str(size) for size in series.shape)
         raise DataError(f"{path}: its largest image is {size} with axes {series.axes}, not one image in colours. {needed}")
     usual = (PHOTOMETRIC.RGB, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
@@ -78,7 +80,7 @@ def tiled_levels(file: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPageS
     try:
         levels = [level for level in series.levels if level.keyframe.tilewidth > 0 and level.keyframe.tilelength > 0 and _reduces(level, series)]
         for level in levels:
-            _check_whole(file, level, path)
+            check_whole(file, level, path)
     except _TIFF_ERRORS as error:
         raise damaged(path, f"its list of tiles cannot be read ({error})") from error
     return levels if levels and levels[0].shape == series.shape else []
@@ -91,15 +93,18 @@ def _reduces(level: tifffile.TiffPageSeries, series: tifffile.TiffPageSeries) ->
     return abs(scale_y / scale_x - 1) < 0.01 + 2 / min(size_of(level))
 
 
-def _check_whole(file: tifffile.TiffFile, level: tifffile.TiffPageSeries, path: Path) -> None:
-    page, keyframe = only_page(level), level.keyframe
+def check_whole(file: tifffile.TiffFile, level: tifffile.TiffPageSeries, path: Path, per_plane: int | None = None) -> None:
+    """Raise DataError where pixel data would lie beyond the end of the file; ``per_plane``: how many strips an image without tiles has."""
+    keyframe = level.keyframe
     height, width = size_of(level)
-    tiles = -(-height // keyframe.tilelength) * -(-width // keyframe.tilewidth) * (level.shape[0] if level.axes == "SYX" else 1)
-    if len(page.dataoffsets) != len(page.databytecounts) or len(page.dataoffsets) < tiles:
-        raise damaged(path, "parts of its list of tiles are missing")
-    end = max((offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
-    if end > file.filehandle.size:
-        raise damaged(path, f"it is cut short ({file.filehandle.size} bytes of at least {end})")
+    if per_plane is None:
+        per_plane = -(-height // keyframe.tilelength) * -(-width // keyframe.tilewidth)
+    for page, plane in planes_of(level):
+        if len(page.dataoffsets) != len(page.databytecounts) or len(page.dataoffsets) < per_plane * (plane + 1):
+            raise damaged(path, "parts of its list of tiles are missing")
+        end = max((offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
+        if end > file.filehandle.size:
+            raise damaged(path, f"it is cut short ({file.filehandle.size} bytes of at least {end})")
 
 
 def is_whole(path: Path) -> bool:
@@ -111,12 +116,14 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def only_page(level: tifffile.TiffPageSeries) -> tifffile.TiffPage | tifffile.TiffFrame:
-    """The page of a level of :func:`readable_series`, which has just one."""
-    page = level.pages[0]
-    if page is None:
+def planes_of(level: tifffile.TiffPageSeries) -> list[tuple[tifffile.TiffPage | tifffile.TiffFrame, int]]:
+    """Where the colours of a level lie: page of the file and number of the plane in it, of which there is one where colours are interleaved."""
+    number = min(3, level.shape[0]) if level.axes in _PLANAR else 1
+    pages = [level.pages[plane] for plane in range(number)] if level.axes == "CYX" else [level.pages[0]] * number
+    there = [page for page in pages if page is not None]
+    if len(there) < number:
         raise IndexError("a level of the file has no page")
-    return page
+    return [(page, plane if level.axes == "SYX" else 0) for plane, page in enumerate(there)]
 
 
 def tiff_mpp(file: tifffile.TiffFile) -> float | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from napari_deepspace.slide_formats import damaged, sensible_mpp
 CHUNK_PX = 512  #: side of what is read from OpenSlide at once
 OPENSLIDE_ONLY = (".mrxs", ".ndpi", ".vms", ".vmu", ".bif", ".svslide", ".dcm")
 """Formats that need OpenSlide to be read piece by piece."""
+_LAYOUT = "bioformats2raw.layout"
 _UM = {"micrometer": 1.0, "micron": 1.0, "nanometer": 1e-3, "millimeter": 1e3, None: None}
 
 
@@ -29,13 +32,63 @@ class Pieces:
     read: Callable[[int, int], np.ndarray]
 
 
+class ChunkCache:
+    """Decoded file tiles, the least recently used dropped first."""
+
+    def __init__(self, max_bytes: int):
+        self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._bytes, self._max_bytes = 0, max_bytes
+        self._lock = threading.Lock()
+        self.reading = threading.Lock()  #: held while a file is moved to a place and read
+
+    def get(self, key: tuple[int, int]) -> np.ndarray | None:
+        with self._lock:
+            if key in self._chunks:
+                self._chunks.move_to_end(key)
+            return self._chunks.get(key)
+
+    def put(self, key: tuple[int, int], chunk: np.ndarray) -> None:
+        with self._lock:
+            if key not in self._chunks:
+                self._chunks[key] = chunk
+                self._bytes += chunk.nbytes
+            while self._bytes > self._max_bytes and len(self._chunks) > 1:
+                self._bytes -= self._chunks.popitem(last=False)[1].nbytes
+
+
+def kept(pieces: Pieces, number: int, cache: ChunkCache) -> Callable[[int, int], np.ndarray]:
+    """What reads a piece of level ``number``, once while the cache holds it."""
+
+    def read_chunk(i: int, j: int) -> np.ndarray:
+        key = (-1 - number, i * (1 << 24) + j)
+        chunk = cache.get(key)
+        if chunk is None:
+            chunk = pieces.read(i, j)
+            cache.put(key, chunk)
+        return chunk
+
+    return read_chunk
+
+
 def is_zarr(path: Path) -> bool:
     """Whether ``path`` is a folder with the metadata of a Zarr group."""
     return any((path / name).is_file() for name in ("zarr.json", ".zattrs"))
 
 
-def with_openslide(path: Path) -> tuple[list[Pieces], float | None, Any] | None:
-    """Levels, um per px and the open file by OpenSlide; None where it does not know the format.
+def is_image_zarr(path: Path) -> bool:
+    """Whether ``path`` is the folder of an OME-Zarr image, also as bioformats2raw writes it; a SpatialData store is none: it holds images."""
+    for name in ("zarr.json", ".zattrs"):
+        try:
+            said = json.loads((path / name).read_text(encoding="utf-8"))
+            said = said.get("attributes", {}) if name == "zarr.json" else said
+            return _LAYOUT in said.get("ome", said) or "multiscales" in said.get("ome", said)
+        except (OSError, ValueError, AttributeError, TypeError):
+            continue
+    return False
+
+
+def with_openslide(path: Path, scanners_only: bool = False) -> tuple[list[Pieces], float | None, Any] | None:
+    """Levels, um per px and the open file by OpenSlide; None where it does not know the format, or where it is no scanner's (``scanners_only``).
 
     Only the scanned part is taken where the file states one (``openslide.bounds-x`` and the like), as QuPath does: the rest was never imaged.
 
@@ -53,7 +106,7 @@ def with_openslide(path: Path) -> tuple[list[Pieces], float | None, Any] | None:
             f"{path}: {path.suffix.upper()[1:]} slides are read by OpenSlide, which is not installed. "
             "Install it with `pip install 'napari-deepspace[openslide]'`, or export the slide as a tiled TIFF."
         ) from error
-    if openslide.OpenSlide.detect_format(str(path)) is None:
+    if openslide.OpenSlide.detect_format(str(path)) in ((None, "generic-tiff") if scanners_only else (None,)):
         return None
     try:
         slide = openslide.OpenSlide(str(path))
@@ -98,12 +151,20 @@ def with_zarr(path: Path) -> tuple[list[Pieces], float | None]:
     import zarr  # slow to import: only where there is one
 
     try:
-        group = zarr.open_group(str(path), mode="r")
-        attributes = json.loads(json.dumps(dict(group.attrs)))
-        scales = (attributes.get("ome") or attributes)["multiscales"][0]
+        group: Any = zarr.open_group(str(path), mode="r")
+        attributes = _ome_attributes(group)
+        if _LAYOUT in attributes and "multiscales" not in attributes:  # of a series of images the first, as elsewhere
+            group = group["0"]
+            attributes = _ome_attributes(group)
+        scales = attributes["multiscales"][0]
         axes = [axis["name"] if isinstance(axis, dict) else axis for axis in scales.get("axes", "tczyx")]
         arrays: list[Any] = [group[one["path"]] for one in scales["datasets"]]
     except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+        if (path / "images").is_dir():
+            held = ", ".join(sorted(one.name for one in (path / "images").iterdir() if is_zarr(one))) or "none"
+            raise DataError(
+                f"{path} is a SpatialData store, not an image. Open it as the section, or choose the folder of one image in images/ (found: {held})."
+            ) from error
         raise DataError(f"{path} is no OME-Zarr image (no multiscales: {error}). Choose the folder of one image, or a TIFF.") from error
     if not {"y", "x"} <= set(axes) or not arrays:
         raise DataError(f"{path}: its axes {', '.join(axes)} are not those of an image. Choose the folder of one image, or a TIFF.")
@@ -116,6 +177,11 @@ def with_zarr(path: Path) -> tuple[list[Pieces], float | None]:
     if first.dtype == np.uint16:
         shift = bits_above_8(np.asarray(arrays[-1][:]))
     return [_zarr_pieces(path, array, y, x, c, shift) for array in arrays], _zarr_mpp(scales, axes, x)
+
+
+def _ome_attributes(group: Any) -> dict[str, Any]:
+    said = json.loads(json.dumps(dict(group.attrs)))
+    return dict(said.get("ome") or said)
 
 
 def _zarr_pieces(path: Path, array: Any, y: int, x: int, c: int | None, shift: int) -> Pieces:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
 from PIL import Image
 from section_folders import HEIGHT, WIDTH
 
+from napari_deepspace.cli import main
 from napari_deepspace.errors import DataError
 from napari_deepspace.read import read_section
 
@@ -72,6 +74,16 @@ def test_an_image_too_small_for_the_spots_is_refused(outs):
     Image.new("RGB", (300, 200)).save(outs.parent / "thumbnail.png")
     with pytest.raises(DataError, match=r"200 x 300 px .* spots lie at rows 60 to 372 and columns \d+ to 5\d\d"):
         read_section(outs, outs.parent / "thumbnail.png")
+
+
+def test_the_command_line_announces_what_a_flat_image_takes(outs, caplog, capsys):
+    """`info` says on stderr, before decoding, what a flat image takes; what it prints stays as it is."""
+    with Image.open(outs.parent / "image.tif") as image:
+        image.save(outs.parent / "flat.jpg")
+    assert main(["info", str(outs), "--image", str(outs.parent / "flat.jpg"), "--json"]) == 0
+    (announced,) = [record for record in caplog.records if "needs 0.2 GB of memory" in record.getMessage()]
+    assert announced.getMessage().startswith("flat.jpg, 700 x 600 px JPEG: decoded once into a tiled copy")
+    assert json.loads(capsys.readouterr().out)
 
 
 def test_given_image_wins(outs):

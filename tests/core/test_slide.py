@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image
 
 from napari_deepspace import slide as slide_module
-from napari_deepspace import slide_cache
+from napari_deepspace import slide_cache, slide_flat
 from napari_deepspace.errors import DataError
 from napari_deepspace.slide import image_size, open_slide
 
@@ -142,8 +142,8 @@ def test_flat_image_is_decoded_once(tmp_path, cache, monkeypatch, caplog, suffix
         assert image_size(path) == slide.shape
     assert "GB of memory" in caplog.messages[0]
     (cached,) = cache.iterdir()
-    monkeypatch.setattr(slide_cache, "_decode_other", None)
-    monkeypatch.setattr(slide_cache, "_decode_tiff", None)
+    monkeypatch.setattr(slide_cache, "flat_other", None)
+    monkeypatch.setattr(slide_cache, "flat_tiff", None)
     before = cached.stat().st_mtime_ns
     open_slide(path).close()
     assert cached.stat().st_mtime_ns == before
@@ -316,10 +316,10 @@ def test_size_of_flat_images_is_bounded(tmp_path, monkeypatch):
     limit = Image.MAX_IMAGE_PIXELS
     path = tmp_path / "flat.png"
     Image.fromarray(picture()).save(path)
-    monkeypatch.setattr(slide_cache, "MAX_FLAT_PX", 700 * 900 - 1)
+    monkeypatch.setattr(slide_flat, "MAX_FLAT_PX", 700 * 900 - 1)
     with pytest.raises(DataError, match=r"900 x 700 px cannot be decoded at once .*tiled pyramidal TIFF"):
         open_slide(path)
-    monkeypatch.setattr(slide_cache, "MAX_FLAT_PX", 700 * 900)
+    monkeypatch.setattr(slide_flat, "MAX_FLAT_PX", 700 * 900)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     open_slide(path).close()
     assert Image.MAX_IMAGE_PIXELS == 1000

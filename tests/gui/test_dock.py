@@ -11,11 +11,10 @@ import time
 import numpy as np
 import psutil
 import pytest
-from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
-from window_tools import move, painted, spots
+from window_tools import drop_on, move, painted, spots
 
 from napari_deepspace._napari.app import find_dock
 
@@ -170,23 +169,12 @@ def test_hovering_a_spot_names_it(opened, viewer):
     assert barcode not in opened.look_panel.hover.text()
 
 
-def drop(dock, path) -> None:
-    """Let a file or folder fall on the dock."""
-    mime = QMimeData()
-    mime.setUrls([QUrl.fromLocalFile(str(path))])
-    none = Qt.KeyboardModifier.NoModifier
-    QApplication.sendEvent(dock, QDragEnterEvent(QPoint(20, 20), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, none))
-    event = QDropEvent(QPointF(20, 20), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, none)
-    QApplication.sendEvent(dock, event)
-    assert event.isAccepted()
-
-
 def test_a_bad_folder_leaves_nothing_behind(dock, viewer, tmp_path, qtbot):
     """A folder without a section, dropped on the dock, gets one sentence in the dock; no layer and no half-open section stays."""
     (tmp_path / "empty").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_deepspace._napari.dock.show_error", lambda text: None)  # a toast in a test window outlives it
-        drop(dock, tmp_path / "empty")
+        drop_on(dock, tmp_path / "empty")
         qtbot.waitUntil(lambda: dock.status.property("level") == "error" and not dock.session.busy, timeout=30_000)
     assert str(tmp_path) in dock.status.text()
     assert len(viewer.layers) == 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -47,3 +47,14 @@ def on_canvas(viewer, x_um: float, y_um: float) -> QPoint:
     camera, canvas = viewer.scene.camera, canvas_of(viewer)
     y, x = camera.center[-2:]
     return canvas.rect().center() + QPoint(round((x_um - x) * camera.zoom), round((y_um - y) * camera.zoom))
+
+
+def drop_on(dock, path) -> None:
+    """Let a file or folder fall on the dock."""
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path))])
+    none = Qt.KeyboardModifier.NoModifier
+    QApplication.sendEvent(dock, QDragEnterEvent(QPoint(20, 20), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, none))
+    event = QDropEvent(QPointF(20, 20), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, none)
+    QApplication.sendEvent(dock, event)
+    assert event.isAccepted()

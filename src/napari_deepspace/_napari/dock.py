@@ -35,6 +35,7 @@ from napari_deepspace._napari.gene_windows import GeneWindows
 from napari_deepspace._napari.inspecting import Inspector
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.loading import Opened, open_section
+from napari_deepspace._napari.loading_bar import LoadingBar
 from napari_deepspace._napari.look_panel import LookPanel
 from napari_deepspace._napari.neighbours import Neighbours
 from napari_deepspace._napari.neighbours_panel import NeighboursPanel
@@ -82,6 +83,7 @@ class DeepSpaceDock(QWidget):
         self.setObjectName("DeepSpaCE")
         self.session = Session(**preferred_look())
         self.canvas = Canvas(viewer)
+        self.loading = LoadingBar(self.session, self.say)
         self.section_panel = SectionPanel(self.session)
         self.quality_panel = QualityPanel(self.session)
         self.train_panel = TrainPanel(self.session)
@@ -236,6 +238,7 @@ class DeepSpaceDock(QWidget):
         outer.setContentsMargins(2, 2, 2, 4)
         outer.setSpacing(3)
         outer.addWidget(self.scroller, 1)
+        outer.addWidget(self.loading)
         outer.addWidget(self.status)
         outer.addWidget(self.research)
         self.setMinimumWidth(WIDTH)
@@ -273,7 +276,7 @@ class DeepSpaceDock(QWidget):
         jobs = (self.training, self.searches, self.students, self.estimates, self.checks, self.orienting, self.sections)
         asked = (self.regions, self.proposing, self.exporting)
         beside = (self.aligning, self.quantifying, self.stack, self.neighbours)
-        own = (self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures, self.drawing)
+        own = (self.loading, self.runs, self.seals, self.reaches, self.denser, self.inspector, self.compare, self.figures, self.drawing)
         return (*jobs, *asked, *own, *beside)
 
     def _look_for_runs(self) -> None:
@@ -323,13 +326,15 @@ class DeepSpaceDock(QWidget):
         self.session.busy = "loading"
         if project is not None and view is not None:
             run_dir = run_of(project)
-        start_job(
+        worker = start_job(
             partial(open_section, settings, run_dir, seal_folders(self.session, None if project is None else project.folder)),
-            on_yield=self.say,
+            on_yield=self.loading.tell,
+            on_stop=self.loading.stopped,
             on_return=partial(self._opened, project=project, view=view, run_dir=run_dir, drawn=drawn),
             on_error=partial(ask_columns, settings, self, partial(self._open, project=project, view=view, drawn=drawn, run_dir=run_dir)),
             on_finish=self._loaded,
         )
+        self.loading.follow(worker)
 
     def _opened(self, opened: Opened, project: Project | None, view: View | None, run_dir: Path | None, drawn: Drawn | None = None) -> None:
         section, session = opened.loaded.section, self.session

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QMimeData, QObject
 
-from napari_deepspace._napari.section_panel import TABLES
+from napari_deepspace._napari.section_panel import is_image
 from napari_deepspace._napari.widgets import restyle
 from napari_deepspace.project import is_project
 
@@ -43,7 +43,7 @@ class Dropping(QObject):
         """Open ``path`` as what it is."""
         if is_project(path):
             self._dock.open_project(path)
-        elif path.is_file() and self._dock.opened is not None and path.suffix.lower() not in TABLES:
+        elif self._dock.opened is not None and is_image(path):
             self._dock.section_panel.image_chosen.emit(path)
         else:
             self._dock.open_section(path)

@@ -1,7 +1,7 @@
 """The one place that knows about threads and child processes.
 
 Two facts of superqt's generator workers shape this module: a RuntimeError raised in one is swallowed (neither ``errored`` nor ``finished``
-is emitted), and Stop is honoured at the next ``yield`` only. So a RuntimeError travels inside another exception, and jobs yield often.
+is emitted), and Stop is honoured at the next ``yield`` only. So a RuntimeError travels inside another exception, and jobs yield often, or tell.
 Slots run on the main thread; a job's own code must not touch a layer, a widget or the session.
 """
 
@@ -45,6 +45,26 @@ class _CarriedError(Exception):
         self.error = error
 
 
+class _Quit(Exception):  # noqa: N818 - it is no error
+    """The job that is at work was asked to stop."""
+
+
+_here = threading.local()
+
+
+def tell(value: Any) -> None:
+    """As a job's ``yield``, from within a call that it waits for: hands ``value`` to ``on_yield``, and ends a job that was asked to stop.
+
+    Does nothing outside of a job. The call must let what is raised here pass.
+    """
+    worker = getattr(_here, "worker", None)
+    if worker is None:
+        return
+    if worker.abort_requested:
+        raise _Quit
+    worker.yielded.emit(value)
+
+
 def start_job(
     function: Callable[[], Generator[Any, None, Any]],
     *,
@@ -60,8 +80,12 @@ def start_job(
     """
 
     def work() -> Generator[Any, None, Any]:
+        _here.worker = worker
         try:
             return (yield from function())
+        except _Quit:
+            worker.aborted.emit()
+            return None
         except RuntimeError as error:
             raise _CarriedError(error) from error
 

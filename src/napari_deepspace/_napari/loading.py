@@ -6,7 +6,9 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_deepspace._napari.jobs import tell
 from napari_deepspace._napari.session import Loaded
+from napari_deepspace.events import Progress
 from napari_deepspace.geojson import SlideStamp, stamp_of
 from napari_deepspace.layers import LayerTuple, Maps, section_layers
 from napari_deepspace.outline_files import read_kept
@@ -29,6 +31,8 @@ class Opened:
 def open_section(settings: SectionSettings | None, run_dir: Path | None = None, seals: Sequence[Path] = ()) -> Generator[str, None, Opened]:
     """Read a section (None: the built-in synthetic one) and the predictions of ``run_dir`` for it, saying what is done.
 
+    While a flat image is copied the job tells an :class:`~napari_deepspace.events.Progress` with percent, and can be stopped there.
+
     Where ``settings`` name no seal, that of the section is looked for in the folders ``seals``.
 
     Raises
@@ -44,7 +48,9 @@ def open_section(settings: SectionSettings | None, run_dir: Path | None = None, 
     yield f"Reading {settings.path.name}…"
     from napari_deepspace.read import read_settings
 
-    section = read_settings(settings.model_copy(update={"outlines": None}))
+    section = read_settings(
+        settings.model_copy(update={"outlines": None}), progress=lambda doing, share: tell(Progress(doing, int(100 * share), 100))
+    )
     drawn_on = None
     if settings.outlines is not None:  # another slide is no reason not to open a project: it is said
         kept = read_kept(settings.outlines, stamp_of(section.slide) if section.slide is not None else None)

@@ -9,7 +9,7 @@ from typing import Any
 from qtpy.QtWidgets import QFileDialog
 
 from napari_deepspace import project as projects
-from napari_deepspace._napari.section_panel import IMAGES, SectionPanel
+from napari_deepspace._napari.section_panel import IMAGES, SectionPanel, ask_image_folder
 from napari_deepspace._napari.session import Session
 from napari_deepspace.cluster_colours import kept_colours
 from napari_deepspace.errors import DeepSpaceError
@@ -94,6 +94,8 @@ class Projects:
 
     def ask(self, missing: MissingFile) -> Path | None:
         """Ask the user where a file of the project lies now."""
+        if missing.kind == "image" and missing.path.suffix == ".zarr":
+            return ask_image_folder(self._panel, str(missing), str(missing.path.parent))
         if missing.kind == "image":
             path, _ = QFileDialog.getOpenFileName(self._panel, str(missing), str(missing.path.parent), IMAGES)
         else:

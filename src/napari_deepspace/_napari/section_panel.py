@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QGridLayout,
     QLabel,
+    QMenu,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -23,12 +24,24 @@ from napari_deepspace._napari.lattice_question import LatticeQuestion
 from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.widgets import Collapsible, label, row
 from napari_deepspace.section import ASKS_LATTICE, GIVEN, ONLY_HIRES, PLATFORMS, Section
+from napari_deepspace.slide_readers import is_image_zarr
 
-IMAGES = "Images (*.tif *.tiff *.svs *.ndpi *.scn *.btf *.jpg *.jpeg *.png);;All files (*)"
+IMAGES = "Images (*.tif *.tiff *.svs *.ndpi *.mrxs *.scn *.bif *.btf *.jpg *.jpeg *.png);;All files (*)"
 TABLES = (".h5ad", ".h5", ".csv", ".tsv", ".txt", ".gz", ".parquet")
 """Endings of files that are a section, not a slide."""
 DOUBT = re.compile(r"check (the )?(platform|image)|may be (those )?of another|holds no count at all")
 """In a note that says something may be wrong, not only how the files were read."""
+
+
+def is_image(path: Path) -> bool:
+    """Whether what was dropped beside an open section is a slide for it, rather than another section."""
+    return is_image_zarr(path) or (path.is_file() and path.suffix.lower() not in TABLES)
+
+
+def ask_image_folder(parent: QWidget, title: str = "Choose the folder of an OME-Zarr image", where: str = "") -> Path | None:
+    """Let the user choose a folder in place of a file."""
+    path = QFileDialog.getExistingDirectory(parent, title, where)
+    return Path(path) if path else None
 
 
 class SectionPanel(Collapsible):
@@ -71,7 +84,10 @@ class SectionPanel(Collapsible):
             self.values[name] = label("", tip, wrap=True)
             grid.addWidget(label(name, tip, dim=True), number, 0, Qt.AlignmentFlag.AlignTop)
             grid.addWidget(self.values[name], number, 1, 1, 1 if name == "Image" else 2)
-        self.image_button = QPushButton("Image…")
+        self.image_button, menu = QPushButton("Image…"), QMenu(self)
+        menu.addAction("A file…", self._ask_image)
+        menu.addAction("A folder (OME-Zarr)…", self._ask_image_folder)
+        self.image_button.setMenu(menu)
         grid.addWidget(self.image_button, 2, 2, Qt.AlignmentFlag.AlignTop)
         self.image_button.setToolTip("Choose the full-resolution H&E yourself: when none was found, or to take another.")
         self.doubts, self.notes = label("", wrap=True), label("", wrap=True, dim=True)
@@ -143,7 +159,6 @@ class SectionPanel(Collapsible):
         self.open_button.clicked.connect(self._ask_folder)
         self.file_button.clicked.connect(self._ask_file)
         self.sample_button.clicked.connect(self.sample_chosen.emit)
-        self.image_button.clicked.connect(self._ask_image)
         self.project_button.clicked.connect(self._ask_project)
         self.save_button.clicked.connect(self._ask_save)
         self.platform.activated.connect(lambda _: self.platform_chosen.emit(self.platform.currentData()))
@@ -200,6 +215,8 @@ class SectionPanel(Collapsible):
         for button in (self.image_button, self.save_button):
             button.setEnabled(idle and section is not None)
         self.in_project.setVisible(self.in_project.count() > 1)
+        if idle and section is not None:  # one that was not opened after all is not named as the one that is
+            self.in_project.setCurrentText(section.library_id)
         self.badge.setVisible(section is not None and section.synthetic)
         self.drop.setVisible(section is None)
         self.facts.setVisible(section is not None)
@@ -230,6 +247,11 @@ class SectionPanel(Collapsible):
         path, _ = QFileDialog.getOpenFileName(self, "Choose the full-resolution H&E", "", IMAGES)
         if path:
             self.image_chosen.emit(Path(path))
+
+    def _ask_image_folder(self) -> None:
+        path = ask_image_folder(self)
+        if path is not None:
+            self.image_chosen.emit(path)
 
     def _ask_project(self) -> None:
         path = QFileDialog.getExistingDirectory(self, "Open a project folder")

@@ -25,7 +25,7 @@ from napari_deepspace.read.spatialdata_zarr import is_spatialdata, read_spatiald
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
 from napari_deepspace.section import ASKS_LATTICE, PLATFORMS, Platform, Section, lattice_step_px, swap_xy
 from napari_deepspace.settings import Orientation, SectionSettings
-from napari_deepspace.slide import Slide, image_size, open_slide
+from napari_deepspace.slide import Progress, Slide, image_size, open_slide
 
 ALIGNED = "spatial_aligned.csv"
 """Found by itself in a section's folder."""
@@ -56,6 +56,7 @@ def read_section(
     sealed: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     slide: bool = True,
+    progress: Progress | None = None,
 ) -> Section:
     """Read one section: a Space Ranger folder (`outs/`, its parent, loose files, Visium HD), a legacy ST folder, ``.h5ad``, SpatialData, or a table.
 
@@ -94,6 +95,8 @@ def read_section(
         Of a plain table: which of its columns is what, as {"x": "CentroidX"}; see :data:`napari_deepspace.read.plain.ROLES`.
     slide
         False leaves the image alone: it is neither looked for nor opened.
+    progress
+        Called with words and a share while a flat image is copied, see :func:`napari_deepspace.slide.open_slide`; what it raises ends the reading.
 
     Raises
     ------
@@ -133,7 +136,7 @@ def read_section(
     image_path = Path(image) if image is not None else None
     opened = None
     if slide:
-        opened, image_path = _open_image(spots, image_path, orientation)
+        opened, image_path = _open_image(spots, image_path, orientation, progress)
     stated = opened.mpp if opened is not None and share == 1 else None
     size = pixel_size(mpp, (spots.mpp, spots.mpp_from), stated, lattice_mpp)
     if size is None:
@@ -184,7 +187,7 @@ def read_section(
     return with_seal(section, seal) if seal is not None else section
 
 
-def read_settings(settings: SectionSettings) -> Section:
+def read_settings(settings: SectionSettings, progress: Progress | None = None) -> Section:
     """Read the section that ``settings`` names; errors as for :func:`read_section`."""
     return read_section(
         settings.path,
@@ -203,6 +206,7 @@ def read_settings(settings: SectionSettings) -> Section:
         aligned=settings.aligned,
         sealed=settings.sealed,
         columns=settings.columns or None,
+        progress=progress,
     )
 
 
@@ -337,7 +341,7 @@ def _scverse(spots: Spots, platform: Platform, mpp: float) -> dict[str, object]:
     return {"images": {}, "scalefactors": factors, "metadata": {}}
 
 
-def _open_image(spots: Spots, given: Path | None, orientation: Orientation) -> tuple[Slide | None, Path | None]:
+def _open_image(spots: Spots, given: Path | None, orientation: Orientation, progress: Progress | None) -> tuple[Slide | None, Path | None]:
     path = given
     if path is None:
         path, notes = find_image(spots)
@@ -345,4 +349,4 @@ def _open_image(spots: Spots, given: Path | None, orientation: Orientation) -> t
     else:
         size = image_size(path)
         check_image(spots, path, size[::-1] if orientation.endswith(("90", "270")) else size)
-    return (turned_slide(open_slide(path), orientation) if path else None), path
+    return (turned_slide(open_slide(path, progress), orientation) if path else None), path
