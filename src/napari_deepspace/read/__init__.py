@@ -20,7 +20,7 @@ from napari_deepspace.read.h5ad import read_h5ad
 from napari_deepspace.read.images import check_image, find_image, pixel_size, shrink
 from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
 from napari_deepspace.read.plain import find_tables, is_table, read_plain
-from napari_deepspace.read.spaceranger import find_outs, read_spaceranger
+from napari_deepspace.read.spaceranger import find_outs, outs_within, read_spaceranger
 from napari_deepspace.read.spatialdata_zarr import is_spatialdata, read_spatialdata
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
 from napari_deepspace.section import PLATFORMS, Platform, Section, lattice_step_px, swap_xy
@@ -107,7 +107,7 @@ def read_section(
         raise SettingsError(f"platform {platform!r} is unknown: choose auto, {' or '.join(PLATFORMS)}.")
     if mpp is not None and not 0.01 <= mpp <= 100:
         raise SettingsError(f"{mpp:g} um per px is no scale of a slide: give a number between 0.01 and 100.")
-    path = Path(path)
+    path = Path(path).expanduser()
     drawn = read_outline_file(Path(outlines)) if outlines is not None else None
     seal = read_seal(Path(sealed)) if sealed is not None else None
     spots = _read_spots(path, library_id, columns, mpp)
@@ -128,7 +128,7 @@ def read_section(
     assay, lattice_mpp = _scale(spots, platform)
     _look_at(spots)
     name = library_id or spots.name
-    image_path = Path(image) if image is not None else None
+    image_path = Path(image).expanduser() if image is not None else None
     opened = None
     if slide:
         opened, image_path = _open_image(spots, image_path, orientation)
@@ -236,6 +236,9 @@ def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] |
         alone = [item for item in items if item.suffix == ".h5ad" or is_spatialdata(item)]
         if len(alone) == 1:
             return _read_spots(alone[0], library_id, columns, mpp)
+        outs = outs_within(whole)
+        if outs is not None:
+            return read_spaceranger(outs)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). Check that it is there and that you may read it.") from error
     if any("_feature_bc_matrix" in item.name for item in items):
@@ -247,8 +250,9 @@ def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] |
 def _read_file(path: Path, library_id: str | None, columns: Mapping[str, str] | None, mpp: float | None) -> Spots:
     if path.suffix == ".h5ad":
         return read_h5ad(path, library_id)
-    if path.name.endswith("_feature_bc_matrix.h5") and find_outs(path.parent) is not None:
-        return read_spaceranger(path.parent)
+    outs = find_outs(path)
+    if outs is not None:
+        return read_spaceranger(outs, path if ".h5" in path.name or "matrix.mtx" in path.name else None)
     if is_table(path) and path.is_file():
         return read_plain(path, None, columns, mpp)
     raise DataError(f"{path} is no folder and no table. {NEEDED}")
