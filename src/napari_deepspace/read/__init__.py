@@ -18,8 +18,9 @@ from napari_deepspace.read.files import Spots, first_existing, reading
 from napari_deepspace.read.given import add_aligned, add_given_clusters, add_numbers
 from napari_deepspace.read.h5ad import read_h5ad
 from napari_deepspace.read.images import check_image, find_image, pixel_size, shrink
-from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
+from napari_deepspace.read.legacy_st import find_legacy_st, read_legacy_st
 from napari_deepspace.read.plain import find_tables, is_table, read_plain
+from napari_deepspace.read.positions import off_lattice
 from napari_deepspace.read.spaceranger import find_outs, outs_within, read_spaceranger
 from napari_deepspace.read.spatialdata_zarr import is_spatialdata, read_spatialdata
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
@@ -33,6 +34,8 @@ NEEDED = (
     "A section is a Space Ranger folder (outs/ with spatial/), a legacy ST folder (counts.tsv.gz with spots.tsv), an .h5ad file, "
     "a SpatialData .zarr, or a table with columns x and y."
 )
+OFF_LATTICE = 0.35
+"""Steps that positions may lie off their rows and columns and still tell the scale: real lattices come to 0.15 at most, places at random to 0.6."""
 _DRAWN_UM = {"visium": 65.0, "st": 100.0}
 """What ``spot_diameter_fullres`` measures: Space Ranger writes 65 um for its 55 um spots."""
 
@@ -225,8 +228,9 @@ def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] |
         outs = find_outs(whole)
         if outs is not None:
             return read_spaceranger(outs)
-        if is_legacy_st(whole):
-            return read_legacy_st(whole)
+        legacy = find_legacy_st(whole)
+        if legacy is not None:
+            return read_legacy_st(*legacy, whole)
         if is_spatialdata(whole):
             return read_spatialdata(whole, library_id)
         tables = find_tables(whole)
@@ -253,6 +257,9 @@ def _read_file(path: Path, library_id: str | None, columns: Mapping[str, str] | 
     outs = find_outs(path)
     if outs is not None:
         return read_spaceranger(outs, path if ".h5" in path.name or "matrix.mtx" in path.name else None)
+    legacy = find_legacy_st(path)
+    if legacy is not None:
+        return read_legacy_st(*legacy, path)
     if is_table(path) and path.is_file():
         return read_plain(path, None, columns, mpp)
     raise DataError(f"{path} is no folder and no table. {NEEDED}")
@@ -272,7 +279,14 @@ def _scale(spots: Spots, platform: str) -> tuple[Platform, tuple[float | None, s
     elif assay.lattice != lattice and own is None:
         spots.notes.append(f"The lattice of the spots is {lattice}, unlike that of {assay.name}: check the platform.")
     step_px = lattice_step_px(spots.lattice_rc, spots.lattice_xy_px, lattice if own is None else own.lattice)
-    from_pitch = assay.pitch_um / step_px if np.isfinite(step_px) and step_px > 0 else None
+    off = off_lattice(spots.lattice_rc, spots.lattice_xy_px)
+    tells = spots.lattice_tells and float(np.percentile(off, 95)) <= OFF_LATTICE
+    if spots.lattice_tells and (off > 2 * OFF_LATTICE).any():
+        spots.notes.append(
+            f"{int((off > 2 * OFF_LATTICE).sum())} of {len(off)} positions do not lie where their rows and columns say (off by up to {off.max():.1f} "
+            f"steps of the lattice){'' if tells else ', so that the lattice tells no scale'}: is the table damaged, or of several sections?"
+        )
+    from_pitch = assay.pitch_um / step_px if tells and np.isfinite(step_px) and step_px > 0 else None
     diameter_px = spots.scalefactors.get("spot_diameter_fullres")
     if own is None and not square and from_pitch and diameter_px and abs(diameter_px * from_pitch / _DRAWN_UM[kind] - 1) > 0.25:
         spots.notes.append(

@@ -43,6 +43,7 @@ class Spots:
     image_sizes: list[tuple[Path, float]] = field(default_factory=list)  #: reduced images, with the factor from full resolution to them
     standing_in: Path | None = None  #: the reduced image that stands in for the slide
     square_expected: bool = False  #: the layout itself says legacy ST
+    lattice_tells: bool = True  #: of the scale: False where rows and columns were laid over places without a lattice
     platform: Platform | None = None  #: where the files themselves tell it, as those of Visium HD do
     mpp: float | None = None  #: um per full-resolution px as the files state it; it goes before the lattice's pitch
     mpp_from: str = ""  #: which file states it, in words
@@ -142,9 +143,14 @@ def read_table(path: Path, needed: str, separator: str, **options: Any) -> pd.Da
                 start = file.read(2)
                 file.seek(0)
                 encoding = options.pop("encoding", "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
-                line = file.readline(2**20).decode("latin-1").replace("\0", "")
+                line, below = (file.readline(2**20).decode("latin-1").replace("\0", "") for _ in range(2))
                 file.seek(0)
                 separator = max((separator, ",", ";", "\t"), key=line.count)
+                if line.startswith("#") and below.count(",") + below.count("\t") + below.count(";") > line.count(separator):  # a remark
+                    file.readline(2**20)
+                    separator = max((separator, ",", ";", "\t"), key=below.count)
+                elif separator not in line and " " in line:
+                    separator = " "  # R's own choice
                 table = pd.read_csv(file, sep=separator, dtype=str, encoding=encoding, **options)
         if not isinstance(table.index, pd.RangeIndex):
             table = table.reset_index(names=table.index.name or "")

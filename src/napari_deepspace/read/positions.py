@@ -100,6 +100,24 @@ def guess_lattice(xy: np.ndarray) -> tuple[np.ndarray, str, float]:
     return rc, (kind if misfit < 0.15 and alone and len(xy) > 6 else "irregular"), pitch
 
 
+def off_lattice(rc: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    """How far each position (x, y) lies from where its row and column say, in steps of the lattice: float64 (n,), after the best affine map.
+
+    Zeros for fewer than seven positions, which any map fits.
+    """
+    rc, yx = np.asarray(rc, dtype=float), np.asarray(xy, dtype=float)[:, ::-1]
+    design = np.column_stack([rc, np.ones(len(rc))])
+    near = np.ones(len(rc), dtype=bool)
+    for _ in range(2):  # again without what lies far off
+        fit, *_ = np.linalg.lstsq(design[near], yx[near], rcond=None)
+        step = np.sqrt(abs(np.linalg.det(fit[:2])))
+        if len(rc) < 7 or not step > 0:
+            return np.zeros(len(rc))
+        off = np.linalg.norm(design @ fit - yx, axis=1) / step
+        near = off <= max(3 * float(np.median(off)), 0.1)
+    return off
+
+
 def _misfit(scaled: np.ndarray, yx: np.ndarray, pitch: float) -> float:
     """How far positions lie from the best lattice of these indices: 95th percentile, in pitches."""
     design = np.column_stack([scaled, np.ones(len(scaled))])

@@ -19,7 +19,7 @@ from napari_deepspace.read.matrix import Counts, find_matrix, read_matrix
 from napari_deepspace.read.positions import NAMES, read_positions, spatial_of
 from napari_deepspace.section import Platform
 
-BINS = "binned_outputs"
+BINS, CELLS = "binned_outputs", "segmented_outputs"
 _BINS_BY_CHOICE = ("square_016um", "square_008um", "square_002um")
 _PART = re.compile(
     r"(feature_bc_matrix|probe_bc_matrix)(\.h5)?(\.gz)?$|(matrix\.mtx|barcodes\.tsv|features\.tsv|genes\.tsv)(\.gz)?$"
@@ -51,6 +51,8 @@ def _outs_of(path: Path) -> Path | None:
         chosen = next((item for name in _BINS_BY_CHOICE for item in sizes if item.name == name), sizes[0] if sizes else None)
         if chosen is not None or spatial_of(folder):
             return chosen or folder
+        if (folder / CELLS).is_dir():
+            return folder / CELLS
     return None
 
 
@@ -74,6 +76,10 @@ def read_spaceranger(outs: Path, matrix: Path | None = None) -> Spots:
         A file is missing, damaged or foreign, or positions and matrix share no barcode.
     """
     spatial = spatial_of(outs) or outs / "spatial"
+    if any(item.name.endswith(("cell_segmentations.geojson", "feature_cell_matrix.h5")) for item in visible(outs)):
+        raise DataError(
+            f"{outs} holds cells that Space Ranger 4 segmented, outlines of any shape, which are no spots or bins. Open {BINS}/ beside it."
+        )
     positions = read_positions(spatial)
     notes: list[str] = []
     tables = [name for name in NAMES if (spatial / name).is_file()]
@@ -123,9 +129,9 @@ def _as_hd(spots: Spots) -> None:
     if factors.get("microns_per_pixel"):
         spots.mpp, spots.mpp_from = factors["microns_per_pixel"], "scalefactors_json.json (microns_per_pixel)"
     spots.path = folder
-    if folder.parent.name != BINS:
+    if not folder.name.startswith("square_"):
         return
-    sample = next(one for one in (folder.parent.parent, folder.parent.parent.parent) if one.name != "outs")
+    sample = next(one for one in folder.parents if one.name != "outs" and not one.name.endswith(BINS))
     spots.name = f"{sample.name}-{size:g}um"
     spots.image_folders = [folder, folder.parent, folder.parent.parent, folder.parent.parent.parent]
     others = sorted(item.name for item in folder.parent.glob("square_*") if item != folder and (item / "spatial").is_dir())
