@@ -38,7 +38,7 @@ def find_legacy_st(path: Path) -> tuple[Path, Path] | None:
     if not path.is_dir():
         return _around(path)
     top = path.parent if path.name in (_HER2ST_COUNTS, _HER2ST_SPOTS) else path
-    apart = [found for item in _tables(top / _HER2ST_COUNTS) if (found := _around(item))]
+    apart = [one for item in _tables(top / _HER2ST_COUNTS) if (one := _around(item))]
     if len(apart) > 1:
         names = ", ".join(_stem(counts) for counts, _ in apart[:6])
         raise DataError(f"{path} holds several sections ({names}). Open the counts of one of them, {_HER2ST_COUNTS}/{apart[0][0].name} say.")
@@ -177,7 +177,8 @@ def _read_counts(path: Path, notes: list[str]) -> Counts:
         header = file.readline().decode("utf-8-sig").rstrip("\r\n")
         separator = max("\t,;", key=header.count)
         columns = [name.strip('"') for name in header.split(separator)]
-        genes, names, rows = columns[1:], [], []
+        genes, names = columns[1:], list[str]()
+        rows: list[sparse.csr_matrix] = []
         for line in file:  # row by row: a table of 30,000 columns is slow in pandas
             name, _, values = line.rstrip(b"\r\n").partition(separator.encode())
             if not name:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from PIL import Image
 from scipy import sparse
 
 from napari_deepspace.errors import DataError
@@ -111,12 +113,22 @@ def read_spaceranger(outs: Path, matrix: Path | None = None) -> Spots:
         lattice_rc=positions[["array_row", "array_col"]].to_numpy(),
         lattice_xy_px=positions[["x", "y"]].to_numpy(),
         scalefactors=factors,
-        image_sizes=[(path, factor) for path, factor in images if path is not None and factor],
+        image_sizes=[(path, factor) for path, factor in images if path is not None and factor and path.suffix != ".gz"],
+        full_size=next((size for path, factor in images if path is not None and factor and (size := _packed_size(path, factor))), None),
         notes=notes,
     )
     if hd:
         _as_hd(spots)
     return spots
+
+
+def _packed_size(path: Path, factor: float) -> tuple[float, float] | None:
+    """(height, width) of the slide, from a reduced image that was gzipped on its way into a repository; None for any other."""
+    if path.suffix != ".gz":
+        return None
+    with suppress(DataError), reading(path, "a reduced image"), open_plain(path) as file, Image.open(file) as image:
+        return image.height / factor, image.width / factor
+    return None
 
 
 def _as_hd(spots: Spots) -> None:
