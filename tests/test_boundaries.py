@@ -13,7 +13,7 @@ GUI = ("napari", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "su
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "events", "settings", "presets", "runs", "run_queue", "awake", "verdicts", "colour_scale", "cluster_colours"),
-    ("slide_formats", "slide_readers", "slide_cache", "slide"),
+    ("slide_formats", "slide_readers", "slide_flat", "slide_cache", "slide"),
     ("annotating", "geojson", "outlines", "outline_history", "section", "seal", "causes"),
     (
         "align",

@@ -81,7 +81,6 @@ BAD_SPACE_RANGER: dict[str, tuple[str, Callable[[Path], object]]] = {
     "positions doubled": (POSITIONS, lambda outs: edit_positions(outs, lambda table: pd.concat([table, table]))),
     "positions are an image": (POSITIONS, lambda outs: shutil.copy(outs / "spatial" / "tissue_hires_image.png", outs / "spatial" / POSITIONS)),
     "positions of four columns": (POSITIONS, lambda outs: (outs / "spatial" / POSITIONS).write_text("a,1,2,3\nb,1,2,3\n")),
-    "scale factors missing": (SCALES, lambda outs: (outs / "spatial" / SCALES).unlink()),
     "scale factors cut short": (SCALES, lambda outs: cut(outs / "spatial" / SCALES)),
     "scale factors are a list": (SCALES, lambda outs: (outs / "spatial" / SCALES).write_text("[1, 2]")),
     "scale factor zero": (SCALES, lambda outs: (outs / "spatial" / SCALES).write_text('{"tissue_hires_scalef": 0}')),

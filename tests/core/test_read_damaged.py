@@ -231,6 +231,7 @@ WARNED: dict[str, tuple[str, Callable[[Path], object]]] = {
         "another section",
         lambda outs: (outs / "spatial" / SCALES).write_text('{"spot_diameter_fullres": 89.4, "tissue_hires_scalef": 0.17}'),
     ),
+    "scale factors gone": ("no scalefactors_json.json", lambda outs: (outs / "spatial" / SCALES).unlink()),
     "image gone": ("No full-resolution H&E was found", lambda outs: (outs.parent / "image.tif").unlink()),
     "all images gone": ("No full-resolution H&E", lambda outs: [file.unlink() for file in (outs.parent / "image.tif", *outs.rglob("*.png"))]),
     "hires image of 1 x 1": (

@@ -18,9 +18,10 @@ from napari_deepspace.read.files import Spots, first_existing, reading
 from napari_deepspace.read.given import add_aligned, add_given_clusters, add_numbers
 from napari_deepspace.read.h5ad import read_h5ad
 from napari_deepspace.read.images import check_image, find_image, pixel_size, shrink
-from napari_deepspace.read.legacy_st import is_legacy_st, read_legacy_st
+from napari_deepspace.read.legacy_st import find_legacy_st, read_legacy_st
 from napari_deepspace.read.plain import find_tables, is_table, read_plain
-from napari_deepspace.read.spaceranger import find_outs, read_spaceranger
+from napari_deepspace.read.positions import off_lattice
+from napari_deepspace.read.spaceranger import find_outs, outs_within, read_spaceranger
 from napari_deepspace.read.spatialdata_zarr import is_spatialdata, read_spatialdata
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
 from napari_deepspace.section import ASKS_LATTICE, PLATFORMS, Platform, Section, lattice_step_px, swap_xy
@@ -33,6 +34,8 @@ NEEDED = (
     "A section is a Space Ranger folder (outs/ with spatial/), a legacy ST folder (counts.tsv.gz with spots.tsv), an .h5ad file, "
     "a SpatialData .zarr, or a table with columns x and y."
 )
+OFF_LATTICE = 0.35
+"""Steps that positions may lie off their rows and columns and still tell the scale: real lattices come to 0.15 at most, places at random to 0.6."""
 _DRAWN_UM = {"visium": 65.0, "st": 100.0}
 """What ``spot_diameter_fullres`` measures: Space Ranger writes 65 um for its 55 um spots."""
 
@@ -112,10 +115,10 @@ def read_section(
         raise SettingsError(f"platform {platform!r} is unknown: choose auto, {' or '.join(PLATFORMS)}.")
     if mpp is not None and not 0.01 <= mpp <= 100:
         raise SettingsError(f"{mpp:g} um per px is no scale of a slide: give a number between 0.01 and 100.")
-    path = Path(path)
+    path = Path(path).expanduser()
     drawn = read_outline_file(Path(outlines)) if outlines is not None else None
     seal = read_seal(Path(sealed)) if sealed is not None else None
-    spots = _read_spots(path, library_id, columns)
+    spots = _read_spots(path, library_id, columns, mpp)
     if seal is not None:
         sealed_spots(seal, spots.adata, library_id or spots.name)  # refused before the slide is open
     if clusters is not None:
@@ -133,7 +136,7 @@ def read_section(
     assay, lattice_mpp = _scale(spots, platform, mpp or spots.mpp)
     _look_at(spots)
     name = library_id or spots.name
-    image_path = Path(image) if image is not None else None
+    image_path = Path(image).expanduser() if image is not None else None
     opened = None
     if slide:
         opened, image_path = _open_image(spots, image_path, orientation, progress)
@@ -225,27 +228,31 @@ def _synthetic_origin(spots: Spots) -> dict[str, str]:
     return {"synthetic": "yes"} | said
 
 
-def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] | None) -> Spots:
+def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] | None, mpp: float | None) -> Spots:
     if not os.path.lexists(path):
         raise DataError(f"{path} does not exist. {NEEDED}")
     whole = Path(os.path.abspath(path))  # a name also for "."
     try:
         if not os.path.isdir(path):
-            return _read_file(whole, library_id, columns)
+            return _read_file(whole, library_id, columns, mpp)
         outs = find_outs(whole)
         if outs is not None:
             return read_spaceranger(outs)
-        if is_legacy_st(whole):
-            return read_legacy_st(whole)
+        legacy = find_legacy_st(whole)
+        if legacy is not None:
+            return read_legacy_st(*legacy, whole)
         if is_spatialdata(whole):
             return read_spatialdata(whole, library_id)
         tables = find_tables(whole)
         if tables is not None:
-            return read_plain(*tables, columns)
+            return read_plain(*tables, columns, mpp)
         items = sorted(whole.iterdir())
         alone = [item for item in items if item.suffix == ".h5ad" or is_spatialdata(item)]
         if len(alone) == 1:
-            return _read_spots(alone[0], library_id, columns)
+            return _read_spots(alone[0], library_id, columns, mpp)
+        outs = outs_within(whole)
+        if outs is not None:
+            return read_spaceranger(outs)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). Check that it is there and that you may read it.") from error
     if any("_feature_bc_matrix" in item.name for item in items):
@@ -254,13 +261,17 @@ def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] |
     raise DataError(f"{path} is no section: found {found}. {NEEDED}")
 
 
-def _read_file(path: Path, library_id: str | None, columns: Mapping[str, str] | None) -> Spots:
+def _read_file(path: Path, library_id: str | None, columns: Mapping[str, str] | None, mpp: float | None) -> Spots:
     if path.suffix == ".h5ad":
         return read_h5ad(path, library_id)
-    if path.name.endswith("_feature_bc_matrix.h5") and find_outs(path.parent) is not None:
-        return read_spaceranger(path.parent)
+    outs = find_outs(path)
+    if outs is not None:
+        return read_spaceranger(outs, path if ".h5" in path.name or "matrix.mtx" in path.name else None)
+    legacy = find_legacy_st(path)
+    if legacy is not None:
+        return read_legacy_st(*legacy, path)
     if is_table(path) and path.is_file():
-        return read_plain(path, None, columns)
+        return read_plain(path, None, columns, mpp)
     raise DataError(f"{path} is no folder and no table. {NEEDED}")
 
 
@@ -276,6 +287,13 @@ def _scale(spots: Spots, platform: str, stated: float | None) -> tuple[Platform,
     assay = own or PLATFORMS[kind]
     step_px = lattice_step_px(spots.lattice_rc, spots.lattice_xy_px, lattice if own is None else own.lattice)
     diameter_px = spots.scalefactors.get("spot_diameter_fullres")
+    off = off_lattice(spots.lattice_rc, spots.lattice_xy_px) if spots.irregular_px is None else np.zeros(1)
+    tells = float(np.percentile(off, 95)) <= OFF_LATTICE
+    if (off > 2 * OFF_LATTICE).any():
+        spots.notes.append(
+            f"{int((off > 2 * OFF_LATTICE).sum())} of {len(off)} positions do not lie where their rows and columns say (off by up to {off.max():.1f} "
+            f"steps of the lattice){'' if tells else ', so that the lattice tells no scale'}: is the table damaged, or of several sections?"
+        )
     if spots.irregular_px is not None and own is None:
         if platform == "auto":
             return assay, (None, "")
@@ -290,7 +308,7 @@ def _scale(spots: Spots, platform: str, stated: float | None) -> tuple[Platform,
             )
     elif assay.lattice != lattice and own is None:
         spots.notes.append(f"The lattice of the spots is {lattice}, unlike that of {assay.name}: check the platform.")
-    from_pitch = assay.pitch_um / step_px if np.isfinite(step_px) and step_px > 0 else None
+    from_pitch = assay.pitch_um / step_px if tells and np.isfinite(step_px) and step_px > 0 else None
     if own is None and not square and from_pitch and diameter_px and abs(diameter_px * from_pitch / _DRAWN_UM[kind] - 1) > 0.25:
         spots.notes.append(
             f"The scale factors give a spot {diameter_px:.1f} px, the lattice about {_DRAWN_UM[kind] / from_pitch:.1f}: "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -122,14 +124,37 @@ class _Unpacked(gzip.GzipFile):
         self._beneath.close()
 
 
+def unpacked(path: Path) -> Path | io.BytesIO:
+    """``path``, or the content of a gzipped file, for readers that have to jump about in a file."""
+    with open_plain(path) as file:
+        return io.BytesIO(file.read()) if isinstance(file, _Unpacked) else path
+
+
 def read_table(path: Path, needed: str, separator: str, **options: Any) -> pd.DataFrame:
-    """A text table with every cell as it stands, or a .parquet file with the types it has; raises DataError if it is none."""
+    """A text table with every cell as it stands, or a .parquet file with the types it has; raises DataError if it is none.
+
+    Columns are taken apart at ``separator``, unless the first line has more of another one (spreadsheets write semicolons). Where the lines have
+    one cell more than the header, as R writes row names, the first column is called "".
+    """
     with reading(path, needed):
-        if path.suffix == ".parquet":
+        if ".parquet" in Path(path.name.casefold()).suffixes:
             table = _read_parquet(path)
         else:
             with open_plain(path) as file:
-                table = pd.read_csv(file, sep=separator, dtype=str, **options)
+                start = file.read(2)
+                file.seek(0)
+                encoding = options.pop("encoding", "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
+                line, below = (file.readline(2**20).decode("latin-1").replace("\0", "") for _ in range(2))
+                file.seek(0)
+                separator = max((separator, ",", ";", "\t"), key=line.count)
+                if line.startswith("#") and below.count(",") + below.count("\t") + below.count(";") > line.count(separator):  # a remark
+                    file.readline(2**20)
+                    separator = max((separator, ",", ";", "\t"), key=below.count)
+                elif separator not in line and " " in line:
+                    separator = " "  # R's own choice
+                table = pd.read_csv(file, sep=separator, dtype=str, encoding=encoding, **options)
+        if not isinstance(table.index, pd.RangeIndex):
+            table = table.reset_index(names=table.index.name or "")
     if table.empty:
         raise DataError(f"{path} holds no rows: {needed} is needed. Copy or export it again.")
     return table
@@ -138,10 +163,25 @@ def read_table(path: Path, needed: str, separator: str, **options: Any) -> pd.Da
 def _read_parquet(path: Path) -> pd.DataFrame:
     import pyarrow.parquet
 
-    with open(path, "rb") as opened, pyarrow.parquet.ParquetFile(opened) as file:
+    with open_plain(path) as opened, pyarrow.parquet.ParquetFile(opened) as file:
         about = file.metadata
         check_size(path, about.num_rows * about.num_columns * 8, path.stat().st_size)
         return file.read().to_pandas()
+
+
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+_THOUSANDS = re.compile(r"\s*[+-]?\d{1,3}(,\d{3})+\s*")
+
+
+def _as_numbers(column: pd.Series) -> np.ndarray:
+    """float64, NaN where there is no number. Commas are read as decimal ones, unless they may be those of thousands: 1,234 is not guessed at."""
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    if np.isnan(values).any() and not pd.api.types.is_numeric_dtype(column):
+        texts = column.astype(str)
+        with_comma = texts[texts.str.contains(",", regex=False)]
+        if len(with_comma) and with_comma.str.fullmatch(_DECIMAL_COMMA).all() and not with_comma.str.fullmatch(_THOUSANDS).all():
+            values = pd.to_numeric(texts.str.replace(",", "."), errors="coerce").to_numpy(dtype=np.float64)
+    return values
 
 
 def numbers(table: pd.DataFrame, columns: list[str], path: Path) -> np.ndarray:
@@ -149,7 +189,7 @@ def numbers(table: pd.DataFrame, columns: list[str], path: Path) -> np.ndarray:
     missing = [column for column in columns if column not in table]
     if missing:
         raise DataError(f"{path} has no column {missing[0]}; found {', '.join(map(str, table.columns[:8]))}. Take the file as its program wrote it.")
-    values = np.column_stack([pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64) for column in columns])
+    values = np.column_stack([_as_numbers(table[column]) for column in columns])
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, column = int(bad[0][0]), columns[int(bad[0][1])]
@@ -160,22 +200,28 @@ def numbers(table: pd.DataFrame, columns: list[str], path: Path) -> np.ndarray:
 
 
 def find_file(folder: Path, *names: str) -> Path | None:
-    """The first of ``names`` in ``folder``: plain, with .gz behind it, or with a prefix before it, as in GSM1_tissue_positions_list.csv.gz.
+    """The first of ``names`` in ``folder``: plain, with .gz behind it, in any case of letters, or with a prefix before it, as in
+    GSM1_tissue_positions_list.csv.gz.
 
     Raises DataError where several files have prefixes: they are those of several sections.
     """
     found = first_existing(*(folder / (name + end) for name in names for end in ("", ".gz")))
     if found is not None:
         return found
-    items = sorted(item for item in folder.iterdir() if item.name[0] != ".") if folder.is_dir() else []
+    items = visible(folder)
     for name in names:
-        prefixed = [item for item in items if item.name.removesuffix(".gz").endswith((f"_{name}", f"-{name}", f".{name}")) and item.is_file()]
+        prefixed = [item for item in items if item.name.casefold().removesuffix(".gz").endswith(name) and item.is_file()]
         if len(prefixed) > 1:
             some = ", ".join(item.name for item in prefixed[:3])
             raise DataError(f"{folder} holds files of several sections ({some}). Put the files of each section into a folder of its own.")
         if prefixed:
             return prefixed[0]
     return None
+
+
+def visible(folder: Path) -> list[Path]:
+    """What lies in ``folder``, by name, without hidden files and what macOS leaves behind; nothing where it is no folder."""
+    return sorted(item for item in folder.iterdir() if item.name[0] != "." and item.name != "__MACOSX") if folder.is_dir() else []
 
 
 def first_existing(*paths: Path) -> Path | None:

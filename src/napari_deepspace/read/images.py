@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 
 from napari_deepspace.errors import DataError
-from napari_deepspace.read.files import Spots
+from napari_deepspace.read.files import Spots, visible
 from napari_deepspace.section import GIVEN, ONLY_HIRES
 from napari_deepspace.slide import image_size
 
@@ -17,32 +18,71 @@ DISAGREE = 0.05  #: relative difference of two pixel sizes that is pointed out
 _DIAMETERS = ("spot_diameter_fullres", "fiducial_diameter_fullres")
 IMAGE_FILE = "stated by the image file"
 TOLERANCE = 0.01  #: relative difference of sizes that rounding of a reduced image explains
+_NO_SLIDE = re.compile(r"cytassist|^CAVG\d|aligned_fiducials|detected_tissue|aligned_tissue|tissue_(hires|lowres)_image", re.IGNORECASE)
+"""Images that Space Ranger writes or is given beside the H&E; CytAssist's instruments call theirs CAVG10539_2023-11-16_..."""
+_IMAGE_FOLDER = re.compile(r"image|slide|scan|h&e|\bhe\b|histolog|microscop", re.IGNORECASE)
 
 
 def find_image(spots: Spots) -> tuple[Path | None, list[str]]:
     """The full-resolution image beside a section, and notes for the user. None if there is none, or more than one that fits.
 
-    Looked for in the section's folder first, then in its parent: an image whose size is that of the hires (else lowres) image divided by its
-    scale factor; without a reduced image, one that holds all spots.
+    Looked for in the section's folder first, then in its parent, each with the folders in it that are called after images: an image whose size is
+    that of the hires (else lowres) image divided by its scale factor; without a reduced image, one that holds all spots. CytAssist's own image and
+    what Space Ranger draws are passed over.
     """
     notes: list[str] = []
     if spots.standing_in is not None:
         return spots.standing_in, notes
-    for folder in spots.image_folders or [spots.folder, spots.folder.parent]:
+    beside = spots.image_folders or list(dict.fromkeys([spots.folder, spots.folder.parent, spots.folder.resolve().parent]))
+    folders = [one for folder in beside for one in (folder, *_image_folders(folder))]
+    scaled: list[str] = []
+    for folder in folders:
         fitting = []
         for path in _images(folder):
             try:
-                if misfit(spots, image_size(path)) is None:
-                    fitting.append(path)
+                size = image_size(path)
             except DataError as error:
                 if folder == spots.folder:  # what else lies in the parent need not concern this section
                     notes.append(f"An image was passed over: {error}")
+                continue
+            if misfit(spots, size) is None:
+                fitting.append(path)
+            elif (told := _resized(spots, size)) is not None:
+                scaled.append(f"{path.name} {told}")
         if len(fitting) == 1:
+            if expected_size(spots) is None and folder not in (spots.folder, *spots.image_folders):
+                notes.append(
+                    f"Nothing states the size of the slide: {fitting[0].name} was taken, for all spots lie within it. Check that it is the one."
+                )
             return fitting[0], notes
         if fitting:
             names = ", ".join(path.name for path in fitting[:4])
             return None, [*notes, f"Several images fit the positions ({names}): choose the full-resolution H&E."]
+    notes += [f"An image has the right shape and another size: {one}." for one in scaled[:2]]
+    packed = [path.name for folder in folders[:1] for path in visible(folder) if path.suffix == ".gz" and Path(path.stem).suffix.lower() in SUFFIXES]
+    packed = [name for name in packed if not _NO_SLIDE.search(name)]
+    if packed:
+        notes.append(f"{packed[0]} is a packed image: unpack it (gunzip) to use it.")
     return None, [*notes, "No full-resolution H&E was found beside the counts: choose it.", *hires_question(spots)]
+
+
+def _image_folders(folder: Path) -> list[Path]:
+    try:
+        return [item for item in visible(folder) if _IMAGE_FOLDER.search(item.name) and item.is_dir()]
+    except OSError:
+        return []
+
+
+def _resized(spots: Spots, size: tuple[int, int]) -> str | None:
+    """Both sizes and the factor, where an image is that of the positions made smaller or larger; None for any other."""
+    expected = expected_size(spots)
+    if expected is None or any(_same_size(path, size) for path, _ in spots.image_sizes):
+        return None
+    factors = [a / b for a, b in zip(size, expected, strict=True)]
+    if abs(factors[0] / factors[1] - 1) > TOLERANCE or abs(factors[0] - 1) <= TOLERANCE or not 1 / 20 < factors[0] < 20:
+        return None
+    wanted = f"{expected[0]:.0f} x {expected[1]:.0f} px that the positions refer to"
+    return f"is {size[0]} x {size[1]} px (height x width), {factors[0]:.3g} times the {wanted}"
 
 
 def hires_question(spots: Spots) -> list[str]:
@@ -107,7 +147,8 @@ def _hires(spots: Spots) -> tuple[Path, float] | None:
 
 def _images(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file())
+        found = [path for path in visible(folder) if path.suffix.lower() in SUFFIXES and path.is_file()]
+        return [path for path in found if not _NO_SLIDE.search(path.name)]
     except OSError:  # a folder that may not be listed holds nothing for us
         return []
 
@@ -116,6 +157,11 @@ def check_image(spots: Spots, path: Path, size: tuple[int, int]) -> None:
     """Raise DataError, with both sizes, if an image of ``size`` = (height, width) cannot be the one the positions refer to."""
     found = misfit(spots, size)
     if found is not None:
+        told = _resized(spots, size)
+        if told is not None:
+            raise DataError(
+                f"{path} {told}: it was exported at another magnification. Choose the image that was given to Space Ranger, or export it so."
+            )
         raise DataError(f"{path}: {found}. Choose the full-resolution H&E that was given to Space Ranger (or to the ST pipeline).")
 
 

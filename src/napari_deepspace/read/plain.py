@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from scipy import sparse
 
 from napari_deepspace.errors import DataError, TableUnclear
 from napari_deepspace.read.analysis import cluster_labels
-from napari_deepspace.read.files import MOST_CELLS, Spots, first_existing, numbers, read_table
+from napari_deepspace.read.files import MOST_CELLS, Spots, numbers, read_table, visible
 from napari_deepspace.read.genes import gene_table
 from napari_deepspace.read.h5ad import add_lattice
 from napari_deepspace.read.matrix import Counts, checked
@@ -21,8 +22,8 @@ from napari_deepspace.read.matrix import Counts, checked
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".csv.gz", ".tsv.gz", ".txt.gz")
 ROLES: dict[str, tuple[str, ...]] = {
     "barcode": ("barcode", "spot", "spot_id", "roi", "roi_id", "cell", "cell_id", "id", "name"),
-    "x": ("x", "pxl_col_in_fullres", "pixel_x", "x_px", "imagecol", "x_centroid", "centroid_x", "roicoordinatex"),
-    "y": ("y", "pxl_row_in_fullres", "pixel_y", "y_px", "imagerow", "y_centroid", "centroid_y", "roicoordinatey"),
+    "x": ("pxl_col_in_fullres", "pixel_x", "x_px", "imagecol", "x_centroid", "centroid_x", "roicoordinatex", "x"),
+    "y": ("pxl_row_in_fullres", "pixel_y", "y_px", "imagerow", "y_centroid", "centroid_y", "roicoordinatey", "y"),
     "array_row": ("array_row",),
     "array_col": ("array_col",),
     "in_tissue": ("in_tissue",),
@@ -30,6 +31,13 @@ ROLES: dict[str, tuple[str, ...]] = {
     "diameter": ("diameter", "spot_diameter", "diameter_px"),
 }
 """What a column can mean, with the headers (in any case of letters) under which it is found by itself."""
+_AROUND_XY = re.compile(r"centroid|center|centre|coordinates?|coords?|positions?|pos|locations?|loc|pixels?|px|global|spatial|fullres|[^a-zµμ]")
+_MICRONS = re.compile(r"(^|[^a-z])(um|µm|μm|microns?|micrometers?|micrometres?)([^a-z]|$)")
+_NO_GENES = re.compile(
+    r"unnamed: 0|x|y|row|col|n?_?(counts?|genes?|features?|umis?|reads?)(_by_counts)?|total_counts.*|n(count|feature)_.*|pct_.*|percent[._].*|"
+    r"(log1p_)?(n_genes|total)_.*|area|perimeter|in_tissue|array_.*|pixel_[xy]|pxl_.*|image(row|col)|new_[xy]|selected|.*[._]um"
+)
+"""Numbers of a spot, by the names that scanpy, Seurat and others give them."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,12 @@ def is_table(path: Path) -> bool:
 
 def find_tables(folder: Path) -> tuple[Path, Path | None] | None:
     """Positions, and counts where they lie apart, in a folder that holds ``positions.*`` and perhaps ``counts.*``; None for any other."""
-    positions, counts = (first_existing(*(folder / (name + suffix) for suffix in SUFFIXES)) for name in ("positions", "counts"))
+    tables = {item.name.casefold(): item for item in visible(folder) if item.is_file()}
+    positions, counts = (next((tables[name + end] for end in SUFFIXES if name + end in tables), None) for name in ("positions", "counts"))
     return None if positions is None else (positions, counts)
 
 
-def read_plain(path: Path, counts: Path | None = None, columns: Mapping[str, str] | None = None) -> Spots:
+def read_plain(path: Path, counts: Path | None = None, columns: Mapping[str, str] | None = None, mpp: float | None = None) -> Spots:
     """Spots from a table of positions (x = column, y = row, full-resolution px) and genes.
 
     ``columns`` says which column means what, of :data:`ROLES`, where its header does not say so ("": none does); ``counts`` is a second table with
@@ -62,13 +71,13 @@ def read_plain(path: Path, counts: Path | None = None, columns: Mapping[str, str
     Raises
     ------
     TableUnclear
-        No column is called as x and y are.
+        No column is called as x and y are, or these are in um and ``mpp`` (um per px) is not given.
     DataError
         A column is missing or damaged, or values are no counts.
     """
     table = _table(path)
     roles = _roles(table, columns or {}, path)
-    xy = numbers(table, [roles["x"], roles["y"]], path)
+    xy = _in_px(numbers(table, [roles["x"], roles["y"]], path), roles, mpp, path)
     names = table[roles["barcode"]].astype(str) if "barcode" in roles else pd.Series([f"spot{number + 1}" for number in range(len(table))])
     if names.duplicated().any():
         raise DataError(f"{path} names {names[names.duplicated()].iloc[0]} twice. Take the table of one section, one row a spot.")
@@ -76,7 +85,10 @@ def read_plain(path: Path, counts: Path | None = None, columns: Mapping[str, str
     rest = table.drop(columns=list(roles.values())).set_axis(names.to_numpy(), axis=0)
     genes, obs = (rest, rest.iloc[:, :0]) if counts is None else (_counts_of(counts, names, notes), rest)
     if counts is None:
-        is_number = [pd.to_numeric(rest[column].replace("", np.nan), errors="coerce").notna().mean() > 0.5 for column in rest]
+        about = [column for column in rest if _NO_GENES.fullmatch(str(column).casefold())]
+        if about:
+            notes.append(f"Not taken as genes, by their names: {', '.join(map(str, about[:8]))}.")
+        is_number = [column not in about and pd.to_numeric(rest[column].replace("", np.nan), errors="coerce").notna().mean() > 0.5 for column in rest]
         genes, obs = rest.loc[:, is_number], rest.loc[:, [not one for one in is_number]]
     headers = genes.columns.astype(str).to_numpy(dtype=object)
     adata = AnnData(X=_matrix(genes, counts or path), obs=obs.copy(), var=gene_table(headers, headers, notes))
@@ -130,8 +142,13 @@ def _pairs(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
 
 
 def _table(path: Path, rows: int | None = None) -> pd.DataFrame:
-    separator = "," if ".csv" in path.name.lower() else "\t"
-    table = read_table(path, "a table of positions and genes", separator, keep_default_na=False, nrows=rows)
+    separator, needed = "," if ".csv" in path.name.lower() else "\t", "a table of positions and genes"
+    try:
+        table = read_table(path, needed, separator, keep_default_na=False, nrows=rows)
+    except DataError as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+        table = read_table(path, needed, separator, keep_default_na=False, nrows=rows, encoding="cp1252")  # as spreadsheets on Windows write it
     if table.shape[0] * table.shape[1] > MOST_CELLS // 4:
         raise DataError(f"{path} has {table.shape[0]:,} x {table.shape[1]:,} cells, too many for a table. Save it as .h5ad.")
     return table.rename(columns=lambda name: str(name).strip()).reset_index(drop=True)
@@ -158,7 +175,22 @@ def _roles_by_name(table: pd.DataFrame) -> dict[str, str]:
     found = {role: next((lowered[name] for name in names if name in lowered), None) for role, names in ROLES.items()}
     if found["barcode"] is None and str(table.columns[0]) in ("", "Unnamed: 0"):
         found["barcode"] = table.columns[0]
+    for axis in ("x", "y"):
+        alike = [name for name in table.columns if _AROUND_XY.sub("", _MICRONS.sub("", str(name).casefold())) == axis]
+        found[axis] = found[axis] or (alike[0] if len(alike) == 1 else None)
+    if (found["x"] in ROLES["x"][-1:]) != (found["y"] in ROLES["y"][-1:]):
+        found["x"] = found["y"] = None  # one of an image, one of something else
     return {role: name for role, name in found.items() if name is not None}
+
+
+def _in_px(xy: np.ndarray, roles: Mapping[str, str], mpp: float | None, path: Path) -> np.ndarray:
+    """Places in px, also where a header says that they are in um."""
+    if not any(_MICRONS.search(roles[axis].casefold()) for axis in ("x", "y")):
+        return xy
+    if mpp is None:
+        words = f"{path}: {roles['x']} and {roles['y']} are in um, not px. Say how many um a px of the slide is: --mpp NUMBER."
+        raise TableUnclear(words, path, needs_scale=True)
+    return xy / mpp
 
 
 def _counts_of(path: Path, names: pd.Series, notes: list[str]) -> pd.DataFrame:
@@ -169,6 +201,10 @@ def _counts_of(path: Path, names: pd.Series, notes: list[str]) -> pd.DataFrame:
     if table.index.has_duplicates:
         raise DataError(f"{path} names {table.index[table.index.duplicated()][0]} twice. Take the table of one section, one row a spot.")
     known = names.isin(table.index)
+    if not known.any() and names.isin(table.columns).any():
+        notes.append(f"{path.name} holds genes x spots: it was turned.")
+        table = table.T
+        known = names.isin(table.index)
     if not known.any():
         raise DataError(f"{path}: none of its spots (such as {table.index[0]}) has a position (such as {names.iloc[0]}). Take both from one section.")
     if not known.all():

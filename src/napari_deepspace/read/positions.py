@@ -9,17 +9,27 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from napari_deepspace.errors import DataError
-from napari_deepspace.read.files import find_file, numbers, read_table
+from napari_deepspace.read.files import find_file, numbers, read_table, visible
 
 COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
 NAMES = ("tissue_positions.csv", "tissue_positions.parquet", "tissue_positions_list.csv")
+_SEURAT = {"tissue": "in_tissue", "row": "array_row", "col": "array_col", "imagerow": "pxl_row_in_fullres", "imagecol": "pxl_col_in_fullres"}
 
 
 def spatial_of(outs: Path) -> Path | None:
-    """The folder of positions, scale factors and reduced images: ``spatial/``, or ``outs`` itself where the files lie loose; None if neither."""
-    if (outs / "spatial").is_dir():
-        return outs / "spatial"
-    return outs if find_file(outs, *NAMES) else None
+    """The folder of positions, scale factors and reduced images: ``spatial/``, one with a prefix or packed twice, or ``outs`` itself where the
+    files lie loose; None if there is none. Raises DataError for the folders of several sections.
+    """
+    folders = [item for item in visible(outs) if item.name.casefold().endswith("spatial") and item.is_dir()]
+    found = [one for item in folders if (one := next((inner for inner in (item, item / "spatial") if find_file(inner, *NAMES)), None))]
+    if len(found) > 1 and (outs / "spatial") not in found:
+        some = ", ".join(item.name for item in folders[:3])
+        raise DataError(f"{outs} holds files of several sections ({some}). Put the files of each section into a folder of its own.")
+    if found:
+        return outs / "spatial" if outs / "spatial" in found else found[0]
+    if find_file(outs, *NAMES):
+        return outs
+    return outs / "spatial" if (outs / "spatial").is_dir() else None
 
 
 def read_positions(spatial: Path) -> pd.DataFrame:
@@ -27,24 +37,34 @@ def read_positions(spatial: Path) -> pd.DataFrame:
     path = find_file(spatial, *NAMES)
     if path is None:
         raise DataError(f"{spatial}: there is no {', '.join(NAMES[:2])} or {NAMES[2]}. Copy the whole spatial/ folder of Space Ranger.")
-    options = {} if path.suffix == ".parquet" else {"header": None, "keep_default_na": False}
+    parquet = ".parquet" in path.name.casefold()
+    options = {} if parquet else {"header": None, "keep_default_na": False}
     table = read_table(path, "Space Ranger's table of positions", ",", **options)
-    if path.suffix != ".parquet":
+    if not parquet:
         table = _with_header(table, path)
-    values = numbers(table, COLUMNS[1:], path)
+    if "in_tissue" in table and not pd.api.types.is_numeric_dtype(table["in_tissue"]):
+        words = table["in_tissue"].astype(str).str.strip().str.casefold()
+        table = table.assign(in_tissue=words.replace({"true": "1", "false": "0"}))
+    values = numbers(table, COLUMNS[1:], path)[:, [0, 1, 2, 4, 3]]
     if "barcode" not in table:
         raise DataError(f"{path} has no column barcode; found {', '.join(map(str, table.columns[:8]))}. Take the file as Space Ranger wrote it.")
-    positions = pd.DataFrame(
-        values[:, [0, 1, 2, 4, 3]], columns=["in_tissue", "array_row", "array_col", "x", "y"], index=table["barcode"].astype(str).to_numpy()
-    )
+    barcodes = table["barcode"].astype(str).str.strip().to_numpy()
+    positions = pd.DataFrame(values, columns=["in_tissue", "array_row", "array_col", "x", "y"], index=barcodes)
     if positions.index.has_duplicates:
         raise DataError(f"{path} names barcode {positions.index[positions.index.duplicated()][0]} twice. Take the table of one section.")
     return positions.astype({"in_tissue": bool, "array_row": int, "array_col": int})
 
 
 def _with_header(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    if str(table.iloc[0, 0]).strip().lower() == "barcode":
-        table = table.iloc[1:].set_axis([str(name).strip() for name in table.iloc[0]], axis=1)
+    """With the columns named: by the first row, in any case of letters and as Seurat calls them too, else in Space Ranger's order."""
+    table = table.loc[:, (table != "").any()]  # a comma at the end of every line is no column
+    names = [str(name).strip().casefold() for name in table.iloc[0]]
+    names = [_SEURAT.get(name, name) for name in names]
+    if {"barcode", "in_tissue", *COLUMNS[4:]} & set(names):
+        if "barcode" not in names and names[0] == "":  # row names of R
+            names[0] = "barcode"
+        table = table.iloc[1:].set_axis(names, axis=1)
+        table = table.loc[:, ~table.columns.duplicated()]
     elif table.shape[1] == len(COLUMNS):
         table = table.set_axis(COLUMNS, axis=1)
     else:
@@ -78,6 +98,24 @@ def guess_lattice(xy: np.ndarray) -> tuple[np.ndarray, str, float]:
         rc[:, 1] += 1
     alone = len(np.unique(rc, axis=0)) == len(rc)
     return rc, (kind if misfit < 0.15 and alone and len(xy) > 6 else "irregular"), pitch
+
+
+def off_lattice(rc: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    """How far each position (x, y) lies from where its row and column say, in steps of the lattice: float64 (n,), after the best affine map.
+
+    Zeros for fewer than seven positions, which any map fits.
+    """
+    rc, yx = np.asarray(rc, dtype=float), np.asarray(xy, dtype=float)[:, ::-1]
+    design = np.column_stack([rc, np.ones(len(rc))])
+    near = np.ones(len(rc), dtype=bool)
+    for _ in range(2):  # again without what lies far off
+        fit, *_ = np.linalg.lstsq(design[near], yx[near], rcond=None)
+        step = np.sqrt(abs(np.linalg.det(fit[:2])))
+        if len(rc) < 7 or not step > 0:
+            return np.zeros(len(rc))
+        off = np.linalg.norm(design @ fit - yx, axis=1) / step
+        near = off <= max(3 * float(np.median(off)), 0.1)
+    return off
 
 
 def _misfit(scaled: np.ndarray, yx: np.ndarray, pitch: float) -> float:

@@ -3,43 +3,71 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from PIL import Image
 from scipy import sparse
 
 from napari_deepspace.errors import DataError
 from napari_deepspace.read.analysis import add_analysis
-from napari_deepspace.read.files import Spots, find_file, open_plain, reading
+from napari_deepspace.read.files import Spots, find_file, open_plain, reading, visible
 from napari_deepspace.read.genes import gene_table
 from napari_deepspace.read.matrix import Counts, find_matrix, read_matrix
 from napari_deepspace.read.positions import NAMES, read_positions, spatial_of
 from napari_deepspace.section import Platform
 
-BINS = "binned_outputs"
+BINS, CELLS = "binned_outputs", "segmented_outputs"
 _BINS_BY_CHOICE = ("square_016um", "square_008um", "square_002um")
+_PART = re.compile(
+    r"(feature_bc_matrix|probe_bc_matrix)(\.h5)?(\.gz)?$|(matrix\.mtx|barcodes\.tsv|features\.tsv|genes\.tsv)(\.gz)?$"
+    r"|tissue_positions(_list)?\.(csv|parquet)(\.gz)?$|scalefactors_json\.json(\.gz)?$|tissue_(hires|lowres)_image\.png$"
+)
+_SEQUENCE = re.compile(r"[ACGTN]{14,}")
+_OF_SECTION = re.compile(r"-(\d+)$")
+OTHER_SECTION = 0.05  #: share of the spots of a filtered matrix outside the tissue that speaks for a table of another section
 
 
 def find_outs(path: Path) -> Path | None:
-    """The folder that holds `spatial/`, given it, its parent or `spatial/` itself; None if ``path`` is no Space Ranger folder.
+    """The folder that holds `spatial/`, given it, its parent, `spatial/` itself or any of the files; None if ``path`` is no Space Ranger folder.
 
     Of Visium HD it is the folder of one bin size, by default 16 um, else 8, else 2: a bin of 16 um holds four times the molecules of one
     of 8, and tiles 8 um apart show nearly the same picture, so that smaller bins cost much and teach little.
     """
-    if path.name == "spatial" and find_file(path, *NAMES):
+    if _PART.search(path.name):
+        return next((found for folder in path.parents[:2] if (found := _outs_of(folder))), None)
+    found = _outs_of(path)
+    return found or (_outs_of(path.parent) if path.name == "spatial" else None)
+
+
+def _outs_of(path: Path) -> Path | None:
+    if path.name.casefold().endswith("spatial") and find_file(path, *NAMES) and spatial_of(path.parent) in (path, path / "spatial"):
         return path.parent
     for folder in (path, path / "outs"):
-        bins = folder if folder.name == BINS else folder / BINS
-        found = next((bins / name for name in _BINS_BY_CHOICE if (bins / name / "spatial").is_dir()), None)
-        if found is not None or spatial_of(folder):
-            return found or folder
+        bins = next((item for item in (folder, *visible(folder)) if item.name.endswith(BINS)), folder)
+        sizes = [item for item in visible(bins) if item.name.startswith("square_") and (item / "spatial").is_dir()]
+        chosen = next((item for name in _BINS_BY_CHOICE for item in sizes if item.name == name), sizes[0] if sizes else None)
+        if chosen is not None or spatial_of(folder):
+            return chosen or folder
+        if (folder / CELLS).is_dir():
+            return folder / CELLS
     return None
 
 
-def read_spaceranger(outs: Path) -> Spots:
-    """Counts, positions, scale factors, clusters and embeddings of one section.
+def outs_within(path: Path) -> Path | None:
+    """The one Space Ranger folder among the folders in ``path``; raises DataError where there are several."""
+    inside = {item.name: found for item in visible(path) if item.is_dir() and (found := _outs_of(item))}
+    if len(inside) > 1:
+        raise DataError(f"{path} holds several sections ({', '.join(list(inside)[:6])}). Open one of these folders.")
+    return next(iter(inside.values()), None)
+
+
+def read_spaceranger(outs: Path, matrix: Path | None = None) -> Spots:
+    """Counts, positions, scale factors, clusters and embeddings of one section; of several matrices ``matrix`` where it is given.
 
     Spots come in the matrix's order. A filtered matrix keeps tissue spots only; a raw one keeps all of them, marked in ``obs["in_tissue"]``.
     Without a matrix the spots are the positions in tissue, with no genes.
@@ -50,12 +78,21 @@ def read_spaceranger(outs: Path) -> Spots:
         A file is missing, damaged or foreign, or positions and matrix share no barcode.
     """
     spatial = spatial_of(outs) or outs / "spatial"
+    if any(item.name.endswith(("cell_segmentations.geojson", "feature_cell_matrix.h5")) for item in visible(outs)):
+        raise DataError(
+            f"{outs} holds cells that Space Ranger 4 segmented, outlines of any shape, which are no spots or bins. Open {BINS}/ beside it."
+        )
     positions = read_positions(spatial)
     notes: list[str] = []
-    found = find_matrix(outs)
-    counts = read_matrix(found[0]) if found else None
+    tables = [name for name in NAMES if (spatial / name).is_file()]
+    if len(tables) > 1:
+        notes.append(f"There are two tables of positions: {tables[0]} was read, {' and '.join(tables[1:])} was not.")
+    found = (matrix, "filtered" not in matrix.name) if matrix is not None else find_matrix(outs)
+    if found and found[0].parent == spatial:
+        _check_prefixes(spatial, found[0])
+    counts = read_matrix(found[0], notes) if found else None
     if counts is None:
-        missing = "its matrix folder lacks matrix.mtx.gz" if list(outs.glob("*_feature_bc_matrix")) else "no filtered_feature_bc_matrix.h5"
+        missing = "its matrix folder lacks matrix.mtx.gz" if list(outs.glob("*feature_bc_matrix")) else "no filtered_feature_bc_matrix.h5"
         notes.append(f"There is no count matrix in this folder ({missing}): only slide and spots are shown.")
         table = positions[positions["in_tissue"]]
         if table.empty:
@@ -65,7 +102,7 @@ def read_spaceranger(outs: Path) -> Spots:
         adata = _join(counts, positions, found[0], raw=found[1], notes=notes)  # type: ignore[index]
     adata.obsm["spatial"] = positions.loc[adata.obs_names, ["x", "y"]].to_numpy()
     add_analysis(adata, outs)
-    factors = _read_scalefactors(spatial)
+    factors = _read_scalefactors(spatial, notes)
     images = [(find_file(spatial, f"tissue_{kind}_image.png"), factors.get(f"tissue_{kind}_scalef")) for kind in ("hires", "lowres")]
     hd = outs.name.startswith("square_") or "bin_size_um" in factors
     top = outs.parent if outs.name == "outs" else outs
@@ -76,12 +113,22 @@ def read_spaceranger(outs: Path) -> Spots:
         lattice_rc=positions[["array_row", "array_col"]].to_numpy(),
         lattice_xy_px=positions[["x", "y"]].to_numpy(),
         scalefactors=factors,
-        image_sizes=[(path, factor) for path, factor in images if path is not None and factor],
+        image_sizes=[(path, factor) for path, factor in images if path is not None and factor and path.suffix != ".gz"],
+        full_size=next((size for path, factor in images if path is not None and factor and (size := _packed_size(path, factor))), None),
         notes=notes,
     )
     if hd:
         _as_hd(spots)
     return spots
+
+
+def _packed_size(path: Path, factor: float) -> tuple[float, float] | None:
+    """(height, width) of the slide, from a reduced image that was gzipped on its way into a repository; None for any other."""
+    if path.suffix != ".gz":
+        return None
+    with suppress(DataError), reading(path, "a reduced image"), open_plain(path) as file, Image.open(file) as image:
+        return image.height / factor, image.width / factor
+    return None
 
 
 def _as_hd(spots: Spots) -> None:
@@ -94,9 +141,9 @@ def _as_hd(spots: Spots) -> None:
     if factors.get("microns_per_pixel"):
         spots.mpp, spots.mpp_from = factors["microns_per_pixel"], "scalefactors_json.json (microns_per_pixel)"
     spots.path = folder
-    if folder.parent.name != BINS:
+    if not folder.name.startswith("square_"):
         return
-    sample = next(one for one in (folder.parent.parent, folder.parent.parent.parent) if one.name != "outs")
+    sample = next(one for one in folder.parents if one.name != "outs" and not one.name.endswith(BINS))
     spots.name = f"{sample.name}-{size:g}um"
     spots.image_folders = [folder, folder.parent, folder.parent.parent, folder.parent.parent.parent]
     others = sorted(item.name for item in folder.parent.glob("square_*") if item != folder and (item / "spatial").is_dir())
@@ -117,18 +164,22 @@ def _join(counts: Counts, positions: pd.DataFrame, path: Path, raw: bool, notes:
             "Matrix and spatial/ come from different sections: take both from one folder."
         )
     keep = known.copy()
+    in_tissue = positions.loc[barcodes[known], "in_tissue"].to_numpy()
     if not raw:
-        keep[known] = positions.loc[barcodes[known], "in_tissue"].to_numpy()
+        keep[known] = in_tissue
     if not keep.any():
         raise DataError(f"{path}: no spot of the matrix is marked as in tissue in the positions table. Take both from one folder.")
     if not known.all():
         notes.append(f"{int((~known).sum())} of {len(known)} barcodes of the matrix have no position and were left out.")
-    if (known & ~keep).any():
-        notes.append(f"{int((known & ~keep).sum())} spots of the matrix lie outside the tissue and were left out.")
-    without = int(positions["in_tissue"].sum() - positions.loc[barcodes[known], "in_tissue"].sum())
+    outside = int((known & ~keep).sum())
+    if outside:
+        notes.append(f"{outside} spots of the matrix lie outside the tissue and were left out.")
+    if outside > OTHER_SECTION * known.sum():
+        notes.append("A filtered matrix has spots in tissue only: matrix and positions may be those of two sections. Check both.")
+    without = int(positions["in_tissue"].sum() - in_tissue.sum())
     if without:
         notes.append(f"{without} positions in tissue have no counts in {path.name} and were left out.")
-    if raw:
+    if raw and not in_tissue.all():
         notes.append("The raw matrix was read, for there is no filtered one: spots outside the tissue are kept and marked.")
     obs = positions.loc[barcodes[keep], ["in_tissue", "array_row", "array_col"]].copy()
     obs.index.name = None
@@ -136,24 +187,59 @@ def _join(counts: Counts, positions: pd.DataFrame, path: Path, raw: bool, notes:
 
 
 def _as_in(names: pd.Index, barcodes: np.ndarray, notes: list[str]) -> np.ndarray:
-    """``barcodes`` as the positions spell them: some tools drop the "-1" of Space Ranger from one of the two tables."""
-    if names.isin(barcodes).any():
+    """``barcodes`` as the positions spell them: tools add, change or drop what stands before and behind the bases (A1_ACGT-1_2, ACGT.1, acgt)."""
+    known = int(names.isin(barcodes).sum())
+    sections = sorted({found[1] for one in barcodes if (found := _OF_SECTION.search(str(one)))})
+    if len(sections) > 1:
+        if not known:
+            return barcodes
+        notes.append(
+            f"The matrix holds barcodes of several sections (ending in -{' and -'.join(sections[:4])}), as spaceranger aggr writes it: those "
+            "that end as the positions do were read. Check that they are of this section."
+        )
         return barcodes
-    bare = pd.Series(names, index=[str(name).removesuffix("-1") for name in names])
-    own = [str(barcode).removesuffix("-1") for barcode in barcodes]
-    if bare.index.has_duplicates or len(set(own)) < len(own) or not bare.index.isin(own).any():
+    if known == len(barcodes):
         return barcodes
-    notes.append('Matrix and positions spell their barcodes differently, with and without "-1": they were matched without it.')
+    bare = pd.Series(names, index=[_bases(str(name)) for name in names])
+    own = [_bases(str(barcode)) for barcode in barcodes]
+    if bare.index.has_duplicates or len(set(own)) < len(own) or int(bare.index.isin(own).sum()) <= known:
+        return barcodes
+    notes.append(
+        f'Matrix and positions spell their barcodes differently ({barcodes[0]}, {names[0]}), as with and without "-1": '
+        "they were matched by what they have in common."
+    )
     return np.array([bare.get(one, barcode) for one, barcode in zip(own, barcodes, strict=True)], dtype=object)
 
 
-def _read_scalefactors(spatial: Path) -> dict[str, float]:
-    path = find_file(spatial, "scalefactors_json.json") or spatial / "scalefactors_json.json"
+def _bases(barcode: str) -> str:
+    """The bases of a barcode; of one without, as of Visium HD, all but the number at its end."""
+    found = _SEQUENCE.search(barcode.upper())
+    return found[0] if found else re.sub(r"[-.]\d+$", "", barcode.strip())
+
+
+def _check_prefixes(folder: Path, matrix: Path) -> None:
+    """Raise DataError where loose files of positions and counts begin with different names: those of two sections."""
+    table = find_file(folder, *NAMES)
+    ends = ("tissue_positions", "filtered_", "raw_", "matrix.mtx", "spatial_")
+    first, second = (re.split("|".join(ends), path.name)[0] for path in (table or matrix, matrix))
+    if first and second and re.split(r"[_.\-\s]", first)[0] != re.split(r"[_.\-\s]", second)[0]:
+        raise DataError(
+            f"{folder} holds files of several sections (positions of {first}, counts of {second}). Put the files of each into a folder of its own."
+        )
+
+
+def _read_scalefactors(spatial: Path, notes: list[str]) -> dict[str, float]:
+    path = find_file(spatial, "scalefactors_json.json")
+    if path is None:
+        notes.append("There is no scalefactors_json.json: the lattice of the spots alone tells the scale, and reduced images cannot be used.")
+        return {}
     with reading(path, "Space Ranger's scale factors"), open_plain(path) as file:
-        values = json.loads(file.read(2**20).decode("utf-8"))
+        values = json.loads(file.read(2**20).decode("utf-8-sig"))
         if not isinstance(values, dict):
             raise ValueError("it is no JSON object")
-        factors = {str(key): float(value) for key, value in values.items() if isinstance(value, (int, float))}
+        factors = {str(key): float(value) for key, value in values.items() if isinstance(value, (int, float, str))}
+    if factors.get("fiducial_diameter_fullres") == 0:  # where fiducials were not found by themselves; nothing here depends on them
+        del factors["fiducial_diameter_fullres"]
     wrong = [key for key, value in factors.items() if not np.isfinite(value) or value <= 0]
     if wrong:
         raise DataError(f"{path}: {wrong[0]} is {factors[wrong[0]]}, not a number above 0. Take the file as Space Ranger wrote it.")
