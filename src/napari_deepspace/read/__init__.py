@@ -23,7 +23,7 @@ from napari_deepspace.read.plain import find_tables, is_table, read_plain
 from napari_deepspace.read.spaceranger import find_outs, read_spaceranger
 from napari_deepspace.read.spatialdata_zarr import is_spatialdata, read_spatialdata
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
-from napari_deepspace.section import ASKS_LATTICE, PLATFORMS, Platform, Section, lattice_step_px, swap_xy
+from napari_deepspace.section import ASKS_LATTICE, PLATFORMS, Platform, Section, lattice_step_px, require_platform, swap_xy
 from napari_deepspace.settings import Orientation, SectionSettings
 from napari_deepspace.slide import Progress, Slide, image_size, open_slide
 
@@ -108,8 +108,7 @@ def read_section(
     SettingsError
         An unknown platform, or um per px that no slide has.
     """
-    if platform not in ("auto", *PLATFORMS):
-        raise SettingsError(f"platform {platform!r} is unknown: choose auto, {' or '.join(PLATFORMS)}.")
+    require_platform(platform)
     if mpp is not None and not 0.01 <= mpp <= 100:
         raise SettingsError(f"{mpp:g} um per px is no scale of a slide: give a number between 0.01 and 100.")
     path = Path(path)
