@@ -53,7 +53,7 @@ class ColumnsDialog(QDialog):
         self._header, self._needs_scale = header, needs_scale
         self.setWindowTitle("Which column is what?")
         self.resize(660, 500)
-        why = "its places make no lattice, and nothing states a scale: say how many µm a px of the slide is." if needs_scale else ""
+        why = "the places of its spots do not tell how large a px is. Say how many µm." if needs_scale else ""
         heading = label(f"{header.path.name}: {why or 'its header does not say where a spot lies. Say which columns do.'}", wrap=True)
         model = QStringListModel([NONE, *header.names], self)  # one for all: a table may have 20,000 genes
         grid = QGridLayout()

@@ -280,10 +280,9 @@ def _scale(spots: Spots, platform: str, stated: float | None) -> tuple[Platform,
             return assay, (None, "")
         step_px = float("nan")
     elif own is None and platform == "auto" and square and not spots.square_expected:
-        pitch = step_px * (stated or float("nan"))
-        if abs(pitch / assay.pitch_um - 1) > 0.1:
-            return _square(spots, pitch, (stated or 0) * (diameter_px or 0)), (None, "")
-        if not np.isfinite(pitch):
+        if stated and abs(step_px * stated / assay.pitch_um - 1) > 0.1:
+            return _square(spots, step_px * stated, stated * (diameter_px or 0)), (None, "")
+        if not stated:
             spots.notes.append(
                 f"{ASKS_LATTICE}read as legacy ST (100 um spots, 200 um pitch). Is that so? If not, say what the pitch is, or how many um a px is."
             )
