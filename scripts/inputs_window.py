@@ -22,7 +22,7 @@ def write_rois(path: Path) -> Path:
     """A table of regions that lie anywhere, with columns that nobody can know."""
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"ROI": [f"roi_{number:03d}" for number in range(60)]})
-    table["CentroidX"], table["CentroidY"] = rng.uniform(0, 9000, 60).round(1), rng.uniform(0, 7000, 60).round(1)
+    table["CX"], table["CY"] = rng.uniform(0, 9000, 60).round(1), rng.uniform(0, 7000, 60).round(1)
     table["segment"] = rng.choice(["tumour", "stroma"], 60)
     for gene in ("ESR1", "ERBB2", "SPARC", "COL1A1", "FN1", "CD3E", "MS4A1", "KRT8", "KRT18"):
         table[gene] = rng.poisson(8, 60)

@@ -50,7 +50,9 @@ def reads_section(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**given: Any) -> None:
         from napari_deepspace.orientation import orientation_named
+        from napari_deepspace.section import require_platform
 
+        require_platform(given["platform"])
         given["orientation"], given["columns"] = orientation_named(given["orientation"]), _columns(given["columns"])
         command(**given)
 

@@ -56,7 +56,7 @@ class RegionsAsked:
 def open_recipe(section: SectionSettings) -> Recipe:
     """Open a section in the window; in Python, read it."""
     section = _placed(section)
-    command = _shell(["open", str(section.path), *_reading(section, READ_AS)])
+    command = _shell(["open", str(section.path), *reading_options(section, READ_AS)])
     return Recipe(command, f"{IMPORT}\n{_read(section)}print(section)\n")
 
 
@@ -82,7 +82,7 @@ def denser_recipe(run_dir: Path, section: SectionSettings, out: Path, at: str, s
     """Predict between the spots or at a grid."""
     section = _placed(section, files)
     spacing = ["--spacing-um", f"{spacing_um:g}"] if at == "grid" else []
-    command = ["predict", _path(run_dir), _path(section.path), *_reading(section), "--out", _path(out), "--at", at, *spacing]
+    command = ["predict", _path(run_dir), _path(section.path), *reading_options(section), "--out", _path(out), "--at", at, *spacing]
     more = f", spacing_um={spacing_um:g}" if at == "grid" else ""
     python = f"dmap = nd.predict_denser({_path(run_dir)!r}, section, {_path(out)!r}, at={at!r}{more})\n"
     return Recipe(_here(files) + _shell(command), f"{_import(files)}\n{_write(files)}{_read(section)}{python}")
@@ -92,7 +92,7 @@ def quantify_recipe(section: SectionSettings, slide: Path, gene: str, way: str, 
     """Hold the stain of a neighbouring ``slide`` against a gene; ``files`` hold ``alignment.json``."""
     section = _placed(section, files)
     command = ["quantify", _path(section.path), _path(slide), "--alignment", "alignment.json", "--gene", gene, "--way", way]
-    command += [*_reading(section, (*READ_AS, "outlines")), *(["--run", _path(run)] if run is not None else [])]
+    command += [*reading_options(section, (*READ_AS, "outlines")), *(["--run", _path(run)] if run is not None else [])]
     python = (
         "from napari_deepspace.align.transform import read_alignment\n"
         "from napari_deepspace.quantify_command import quantify_spots\n"
@@ -130,7 +130,7 @@ def figure_recipe(
     """Draw a figure; an ``out`` without a folder comes to lie where the text is pasted."""
     section = _placed(section, files)
     source = [_path(run_dir), _path(section.path)] if run_dir is not None else [_path(section.path)]
-    reading = _reading(section, (*READING, "clusters"))
+    reading = reading_options(section, (*READING, "clusters"))
     command = _here(files) + _shell(["figure", *source, *reading, *figure_options(settings), "--out", str(out)])
     run = f", {_path(run_dir)!r}" if run_dir is not None else ""
     python = f"settings = {call(settings)}\nnd.save_figure(section, settings, {str(out)!r}{run})\n"
@@ -141,7 +141,7 @@ def figure_recipe(
 def regions_recipe(section: SectionSettings, asked: RegionsAsked, files: Mapping[str, str] | None = None) -> Recipe:
     """Describe and test outlines, or the profile across the border of one, or two observers."""
     section = _placed(section, files)
-    command = ["regions", _path(section.path), *_reading(section, ("outlines", *READ_AS, "sealed"))]
+    command = ["regions", _path(section.path), *reading_options(section, ("outlines", *READ_AS, "sealed"))]
     command += ["--run", _path(asked.run_dir)] if asked.run_dir is not None else []
     command += [word for gene in asked.genes for word in ("--gene", gene)]
     command += ["--by", asked.by] if asked.by != "outline" else []
@@ -175,7 +175,7 @@ def regions_recipe(section: SectionSettings, asked: RegionsAsked, files: Mapping
 def tiles_recipe(run_dir: Path, section: SectionSettings, genes: Sequence[str], out: Path, denser: Path | None = None) -> Recipe:
     """Values as tiles for QuPath."""
     section = _placed(section)
-    command = ["export-geojson", _path(run_dir), _path(section.path), *_reading(section, (*READ_AS, "patient", "sealed"))]
+    command = ["export-geojson", _path(run_dir), _path(section.path), *reading_options(section, (*READ_AS, "patient", "sealed"))]
     command += [word for gene in genes for word in ("--gene", gene)]
     command += ["--denser", _path(denser)] if denser is not None else []
     python = f"{_read(section)}drain(export_tiles(Path({_path(run_dir)!r}), section, {list(genes)!r}, Path({str(out)!r})"
@@ -283,8 +283,8 @@ def _stem(settings: RunSettings) -> str:
     return safe_name(settings.name)
 
 
-def _reading(section: SectionSettings, names: Sequence[str] = READING) -> list[str]:
-    """The options that read ``section``, of those that a command has."""
+def reading_options(section: SectionSettings, names: Sequence[str] = READING) -> list[str]:
+    """The options of the command line that read ``section``, of those that a command has."""
     usual = SectionSettings(path=section.path)
     given = {name: getattr(section, name) for name in names if getattr(section, name) != getattr(usual, name)}
     options = []

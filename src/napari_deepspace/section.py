@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from anndata import AnnData
 
-from napari_deepspace.errors import DataError
+from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.outlines import Outline
 from napari_deepspace.slide import Slide
 
@@ -57,6 +57,12 @@ PLATFORMS = {
     "visium": Platform("Visium", 55.0, 100.0, "hexagonal"),
     "st": Platform("legacy ST", 100.0, 200.0, "square"),
 }
+
+
+def require_platform(name: str) -> None:
+    """Raise SettingsError for what is neither "auto" nor a key of :data:`PLATFORMS`."""
+    if name not in ("auto", *PLATFORMS):
+        raise SettingsError(f"platform {name!r} is unknown: choose auto, {' or '.join(PLATFORMS)}.")
 
 
 @dataclass

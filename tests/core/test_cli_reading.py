@@ -51,6 +51,7 @@ def test_a_copied_command_reads_the_section_as_the_window_did(monkeypatch):
     [
         (["--columns", "CX"], "write role=column"),
         (["--orientation", "upside down"], "choose one of as it is"),
+        (["--platform", "hd"], "choose auto, visium or st"),
         (["--mpp", "0"], "Invalid value for '--mpp'"),
     ],
 )

@@ -19,6 +19,7 @@ from napari_deepspace._napari.spot_card import LOOKING
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.look_alikes import LookAlike, kept_look_alikes, pictures
 from napari_deepspace.model_view import view_of_run
+from napari_deepspace.recipes import READ_AS, reading_options
 from napari_deepspace.section import Section
 from napari_deepspace.settings import SectionSettings
 
@@ -84,8 +85,7 @@ class AlikeSearch:
         if opened is None:
             return
         folder = Path(tempfile.mkdtemp(dir=self._folder))
-        arguments = ["spot", str(run_dir), str(opened.path), barcode, "--platform", opened.platform, "--library-id", section.library_id]
-        arguments += ["--image", str(opened.image)] if opened.image is not None else []
+        arguments = ["spot", str(run_dir), str(opened.path), barcode, *reading_options(opened, READ_AS)]
         out, errors = folder / "out.json", folder / "errors.txt"
         self.child = child = Child([*arguments, "--json", "--background"], out, errors)
 

@@ -17,6 +17,7 @@ from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.events import Event, Noted, Predicted, Progress
 from napari_deepspace.outlines import write_outlines
 from napari_deepspace.points import store_name
+from napari_deepspace.recipes import reading_options
 from napari_deepspace.runs import DENSER, EVENTS, LOG
 from napari_deepspace.settings import SectionSettings
 
@@ -64,12 +65,7 @@ class DenserMaking(LongJob):
 
     def _section(self, opened: SectionSettings) -> list[str]:
         """The arguments that read the open section again, with what is drawn on it."""
-        arguments = [str(opened.path), "--platform", opened.platform]
-        for name in (*(() if opened.reduced else ("image",)), "patient", "block", "aligned", "library_id", "sealed"):
-            value = getattr(opened, name)
-            arguments += [f"--{name.replace('_', '-')}", str(value)] if value else []
-        arguments += ["--orientation", opened.orientation, *(["--mpp", str(opened.mpp)] if opened.mpp else [])]
-        arguments += ["--reduced"] if opened.reduced else []
+        arguments = [str(opened.path), *reading_options(opened)]
         folder = maps_folder(self._session)
         if self._session.outlines and folder is not None:
             outlines = folder / "outlines.geojson"

@@ -106,7 +106,7 @@ class DeepSpaceDock(QWidget):
         self.students = Students(self.session, self.train_panel, self.run_settings, self.estimates.seconds, self.say, self.fail)
         self.projects = Projects(self.session, self.section_panel, viewer, self._open, self.say, self.fail)
         self.drawing = Drawing(self.session, self.canvas, self.outline_layers, self.projects, self, self.say, self.fail)
-        self.seals = Seals(self.session, self.train_panel, self.reopen, self.say, self.fail)
+        self.seals = Seals(self.session, self.train_panel, lambda: self.opened, self.reopen, self.say, self.fail)
         self.figures = Figures(self.session, viewer, lambda: self.opened, self, self.say, self.fail)
         self.regions = Regions(self.session, self.outline_layers, lambda: self.opened, self, self.say, self.fail)
         self.proposing = Proposing(self.session, self.canvas, self.annotate_panel.propose, self.say, self.fail)

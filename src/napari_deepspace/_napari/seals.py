@@ -21,8 +21,10 @@ from napari_deepspace._napari.widgets import label, row
 from napari_deepspace.errors import DataError
 from napari_deepspace.glossary import term
 from napari_deepspace.project import SEALED, file_stem
+from napari_deepspace.recipes import READ_AS, reading_options
 from napari_deepspace.run_list import RunInfo, frozen_settings, own_runs_folder
 from napari_deepspace.seal import Seal, read_seal
+from napari_deepspace.settings import SectionSettings
 
 Choice = tuple[str, int]  #: "spots", "block" or "whole", and per cent
 EXPLAINED = (
@@ -39,10 +41,19 @@ def seal_folders(session: Session, project: Path | None = None) -> list[Path]:
 
 
 class Seals(QObject):
-    """Makes and opens seals. ``reopen(sealed=...)`` reads the open section again, with its seal."""
+    """Makes and opens seals. ``opened()`` is how the open section was read; ``reopen(sealed=...)`` reads it again, with its seal."""
 
-    def __init__(self, session: Session, panel: TrainPanel, reopen: Callable[..., None], say: Callable[..., None], fail: Callable[[Exception], None]):
+    def __init__(
+        self,
+        session: Session,
+        panel: TrainPanel,
+        opened: Callable[[], SectionSettings | None],
+        reopen: Callable[..., None],
+        say: Callable[..., None],
+        fail: Callable[[Exception], None],
+    ):
         super().__init__(panel)
+        self._opened_as = opened
         self._session, self._panel, self._reopen, self._say, self._fail = session, panel, reopen, say, fail
         self.ask: Callable[[], Choice | None] = partial(ask_what_to_seal, panel)
         self.ask_open: Callable[[RunInfo, Seal], bool] = partial(ask_to_open, panel)
@@ -59,8 +70,8 @@ class Seals(QObject):
 
     def make(self) -> None:
         """Ask what to seal of the open section, and seal it."""
-        section = self._session.section
-        if section is None or section.path is None or self.child is not None:
+        section, opened = self._session.section, self._opened_as()
+        if section is None or opened is None or self.child is not None:
             return
         choice = self.ask()
         if choice is None:
@@ -68,7 +79,8 @@ class Seals(QObject):
         out = _free(seal_folders(self._session)[0], file_stem(section.library_id))
         kind = {"block": ["--block"], "whole": ["--whole"]}.get(choice[0], [])
         runs = [argument for folder in {runs_folder(self._session), self._session.runs or own_runs_folder()} for argument in ("--runs", str(folder))]
-        self._ask(["seal", str(section.path), "--out", str(out), "--share", str(choice[1] / 100), *kind, *runs], partial(self._made, out))
+        reading = reading_options(opened, READ_AS)
+        self._ask(["seal", str(opened.path), *reading, "--out", str(out), "--share", str(choice[1] / 100), *kind, *runs], partial(self._made, out))
         self._say("Sealing…")
 
     def open(self, run: RunInfo) -> None:
@@ -86,7 +98,7 @@ class Seals(QObject):
         seal = read_seal(run.run_dir / section["sealed"])
         if self.child is not None or not self.ask_open(run, seal):
             return
-        given = [argument for key in ("image", "platform", "patient", "block") if section.get(key) for argument in (f"--{key}", str(section[key]))]
+        given = reading_options(SectionSettings.model_validate(section), (*READ_AS, "patient", "block"))
         place = [str(run.run_dir), str(run.run_dir / section["path"]), "--seal", str(run.run_dir / section["sealed"])]
         self._ask(["unseal", *place, *given], partial(self._opened, run))
         self._say(f"Opening the seal with {run.name}…")

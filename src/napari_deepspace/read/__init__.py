@@ -24,7 +24,7 @@ from napari_deepspace.read.positions import off_lattice
 from napari_deepspace.read.spaceranger import find_outs, outs_within, read_spaceranger
 from napari_deepspace.read.spatialdata_zarr import is_spatialdata, read_spatialdata
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
-from napari_deepspace.section import ASKS_LATTICE, PLATFORMS, Platform, Section, lattice_step_px, swap_xy
+from napari_deepspace.section import ASKS_LATTICE, PLATFORMS, Platform, Section, lattice_step_px, require_platform, swap_xy
 from napari_deepspace.settings import Orientation, SectionSettings
 from napari_deepspace.slide import Progress, Slide, image_size, open_slide
 
@@ -111,8 +111,7 @@ def read_section(
     SettingsError
         An unknown platform, or um per px that no slide has.
     """
-    if platform not in ("auto", *PLATFORMS):
-        raise SettingsError(f"platform {platform!r} is unknown: choose auto, {' or '.join(PLATFORMS)}.")
+    require_platform(platform)
     if mpp is not None and not 0.01 <= mpp <= 100:
         raise SettingsError(f"{mpp:g} um per px is no scale of a slide: give a number between 0.01 and 100.")
     path = Path(path).expanduser()
@@ -299,10 +298,9 @@ def _scale(spots: Spots, platform: str, stated: float | None) -> tuple[Platform,
             return assay, (None, "")
         step_px = float("nan")
     elif own is None and platform == "auto" and square and not spots.square_expected:
-        pitch = step_px * (stated or float("nan"))
-        if abs(pitch / assay.pitch_um - 1) > 0.1:
-            return _square(spots, pitch, (stated or 0) * (diameter_px or 0)), (None, "")
-        if not np.isfinite(pitch):
+        if stated and abs(step_px * stated / assay.pitch_um - 1) > 0.1:
+            return _square(spots, step_px * stated, stated * (diameter_px or 0)), (None, "")
+        if not stated:
             spots.notes.append(
                 f"{ASKS_LATTICE}read as legacy ST (100 um spots, 200 um pitch). Is that so? If not, say what the pitch is, or how many um a px is."
             )
