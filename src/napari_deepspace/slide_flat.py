@@ -108,7 +108,7 @@ def flat_tiff(path: Path, tiff: tifffile.TiffFile) -> Iterator[Flat]:
     rows = BAND_PX if keyframe.is_final else min(size[0], keyframe.rowsperstrip)
     deep = series.dtype != np.uint8
     samples = series.size // (size[0] * size[1])
-    doing = _announced(path, size, "TIFF", (min(rows, size[0]), size[1]), 2 * samples * series.dtype.itemsize + 3)
+    doing = _announced(path, size, "TIFF", (min(rows, size[0]), size[1]), 2 * samples * series.dtype.itemsize)
     inverted = keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE
     shift = 0
 
@@ -122,10 +122,12 @@ def flat_tiff(path: Path, tiff: tifffile.TiffFile) -> Iterator[Flat]:
 
     def bands() -> Iterator[np.ndarray]:
         for count, strip in _strips(path, tiff, series, rows):
-            if strip is None:
-                yield np.full((count, size[1], 3), 255, dtype=np.uint8)
-            else:
-                yield 255 - to_rgb(strip, shift) if inverted else to_rgb(strip, shift)
+            for top in range(0, count, BAND_PX):
+                if strip is None:
+                    yield np.full((min(BAND_PX, count - top), size[1], 3), 255, dtype=np.uint8)
+                else:
+                    rgb = to_rgb(strip[top : top + BAND_PX], shift)
+                    yield 255 - rgb if inverted else rgb
 
     yield Flat(size, doing, None, decode if deep else None, bands)
 
@@ -161,7 +163,8 @@ def _strips(path: Path, tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries
         except DAMAGED_PIXELS as error:
             raise damaged(path, f"the part from row {number * rows} on cannot be decoded ({error})") from error
         there = [part for part in parts if part is not None]
-        yield min(rows, height - number * rows), np.concatenate(there, axis=2) if len(there) == len(parts) else None
+        whole = None if len(there) < len(parts) else there[0] if len(there) == 1 else np.concatenate(there, axis=2)
+        yield min(rows, height - number * rows), whole
 
 
 def _announced(path: Path, size: tuple[int, int], kind: str, at_once: tuple[int, int], bytes_per_px: float) -> str:

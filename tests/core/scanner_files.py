@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import tifffile
 import zarr
@@ -59,4 +61,64 @@ def write_ome_zarr(path: Path, levels: list[np.ndarray], axes: str, depth: type,
     datasets = [{"path": str(number), "coordinateTransformations": [scale]} for number, scale in enumerate(scales)]
     said = {"multiscales": [{"axes": units, "datasets": datasets}]}
     group.attrs.update(said if zarr_format == 2 else {"ome": {"version": "0.5", **said}})
+    return path
+
+
+def write_mirax(path: Path, image: np.ndarray, left: int, top: int, around: tuple[int, int], side: int = 128) -> Path:
+    """A MIRAX slide of two levels (.mrxs with its folder): ``image`` at image ``left``, ``top`` of a grid of ``around`` = (rows, columns) images.
+
+    Each image is a PNG of ``side`` px; places without one were not scanned.
+    """
+    glass = np.full((around[0] * side, around[1] * side, 3), 255, dtype=np.uint8)
+    glass[top * side :, left * side :][: image.shape[0], : image.shape[1]] = image
+    reduced = cv2.resize(glass, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    rows, columns = range(top, top + image.shape[0] // side), range(left, left + image.shape[1] // side)
+    scanned = {(row, column) for row in rows for column in columns}
+    places = [scanned, {(row // 2 * 2, column // 2 * 2) for row, column in scanned}]
+    slide_id = "0123456789ABCDEF0123456789ABCDEF"
+    data = b"01.02" + slide_id.encode() + b"000" + bytes(256)
+    levels = []
+    for number, (pixels, wanted) in enumerate(zip((glass, reduced), places, strict=True)):
+        items = []
+        for row, column in sorted(wanted):
+            y, x = (row >> number) * side, (column >> number) * side
+            png = cv2.imencode(".png", pixels[y : y + side, x : x + side, ::-1])[1].tobytes()
+            items.append((row * around[1] + column, len(data), len(png), 0))
+            data += png
+        levels.append(items)
+
+    index = b"01.02" + slide_id.encode()
+    table = len(index) + 8
+    where = table + 4 * len(levels)
+    records, pointers = b"", []
+    for items in levels:  # an empty page that points at the page with all items
+        pointers.append(where + len(records))
+        records += struct.pack("<ii", 0, where + len(records) + 8) + struct.pack("<ii", len(items), 0)
+        records += b"".join(struct.pack("<iiii", *item) for item in items)
+    index += struct.pack("<ii", table, table) + struct.pack(f"<{len(levels)}i", *pointers) + records
+
+    said: dict[str, dict[str, object]] = {
+        "GENERAL": {
+            "SLIDE_VERSION": "01.02", "SLIDE_ID": slide_id, "IMAGENUMBER_X": around[1], "IMAGENUMBER_Y": around[0], "OBJECTIVE_MAGNIFICATION": 20,
+            "CameraImageDivisionsPerSide": 1,
+        },
+        "HIERARCHICAL": {
+            "INDEXFILE": "Index.dat", "HIER_COUNT": 1, "NONHIER_COUNT": 0, "HIER_0_NAME": "Slide zoom level", "HIER_0_COUNT": len(levels),
+            **{f"HIER_0_VAL_{number}_SECTION": f"LEVEL_{number}" for number in range(len(levels))},
+        },
+        "DATAFILE": {"FILE_COUNT": 1, "FILE_0": "Data0000.dat"},
+    }  # fmt: skip
+    for number in range(len(levels)):
+        um = NM_PER_PX / 1000 * 2**number
+        said[f"LEVEL_{number}"] = {
+            "OVERLAP_X": 0, "OVERLAP_Y": 0, "MICROMETER_PER_PIXEL_X": um, "MICROMETER_PER_PIXEL_Y": um, "IMAGE_FORMAT": "PNG",
+            "IMAGE_FILL_COLOR_BGR": 16777215, "DIGITIZER_WIDTH": side, "DIGITIZER_HEIGHT": side, "IMAGE_CONCAT_FACTOR": int(number > 0),
+        }  # fmt: skip
+    folder = path.with_suffix("")
+    folder.mkdir()
+    lines = [f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in values.items()) for name, values in said.items()]
+    (folder / "Slidedat.ini").write_text("\n".join(lines))
+    (folder / "Index.dat").write_bytes(index)
+    (folder / "Data0000.dat").write_bytes(data)
+    path.write_bytes(b"\xff\xd8\xff\xd9")  # a picture for other programs
     return path

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 import zarr
 from PIL import Image
-from scanner_files import write_ome_zarr, write_scn
+from scanner_files import write_mirax, write_ome_zarr, write_scn
 
 from napari_deepspace import slide_cache, slide_flat
 from napari_deepspace.errors import DataError
@@ -242,6 +242,23 @@ def test_only_the_scanned_part_of_a_glass_is_taken(tmp_path, corner):
         quarter, expected = slide.levels[1][:].astype(int), image[::4, ::4].astype(int)
         assert np.abs(quarter - expected)[2:-2, 2:-2].max() <= (0 if whole_px else 6)
         assert np.abs(np.roll(quarter, 1, axis=1) - expected)[2:-2, 2:-2].max() > 12
+
+
+@pytest.mark.parametrize(("left", "top"), [(3, 2), (2, 3), (0, 0)])
+def test_mirax(tmp_path, left, top):
+    """Of a MIRAX slide the scanned part is the image, to the pixel, at both levels; a damaged one is named."""
+    rng = np.random.default_rng(0)
+    image = cv2.resize(rng.integers(0, 256, (10, 15, 3)).astype(np.uint8), (384, 256), interpolation=cv2.INTER_CUBIC)
+    path = write_mirax(tmp_path / "slide.mrxs", image, left, top, around=(6, 8))
+    with open_slide(path) as slide:
+        assert slide.shape == image_size(path) == (256, 384)
+        assert slide.mpp == pytest.approx(0.5)
+        np.testing.assert_array_equal(slide.levels[0][:], image)
+        np.testing.assert_array_equal(slide.read_region(100, 200, 50, 150), image[100:150, 200:350])
+        np.testing.assert_array_equal(slide.levels[1][:], cv2.resize(image, (192, 128), interpolation=cv2.INTER_AREA))
+    (tmp_path / "slide" / "Index.dat").write_bytes(b"01.02")
+    with pytest.raises(DataError, match=r"slide\.mrxs: OpenSlide cannot read it"):
+        open_slide(path)
 
 
 def test_what_the_tiff_reader_refuses_openslide_may_read(tmp_path, pixels):

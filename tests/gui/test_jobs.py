@@ -80,6 +80,32 @@ def test_a_job_can_be_stopped(qtbot):
     assert ends_of(qtbot, work, stop_when=lambda seen: len(seen) > 3) == [("stop", None), ("finish", None)]
 
 
+def test_a_job_can_be_stopped_in_the_middle_of_a_call(qtbot):
+    """What a call tells arrives like a yield, and Stop ends the call there, after it has cleaned up."""
+    from napari_deepspace._napari.jobs import tell
+
+    cleaned = []
+
+    def call():
+        try:
+            while True:
+                tell("at it")
+                time.sleep(0.01)
+        finally:
+            cleaned.append(True)
+
+    def work():
+        yield "begin"
+        call()
+
+    def told(seen):
+        return ("yield", "at it") in seen
+
+    assert ends_of(qtbot, work, stop_when=told) == [("stop", None), ("finish", None)]
+    assert cleaned
+    tell("outside of a job nothing is told")
+
+
 class Sleeper:
     """A child that starts a grandchild and, like it, does not listen to SIGTERM."""
 
