@@ -207,7 +207,8 @@ def check_image(section: Section, overview: np.ndarray, share: float) -> Orienta
     best = OrientationCheck(tuple(fits), told=True).best
     seen = turned(looks, best.orientation)
     check = OrientationCheck(tuple(fits), True, _fits_elsewhere(seen, here, gone, best.tissue, max(section.pitch_px, 100 / section.mpp) * share))
-    if not check.fitting and not check.elsewhere and best.on_tissue >= ON_TISSUE and not _empty_places_known(section):
+    nothing_against = np.isnan(best.tissue) or not (check.fitting or check.elsewhere or _empty_places_known(section))
+    if best.on_tissue >= ON_TISSUE and best.counts < LOOKS_ALIKE and nothing_against:
         return OrientationCheck(tuple(fits), told=False, untold="tissue lies all around the spots as well")
     return check
 
