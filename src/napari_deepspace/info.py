@@ -46,7 +46,7 @@ def describe(section: Section) -> dict[str, Any]:
     if section.slide is not None:
         check = check_orientation(section)
         facts["orientation_check"] = check.words or (
-            f"the image lies as it should: {agreement(check.fits[0])}" if check.told else "not checked: there are too few spots"
+            f"the image lies as it should: {agreement(check.fits[0])}" if check.told else f"not told: {check.untold}"
         )
         if check.better is not None:
             facts["orientation_that_fits"] = then(cast(Orientation, section.orientation), check.better)

@@ -25,9 +25,14 @@ AS_IS: Orientation = "as it is"
 
 OVERVIEW_PX = 1024  #: longer side of the image that is looked at
 MAX_POINTS = 20_000  #: spots that are looked at, at most
-ON_TISSUE = 0.92  #: tissue agreement of an image that belongs to the spots: seven right ones came to 0.93 to 1.00, twelve of other sections to 0.91
+TELLS_TISSUE = 0.8  #: tissue agreement of an image that belongs to the spots, at least: right ones come to 0.93 to 1.00, or 0.82 from few pixels
+ON_TISSUE = 0.9  #: share of spots on tissue below which an agreement of FITS_WELL is needed: pale tissue may pass for glass
+FITS_WELL = 0.92
+SHIFTS = (1, 2, 3, 4, 6)  #: how far the spots are shifted to see whether they fit better elsewhere, in pitches (of 100 um at least)
+ELSEWHERE = 0.025  #: how much better that has to be: of a right image the agreement is highest where the spots are, of another section's beside it
 LOOKS_ALIKE = 0.35  #: counts agreement that speaks for an image by itself; wrong ways and other slides came to 0.22 at most
 CLEARLY = 0.1  #: how much better another way has to fit before it is named
+DARK = 80  #: brightness of half the pixels below which an image is one of fluorescence; H&E is never so dark
 FEWEST = 50  #: spots below which chance alone may put an image any way round
 TOP_GENES = 500
 PATTERNS = 4  #: principal components of expression that are compared with the image, beside UMI
@@ -53,7 +58,9 @@ class OrientationCheck:
     """The eight fits of the image in use, which is ``fits[0]``; ``orientation`` of each is what would have to be done to it further."""
 
     fits: tuple[Fit, ...]
-    told: bool  #: whether there are spots enough to tell
+    told: bool  #: whether there is enough to tell from
+    elsewhere: bool = False  #: whether the spots would fit clearly better some pitches away
+    untold: str = ""  #: why it cannot be told, in words
 
     @property
     def best(self) -> Fit:
@@ -65,7 +72,12 @@ class OrientationCheck:
     def fitting(self) -> bool:
         """Whether the best way fits at all, or the image may be another section's."""
         best = self.best
-        return best.counts >= LOOKS_ALIKE or (best.tissue >= ON_TISSUE if not np.isnan(best.tissue) else best.on_tissue >= 0.9)
+        if best.counts >= LOOKS_ALIKE:
+            return True
+        if np.isnan(best.tissue):
+            return best.on_tissue >= ON_TISSUE
+        trusted = best.orientation == AS_IS and best.on_tissue >= ON_TISSUE  # more is asked of a way that nobody chose
+        return not self.elsewhere and best.tissue >= (TELLS_TISSUE if trusted else FITS_WELL)
 
     @property
     def better(self) -> Orientation | None:
@@ -190,7 +202,38 @@ def check_image(section: Section, overview: np.ndarray, share: float) -> Orienta
                 float((on > glass).mean()) if len(on) else 0.0,
             )
         )
-    return OrientationCheck(tuple(fits), told=len(here) >= FEWEST)
+    if len(here) < FEWEST:
+        return OrientationCheck(tuple(fits), told=False, untold="there are too few spots")
+    best = OrientationCheck(tuple(fits), told=True).best
+    seen = turned(looks, best.orientation)
+    check = OrientationCheck(tuple(fits), True, _fits_elsewhere(seen, here, gone, best.tissue, max(section.pitch_px, 100 / section.mpp) * share))
+    nothing_against = np.isnan(best.tissue) or not (check.fitting or check.elsewhere or _empty_places_known(section))
+    if best.on_tissue >= ON_TISSUE and best.counts < LOOKS_ALIKE and nothing_against:
+        return OrientationCheck(tuple(fits), told=False, untold="tissue lies all around the spots as well")
+    return check
+
+
+def _empty_places_known(section: Section) -> bool:
+    """Whether a place of the lattice without a spot is known to be beside the tissue: the table says so, or the spots of legacy ST were selected."""
+    inside = int(np.asarray(section.adata.obs["in_tissue"], dtype=bool).sum()) if "in_tissue" in section.adata.obs else section.adata.n_obs
+    return section.platform.name == "legacy ST" or (section.lattice is not None and len(section.lattice) >= inside + 20)
+
+
+def _fits_elsewhere(seen: np.ndarray, here: np.ndarray, gone: np.ndarray, tissue: float, step: float) -> bool:
+    """Whether spots and places without one, shifted together by two steps or more, fit the tissue clearly better than where they are."""
+    if np.isnan(tissue):
+        return False
+    few = np.random.default_rng(0)
+    here, gone = (few.permutation(places)[:2000] for places in (here, gone[_inside(gone, seen.shape)]))
+    limits = np.array(seen.shape[:2]) - 1
+
+    def fit(shift: np.ndarray) -> float:
+        on, off = (seen[tuple(np.clip(np.rint(places + shift), 0, limits).astype(int).T)][:, 1] for places in (here, gone))
+        return _more_often(on, off)
+
+    ways = [np.array([row, column]) / np.hypot(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]
+    near, *far = [max(fit(way * by * step) for way in ways) for by in SHIFTS]
+    return max(far) > max(near, fit(np.zeros(2)), TELLS_TISSUE - ELSEWHERE) + ELSEWHERE
 
 
 def _parts(orientation: Orientation) -> tuple[int, int]:
@@ -202,6 +245,9 @@ def _look(image: np.ndarray, radius: float) -> tuple[np.ndarray, float]:
     """What tissue looks like around every pixel, float32 (h, w, 5): mean optical density of R, G, B, colourfulness, and spread of the density;
     and the density above which it is tissue."""
     pixels = np.ascontiguousarray(image).astype(np.float32)
+    if np.median(pixels.max(axis=2)) < DARK:  # fluorescence: tissue is what shines, in whichever channel
+        pixels = 255 - pixels
+        pixels[..., 1] = pixels.min(axis=2)
     density = -np.log((pixels + 1) / 256)
     side = 2 * max(1, round(radius)) + 1
     colourful = (pixels.max(axis=2) - pixels.min(axis=2))[..., None] / 255

@@ -62,6 +62,47 @@ def test_an_image_without_the_tissue_fits_nowhere(phantom):
     assert not check.fitting and check.better is None and "none of its eight" in check.words
 
 
+@pytest.mark.parametrize("margin", [0, 2])
+def test_tissue_everywhere_tells_nothing(phantom, margin):
+    """Where tissue lies all around the spots as well, and no table says where there is none, nothing is called wrong, and info can say why."""
+    centres = phantom.centres_yx
+    low, high = np.quantile(centres, [0.25, 0.75], axis=0)
+    middle = ((centres >= low) & (centres <= high)).all(axis=1)
+    inner = replace(phantom, adata=phantom.adata[middle, :0].copy(), lattice=None)
+    low, high = low - margin * phantom.pitch_px, high + margin * phantom.pitch_px
+    slide = phantom.require_slide()
+    overview = slide.thumbnail(OVERVIEW)
+    share = overview.shape[0] / slide.shape[0]
+    (top, left), (bottom, right) = (low * share).astype(int), (high * share).astype(int)
+    inner.adata.obsm["spatial"] = (inner.centres_yx - low)[:, ::-1]
+    check = check_image(inner, overview[top:bottom, left:right], share)
+    assert (check.told, check.better, check.words) == (False, None, "")
+    assert "all around" in check.untold
+
+
+def test_a_slide_that_fits_only_elsewhere_is_doubted(phantom):
+    """An image whose tissue lies some pitches beside the spots is another's, though most spots lie on tissue; the same image in place is not."""
+    slide = phantom.require_slide()
+    overview = slide.thumbnail(OVERVIEW)
+    share = overview.shape[0] / slide.shape[0]
+    bare = replace(phantom, adata=phantom.adata[:, :0].copy())
+    shift = round(3 * phantom.pitch_px * share)
+    assert check_image(bare, overview, share).words == ""
+    beside = np.roll(overview, (shift, -shift), axis=(0, 1))
+    check = check_image(bare, beside, share)
+    assert check.elsewhere and not check.fitting and "none of its eight" in check.words
+
+
+def test_a_dark_image_is_read_by_what_shines(phantom):
+    """Fluorescence, bright on black in one channel, is told the right way round as H&E is."""
+    overview = phantom.require_slide().thumbnail(OVERVIEW)
+    dark = np.zeros_like(overview)
+    dark[..., 2] = (255 - overview[..., 1].astype(int)) // 2
+    share = overview.shape[0] / phantom.slide.shape[0]
+    assert check_image(phantom, dark, share).words == ""
+    assert check_image(phantom, turned(dark, "mirrored"), share).better == "mirrored"
+
+
 def test_few_spots_tell_nothing(phantom):
     """With a handful of spots no way is called wrong or right."""
     check = check_orientation(replace(phantom, adata=phantom.adata[:12].copy(), lattice=None, slide=turned_slide(phantom.slide, "mirrored")))
