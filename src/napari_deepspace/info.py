@@ -8,6 +8,7 @@ import pandas as pd
 
 from napari_deepspace.orientation import agreement, check_orientation, then
 from napari_deepspace.preprocess.filters import filter_spots, spot_table
+from napari_deepspace.read.several import sections_in
 from napari_deepspace.section import Section
 from napari_deepspace.settings import FilterSettings, Orientation
 
@@ -15,8 +16,10 @@ from napari_deepspace.settings import FilterSettings, Orientation
 def describe(section: Section) -> dict[str, Any]:
     """Facts about a section, fit for JSON: sizes, scale, medians, what the usual filter of counts keeps, notes of the reader."""
     adata, platform = section.adata, section.platform
+    several = sections_in(section.path) if section.path is not None else []
     facts: dict[str, Any] = {
         "library_id": section.library_id,
+        **({"sections_in_file": several} if len(several) > 1 else {}),
         "synthetic": section.synthetic,
         "platform": f"{platform.name}: {platform.spot_diameter_um:g} um spots, {platform.pitch_um:g} um pitch, {platform.lattice}",
         "spots": adata.n_obs,

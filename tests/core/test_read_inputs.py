@@ -218,18 +218,6 @@ def test_h5ad_with_counts_in_a_layer_and_symbols_in_var(outs):
         read_section(outs.parent / "none.h5ad")
 
 
-def test_h5ad_of_several_sections(outs):
-    """Of a file of two sections the first is read, or the one that is named, each with its own spots."""
-    one = anndata.read_h5ad(as_h5ad(outs))
-    both = anndata.concat([one, one[:20]], keys=["A", "B"], label="library_id", index_unique="-")
-    both.uns["spatial"] = dict.fromkeys(("A", "B"), one.uns["spatial"]["sample one"])
-    both.write_h5ad(outs.parent / "both.h5ad")
-    assert read_section(outs.parent / "both.h5ad", slide=False).adata.n_obs == one.n_obs
-    section = read_section(outs.parent / "both.h5ad", library_id="B", slide=False)
-    assert (section.library_id, section.adata.n_obs) == ("B", 20)
-    assert any("2 sections (A, B)" in note for note in section.notes)
-
-
 def test_a_plain_table_with_mapped_columns(tmp_path):
     """Irregular places with genes, as of GeoMx, open with a scale that is said, in any of the three formats; text stays in obs."""
     rng = np.random.default_rng(0)

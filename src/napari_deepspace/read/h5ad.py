@@ -17,6 +17,7 @@ from napari_deepspace.read.files import MOST_CELLS, Spots, check_size, reading
 from napari_deepspace.read.genes import gene_table
 from napari_deepspace.read.matrix import Counts, checked
 from napari_deepspace.read.positions import guess_lattice
+from napari_deepspace.read.several import chosen_section, section_column
 from napari_deepspace.section import Platform
 
 _SYMBOLS = ("gene_symbols", "gene_symbol", "gene_name", "gene_names", "feature_name", "symbol", "SYMBOL", "gene_short_name")
@@ -50,8 +51,14 @@ def spots_of(adata: AnnData, path: Path, library_id: str | None = None) -> Spots
     spatial = adata.uns.get("spatial")
     libraries = {str(name): value for name, value in spatial.items() if isinstance(value, dict)} if isinstance(spatial, dict) else {}
     name = path.stem if not libraries else next(iter(libraries))
-    if len(libraries) > 1:
-        adata, name = _one_of(adata, libraries, library_id, path, notes)
+    several = section_column(adata.obs, libraries)
+    if several is not None:
+        name = chosen_section(several[1], library_id, path, notes)
+        adata = adata[adata.obs[several[0]].astype(str) == name].copy()
+    elif len(libraries) > 1:
+        raise DataError(
+            f"{path} holds {len(libraries)} sections ({', '.join(libraries)}), and no column of obs says whose a spot is. Split the file."
+        )
     about = libraries.get(name, {})
     xy = _positions(adata, path)
     with reading(path, _NEEDED):
@@ -103,21 +110,6 @@ def _platform(stated: Any) -> Platform | None:
 def _check(path: Path, item: Any) -> None:
     if isinstance(item, h5py.Dataset):
         check_size(path, item.nbytes, item.id.get_storage_size())
-
-
-def _one_of(adata: AnnData, libraries: dict[str, Any], wanted: str | None, path: Path, notes: list[str]) -> tuple[AnnData, str]:
-    """The spots of one of several sections: those that a column of ``obs`` names so."""
-    columns = [column for column in adata.obs if set(adata.obs[column].astype(str)) <= set(libraries)]
-    if not columns:
-        raise DataError(
-            f"{path} holds {len(libraries)} sections ({', '.join(libraries)}), and no column of obs says whose a spot is. Split the file."
-        )
-    name = wanted if wanted in libraries else next(iter(libraries))
-    notes.append(f"The file holds {len(libraries)} sections ({', '.join(libraries)}); {name} is read. Name another one with library_id.")
-    chosen = adata[adata.obs[columns[0]].astype(str) == name]
-    if not chosen.n_obs:
-        raise DataError(f"{path}: no spot belongs to {name}. Name another section with library_id.")
-    return chosen.copy(), name
 
 
 def _positions(adata: AnnData, path: Path) -> np.ndarray:
