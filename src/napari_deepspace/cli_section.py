@@ -53,8 +53,9 @@ def convert(
     mpp: Mpp = None,
     orientation: Turned = "as it is",
     reduced: Reduced = False,
+    result: Annotated[Path | None, typer.Option(help="result of `predict` or a run for this section: its predictions go along")] = None,
 ) -> None:
-    """Write a section as .h5ad or SpatialData: counts, positions, clusters, and the slide reduced to 2000 px."""
+    """Write a section as .h5ad or SpatialData: counts, positions, clusters, predictions, and the slide reduced to 2000 px."""
     from napari_deepspace.convert import convert as write
     from napari_deepspace.orientation import orientation_named
     from napari_deepspace.read import read_section
@@ -69,7 +70,9 @@ def convert(
         library_id=library_id,
         columns=_columns(columns),
     )
-    print(f"{write(read, out)}: {read.adata.n_obs} spots x {read.adata.n_vars} genes{', SYNTHETIC' if read.synthetic else ''}. Research use only.")
+    write(read, out, result)
+    more = f", with the predictions of {result.name}" if result else ""
+    print(f"{out}: {read.adata.n_obs} spots x {read.adata.n_vars} genes{more}{', SYNTHETIC' if read.synthetic else ''}. Research use only.")
 
 
 def _columns(text: str | None) -> dict[str, str] | None:

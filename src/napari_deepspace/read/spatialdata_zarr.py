@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -149,4 +150,6 @@ def write_spatialdata(adata: AnnData, thumbnail: np.ndarray | None, factor: floa
         images[f"{region}_hires_image"] = Image2DModel.parse(
             np.moveaxis(thumbnail, 2, 0), dims=("c", "y", "x"), c_coords=("r", "g", "b"), transformations={"global": whole}
         )
-    library.SpatialData(images=images, shapes={region: circles}, tables={"table": parsed}).write(out)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "zarr v3 autosharding", UserWarning)  # of a setting that is not the user's
+        library.SpatialData(images=images, shapes={region: circles}, tables={"table": parsed}).write(out)
