@@ -25,11 +25,14 @@ def info(section: Path, as_json: Json = False, **how: Any) -> None:
 def convert(
     section: Path,
     out: Annotated[Path, typer.Option(help="the file: NAME.h5ad (scanpy, squidpy), or NAME.zarr (SpatialData, extra [spatialdata])")],
+    result: Annotated[Path | None, typer.Option(help="result of `predict` or a run for this section: its predictions go along")] = None,
     **how: Any,
 ) -> None:
-    """Write a section as .h5ad or SpatialData: counts, positions, clusters, and the slide reduced to 2000 px."""
+    """Write a section as .h5ad or SpatialData: counts, positions, clusters, predictions, and the slide reduced to 2000 px."""
     from napari_deepspace.convert import convert as write
     from napari_deepspace.read import read_section
 
     read = read_section(section, **how)
-    print(f"{write(read, out)}: {read.adata.n_obs} spots x {read.adata.n_vars} genes{', SYNTHETIC' if read.synthetic else ''}. Research use only.")
+    write(read, out, result)
+    more = f", with the predictions of {result.name}" if result else ""
+    print(f"{out}: {read.adata.n_obs} spots x {read.adata.n_vars} genes{more}{', SYNTHETIC' if read.synthetic else ''}. Research use only.")

@@ -304,25 +304,3 @@ def test_info_says_what_is_missing(tmp_path, outs):
     bare = describe(read_section(write_outs(tmp_path / "bare", matrix="none"), slide=False))
     assert [one.split(":")[0] for one in bare["missing"]] == ["count matrix", "full-resolution H&E"]
     assert describe(read_section(write_st(tmp_path / "C9")))["missing"] == []
-
-
-def test_spatialdata_goes_out_and_comes_back(outs):
-    """A section written as SpatialData has its spots as circles over the picture, and reads as its source; without the extra it says so."""
-    source, out = read_section(outs), outs.parent / "section.zarr"
-    try:
-        import spatialdata
-    except ImportError:
-        with pytest.raises(DataError, match=r"napari-deepspace\[spatialdata\]"):
-            convert(source, out)
-        assert not out.exists()
-        pytest.skip("the extra [spatialdata] is not installed")
-    convert(source, out)
-    data = spatialdata.read_zarr(out)
-    assert list(data.tables) == ["table"]
-    extent = spatialdata.get_extent(data[f"{source.library_id.replace(' ', '_')}_hires_image"])
-    assert extent["x"][1] == pytest.approx(source.require_slide().shape[1], abs=1)
-    section = read_section(out)
-    assert section.mpp == pytest.approx(source.mpp)
-    assert section.adata.obs_names.tolist() == source.adata.obs_names.tolist()
-    assert (section.adata.X != source.adata.X).nnz == 0
-    np.testing.assert_allclose(section.centres_yx, source.centres_yx)

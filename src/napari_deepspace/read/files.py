@@ -41,7 +41,7 @@ class Spots:
     lattice_xy_px: np.ndarray  #: (x, y) of the same positions
     scalefactors: dict[str, float] = field(default_factory=dict)
     image_sizes: list[tuple[Path, float]] = field(default_factory=list)  #: reduced images, with the factor from full resolution to them
-    standing_in: Path | None = None  #: the reduced image that stands in for the slide
+    standing_in: Path | None = None  #: the image that is the slide: the store's own, or the reduced one that stands in for it
     square_expected: bool = False  #: the layout itself says legacy ST
     platform: Platform | None = None  #: where the files themselves tell it, as those of Visium HD do
     irregular_px: tuple[float, float] | None = None  #: of places that make no lattice: spot diameter and distance

@@ -131,13 +131,18 @@ def _packed_size(path: Path, factor: float) -> tuple[float, float] | None:
     return None
 
 
+def bins_of(size_um: float) -> Platform:
+    """Visium HD in bins of ``size_um``."""
+    return Platform(f"Visium HD, {size_um:g} um bins", size_um, size_um, "square")
+
+
 def _as_hd(spots: Spots) -> None:
     """Platform, scale and name of a folder of one bin size; which others there are goes into the notes."""
     folder, factors = spots.folder, spots.scalefactors
     size = factors.get("bin_size_um") or float(folder.name[7:10].lstrip("0") or "nan")
     if not np.isfinite(size):
         raise DataError(f"{folder}: neither its name nor scalefactors_json.json states the size of a bin. Take the folder as Space Ranger wrote it.")
-    spots.platform = Platform(f"Visium HD, {size:g} um bins", size, size, "square")
+    spots.platform = bins_of(size)
     if factors.get("microns_per_pixel"):
         spots.mpp, spots.mpp_from = factors["microns_per_pixel"], "scalefactors_json.json (microns_per_pixel)"
     spots.path = folder

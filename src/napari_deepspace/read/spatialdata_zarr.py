@@ -1,18 +1,25 @@
-"""SpatialData stores (.zarr), read and written by the spatialdata library of the extra [spatialdata]."""
+"""SpatialData stores (.zarr): read as they lie on disk, written by the spatialdata library of the extra [spatialdata]."""
 
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
+import anndata
 import numpy as np
+import pandas as pd
+import shapely
 import zarr
 from anndata import AnnData
 
 from napari_deepspace.errors import DataError
-from napari_deepspace.read.files import Spots, check_size, reading
+from napari_deepspace.read.files import Spots, check_size, read_table, reading
 from napari_deepspace.read.h5ad import spots_of
+from napari_deepspace.read.several import attributes_of, chosen_section, regions_in, regions_of, tables_of
+from napari_deepspace.read.spaceranger import bins_of
+from napari_deepspace.read.store_images import place_on_slide
 
 _NEEDED = "a SpatialData store (.zarr)"
 
@@ -29,45 +36,72 @@ def spatialdata_library() -> Any:
         import spatialdata
     except ImportError as error:
         raise DataError(
-            f"SpatialData needs the library spatialdata, which cannot be imported ({error}). Install it: pip install 'napari-deepspace[spatialdata]' "
+            f"Writing SpatialData needs the library spatialdata, which cannot be imported ({error}): pip install 'napari-deepspace[spatialdata]' "
             "(on Python 3.11 with setuptools below 81)."
         ) from error
     return spatialdata
 
 
 def read_spatialdata(path: Path, library_id: str | None = None) -> Spots:
-    """Counts, positions and spot size of one section of a store: those of the region ``library_id``, else the first that its table annotates.
+    """Counts, positions, spot size and slide of one section of a store: those of the region ``library_id``, else the first of ``regions_in``.
+
+    The store is read as it lies on disk, without the library: a table by anndata, circles or polygons from their parquet.
 
     Raises
     ------
     DataError
-        The extra is not installed, or the store is damaged or has no table over circles.
+        The store is damaged, has no table over circles or polygons, or not the one that ``library_id`` names of several.
     """
     with reading(path, _NEEDED):
         for name in ("tables", "table", "shapes"):
             if (path / name).is_dir():
                 _check(path / name)
-    library = spatialdata_library()
+    regions = regions_in(path)
+    if not regions:
+        raise DataError(f"{path} holds no table that says of which of its circles or polygons it is. Take a store with a table over the spots.")
+    notes: list[str] = []
+    region = chosen_section(regions, library_id, path, notes)
+    table = next(one for one in tables_of(path) if region in regions_of(one))
     with reading(path, _NEEDED):
-        data = library.read_zarr(path, selection=("tables", "shapes"))
-        table = next((one for one in data.tables.values() if one.uns.get("spatialdata_attrs", {}).get("region")), None)
-        if table is None:
-            raise DataError(f"{path} holds no table that says of which shapes it is. Take a store with a table over the spots.")
-        attrs = table.uns["spatialdata_attrs"]
-        regions = [attrs["region"]] if isinstance(attrs["region"], str) else [str(one) for one in attrs["region"]]
-        regions = [name for name in regions if name in data.shapes]
-        if not regions:
-            raise DataError(f"{path}: its table is not of circles or polygons in the store. Take a store with the shapes of its spots.")
-        region = library_id if library_id in regions else regions[0]
-        adata = table[table.obs[attrs["region_key"]].astype(str) == region].copy()
-        shapes = data.shapes[region].loc[adata.obs[attrs["instance_key"]]]
-        places = shapes.geometry.centroid
-        adata.obsm["spatial"] = np.column_stack([places.x, places.y])
-        diameter = 2 * float(np.median(shapes["radius"])) if "radius" in shapes else None
-    spots = spots_of(_with_factors(adata, region, diameter), path)
-    if len(regions) > 1:
-        spots.notes.append(f"The store holds {len(regions)} sections ({', '.join(regions)}); {region} is read. Name another one with library_id.")
+        adata, said = anndata.read_zarr(table), attributes_of(table)
+        adata = adata[adata.obs[said["region_key"]].astype(str) == region].copy()
+        shapes = _shapes(path / "shapes" / region).loc[adata.obs[said["instance_key"]]]
+        adata.obsm["spatial"] = shapes[["x", "y"]].to_numpy()
+        diameter = float(shapes["diameter"].median())
+    bins = re.search(r"square_0*([1-9]\d*)um$", region)
+    spots = spots_of(_with_factors(adata, region, diameter if np.isfinite(diameter) and diameter > 0 else None), path)
+    spots.notes[:0] = notes
+    if bins and spots.platform is None:
+        spots.platform = bins_of(float(bins[1]))
+        spots.mpp, spots.mpp_from = float(bins[1]) / diameter, f"the size of the bins in {path.name}"
+    with reading(path, _NEEDED):
+        place_on_slide(spots, path, region, regions)
     return spots
+
+
+def _shapes(folder: Path) -> pd.DataFrame:
+    """Centre (``x``, ``y``) and ``diameter`` of each shape by its id: of a circle, of a square its side, else NaN."""
+    if (folder / "shapes.parquet").is_file():
+        table = read_table(folder / "shapes.parquet", "the shapes of a SpatialData store", ",")
+        shapes = shapely.from_wkb(table["geometry"].to_numpy())
+        centres = shapely.centroid(shapes)
+        wide = 2 * table["radius"] if "radius" in table else np.where(_is_square(shapes), np.sqrt(shapely.area(shapes)), np.nan)
+        made = pd.DataFrame({"x": shapely.get_x(centres), "y": shapely.get_y(centres), "diameter": wide}, index=table.index)
+    else:  # as SpatialData wrote them before parquet
+        group = zarr.open_group(folder, mode="r")
+        if "radius" not in group:
+            raise DataError(f"{folder}: its polygons are of the first format of SpatialData. Read and write the store with spatialdata once.")
+        x, y = np.asarray(group["coords"]).reshape(-1, 2).T
+        made = pd.DataFrame({"x": x, "y": y, "diameter": 2 * np.asarray(group["radius"])}, index=np.asarray(group["Index"]))
+    if made.index.has_duplicates:
+        raise ValueError("two shapes have the same id")
+    return made
+
+
+def _is_square(shapes: np.ndarray) -> np.ndarray:
+    """Whether polygons are squares along the axes."""
+    low_x, low_y, high_x, high_y = shapely.bounds(shapes).T
+    return np.isclose(high_x - low_x, high_y - low_y) & np.isclose(shapely.area(shapes), (high_x - low_x) * (high_y - low_y))
 
 
 def _check(folder: Path) -> None:
@@ -116,4 +150,6 @@ def write_spatialdata(adata: AnnData, thumbnail: np.ndarray | None, factor: floa
         images[f"{region}_hires_image"] = Image2DModel.parse(
             np.moveaxis(thumbnail, 2, 0), dims=("c", "y", "x"), c_coords=("r", "g", "b"), transformations={"global": whole}
         )
-    library.SpatialData(images=images, shapes={region: circles}, tables={"table": parsed}).write(out)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "zarr v3 autosharding", UserWarning)  # of a setting that is not the user's
+        library.SpatialData(images=images, shapes={region: circles}, tables={"table": parsed}).write(out)
