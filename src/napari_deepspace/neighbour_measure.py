@@ -41,6 +41,7 @@ def alignment_of(one: Neighbour, section: Section, slide: Slide) -> Alignment:
         error_um=np.nan if one.error_um is None else one.error_um,
         gap_um=one.gap_um,
         note=one.note,
+        local_error=one.local_error,
     )
 
 
