@@ -232,7 +232,7 @@ def test_no_error_is_told_of_other_tissue():
     slides = {name: (section.require_slide(), section.mpp) for name in ("B4", "C3") for section in [read_section(DATA / "her2st" / name)]}
     for seed in (0, 1):
         slides[f"phantom {seed}"] = open_slide(make_phantom(seed=seed) / "image.tif"), 0.75
-    shares = []
+    shares, told = [], 0
     for a, b in permutations(slides, 2):
         one, other = (look_at(*slides[name]).centre_um for name in (a, b))
         for degrees in (0, 90, 180, 270):
@@ -243,5 +243,6 @@ def test_no_error_is_told_of_other_tissue():
             found = error_of(*slides[a], *slides[b], matrix)
             shares.append(found.patches / max(found.of, 1))
             print(f"{b} on {a}, {degrees} degrees: {found.words}", flush=True)
-            assert found.median_um is None
+            told += found.median_um is not None
     print(f"patches found again: {np.mean(shares):.3f} on average, at most {max(shares):.2f}, of {len(shares)} cases")
+    assert not told

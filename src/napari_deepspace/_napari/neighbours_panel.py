@@ -261,6 +261,7 @@ class NeighboursPanel(Collapsible):
         self.dab.setChecked(one.dab)
         self.haematoxylin.setChecked(one.haematoxylin)
         self.state.setText(state_words(one, s.blind))
+        self.state.setToolTip(term("alignment" if one.local_error is None else "local error"))
 
     def _fill(self) -> None:
         """The list as the session has it; without telling anybody."""

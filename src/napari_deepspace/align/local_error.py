@@ -13,10 +13,8 @@ from napari_deepspace.align.pictures import Picture
 from napari_deepspace.align.registration import _band, _frame
 from napari_deepspace.align.transform import LocalError
 
-#: um per px, side of a patch in um, sizes of the structure in px, share of the patches that must be found: the second where the first does not do.
-#: Laid 1,500 um wrong, and on other tissue, less than a fifth were.
-SIZES = ((8.0, 800.0, (1.5, 10.0), 1 / 2), (16.0, 1600.0, (2.0, 12.0), 1 / 3))
-LEAST = 4  #: patches that must be found
+SIZES = ((8.0, 800.0, (1.5, 10.0)), (16.0, 1600.0, (2.0, 12.0)))  #: um per px, side of a patch in um, structure in px; the coarser if the finer fails
+SHARE, LEAST = 0.5, 4  #: of the patches, and at least so many, must be found; on other tissue up to 0.43 of the large ones were, which overlap
 REACH_UM = 600.0  #: how far around its place a patch is searched for
 _MOST = 80  #: patches that are looked for
 _LEAST_PX = 64  #: side of a patch
@@ -30,10 +28,10 @@ def local_error(fixed: Picture, moving: Picture, matrix: np.ndarray) -> LocalErr
     Median and 90th percentile of their lengths; both None where it cannot be told.
     """
     told = LocalError(None, None, 0, 0)
-    for least_um, side_um, bands, share in SIZES:
+    for least_um, side_um, bands in SIZES:
         um = max(least_um, fixed.um, moving.um * float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))))
         found, asked = _shifts(fixed, moving, matrix, um, max(_LEAST_PX, round(side_um / um) // 2 * 2), bands)
-        if len(found) >= max(LEAST, share * asked):
+        if len(found) >= max(LEAST, SHARE * asked):
             off = np.maximum(np.linalg.norm(found, axis=1), 1) * um  # less than a px is not told apart
             return LocalError(float(np.median(off)), float(np.percentile(off, 90)), len(found), asked)
         told = LocalError(None, None, len(found), asked)

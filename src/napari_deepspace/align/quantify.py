@@ -170,9 +170,15 @@ def quantify(
     table.loc[out, [name for name in table.columns if name not in ("tissue", "cells")]] = np.nan
     if out.any():
         notes.append(f"{int(out.sum()):,} of {len(table):,} places left out: " + ", ".join(f"{n:,} {why}" for why, n in counted.items() if n) + ".")
-    if cells is not None and (empty := int(((table["cells"] == 0) & ~out).sum())):
-        notes.append(f"{empty:,} places with tissue have no cell with its centre in them, and so no score of cells.")
+    if cells is not None:
+        notes += without_cells(table)
     return Quantities(table.drop(columns="rgb"), {why: n for why, n in counted.items() if n}, notes, positive_above)
+
+
+def without_cells(table: pd.DataFrame) -> list[str]:
+    """How many places of a table of :class:`Quantities` have tissue and no cell: a sentence, or none."""
+    empty = int(((table["cells"] == 0) & table["dab"].notna()).sum())
+    return [f"{empty:,} places with tissue have no cell with its centre in them, and so no score of cells."] if empty else []
 
 
 def _shapes(places: np.ndarray | Sequence[Outline], mpp: float, diameter_um: float) -> list[BaseGeometry]:
