@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from screenshot_tools import wait
+from shapely.geometry import Point
 
 from napari_deepspace._napari.app import open_window
+from napari_deepspace.outlines import Outline
 from napari_deepspace.phantom import make_phantom_ihc
 
 CLICKED = [(420, 700), (1050, 520), (1800, 650), (1750, 1650), (560, 1720)]  #: places on the section, um
@@ -93,7 +95,41 @@ def main(output: Path) -> None:
     window("measured", dock.quantifying.dialog)
     viewer.theme = "light"
     window("measured-light", dock.quantifying.dialog)
-    one = dock.quantifying.found.rows[0]
+    one, shown = dock.quantifying.found.rows[0], dock.quantifying.dialog
+    middles = np.random.default_rng(1).uniform(
+        100, np.array(dock.neighbours.overlays.files[session.chosen_neighbour].slide.shape)[::-1] - 100, (6000, 2)
+    )
+    path = Path(tempfile.mkdtemp()) / "cells.geojson"
+    made_up = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Point", "coordinates": place.tolist()},
+            "properties": {"objectType": "cell", "classification": {"name": ("Negative", "1+", "2+", "3+")[number % 4]}},
+        }
+        for number, place in enumerate(middles)
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": made_up}), encoding="utf-8")
+    dock.quantifying.take_cells(path)
+    wait(lambda: shown.way.findData("h-score") > 0 and shown.run.isEnabled())
+    shown.at.buttons["outlines"].click()
+    window("outlines-none", shown)
+    centres = [(900, 1300), (1700, 1900), (2300, 1100)]
+    names = [("Tumour nest, left", "Tumour"), ("Stroma between the nests and the duct", "Stroma"), ("", "Immune cells")]
+    session.outlines = tuple(Outline(Point(place).buffer(300), kind, name=name) for place, (name, kind) in zip(centres, names, strict=True))
+    shown.run.click()
+    wait(lambda: shown.outlines.model() is not None and shown.run.isEnabled())
+    window("measured-outlines-light", shown)
+    viewer.theme = "dark"
+    window("measured-outlines", shown)
+    rest(0.5)
+    viewer.screenshot(str(output / "neighbours-whole-window.png"), canvas_only=False, flash=False)
+    shown.at.buttons["spots"].click()
+    wait(shown.run.isEnabled)
+    shown.way.setCurrentIndex(shown.way.findData("h-score"))
+    shown.run.click()
+    wait(lambda: dock.quantifying.found.way == "h-score" and shown.run.isEnabled())
+    window("measured-cells", shown)
+    print(f"the window: {shown.width()} x {shown.height()}")
     print(f"ESR1 measured against DAB: r = {one.r:.2f}, n = {one.n}")
     viewer.close()
 

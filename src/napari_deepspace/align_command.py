@@ -96,6 +96,8 @@ def in_words(alignment: Alignment) -> list[str]:
     lines = [f"{alignment.moving.name} on {alignment.fixed.name}: {one.kind.replace('_', '-')}, {turn}.", f"{alignment.note}."]
     if alignment.method == "automatic":
         lines.append(f"agreement {alignment.agreement:.2f}; the best other way to lay it agrees by {alignment.chance:.2f}. Look at the overlay.")
+        if alignment.local_error is not None:
+            lines.append(f"{alignment.local_error.words[:1].upper()}{alignment.local_error.words[1:]}.")
     if alignment.method == "landmarks":
         known = np.isfinite(alignment.error_um)
         lines.append(

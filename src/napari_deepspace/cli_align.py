@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +52,7 @@ def align(
     write_alignment(out, made)
     said: dict[str, Any] = {"out": str(out), "method": made.method, "kind": kind, "matrix": made.transform.matrix.tolist()}
     said |= {"leave_one_out_error_um": made.error_um, "agreement": made.agreement, "chance": made.chance, "note": made.note}
+    said |= {"local_error": None if made.local_error is None else asdict(made.local_error)}
     if preview is not None:
         draw_preview(made, one.slide, other.slide, preview)
         said["preview"] = str(preview)

@@ -67,8 +67,8 @@ def impute(
 ) -> None:
     """Fill a section: measured where it was measured, imputed where not; holes only where dummy holes tested it. Writes OUT.h5ad."""
     from napari_deepspace.blocking import drain
+    from napari_deepspace.impute_command import copy_words, summary
     from napari_deepspace.impute_command import impute as fill_section
-    from napari_deepspace.impute_command import summary
     from napari_deepspace.read import read_section
     from napari_deepspace.results import FILLED, UNS, holes_of, write_result
 
@@ -82,6 +82,8 @@ def impute(
     about = adata.uns[UNS]
     print(f"{out}: {FILLED}: {summary(adata)}. Imputed from {about['looks_at']}, not measured. Research use only.")
     print_holes(holes_of(adata))
+    if said := copy_words(adata, aligned):
+        print(f"  {said}.")
     print(f"  {about['tested']}.")
 
 

@@ -64,7 +64,7 @@ def quantify(
     known = known_genes(read, gene or (), run) if gene or run is not None else []
     known = known if gene else known[:1]
     said = [gene_rows(one, found, way) for one in known]
-    table = outline_table(read, of_outlines) if of_outlines is not None else spot_table(read, found, known)
+    table = outline_table(read.outlines, of_outlines.table) if of_outlines is not None else spot_table(read, found, known)
     notes = list(found.notes)
     if way == "positive-share":
         notes.append(f"A pixel is positive above a DAB optical density of {positive_above:g}.")

@@ -100,6 +100,7 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "moving slide": "Of two slides the one that is laid over the other, the fixed slide.",
         "landmark": "The same point of the tissue, marked on both slides.",
         "leave-one-out error": "How far a landmark comes to lie from its fellow when it is left out of the fit, in um: what an alignment is worth.",
+        "local error": "How far patches of tissue lie apart after an automatic alignment, by the pictures themselves; none where too few match.",
         "residual": "How far a landmark lies from its fellow after the fit. Of a thin plate it is zero, whatever the landmarks are worth.",
         "similarity": "An alignment that turns, mirrors, scales and shifts, and keeps every shape.",
         "affine": "An alignment that also stretches and shears.",

@@ -43,6 +43,16 @@ def summary(adata: AnnData) -> str:
     return f"{int((has & ~imputed).sum())} spots measured, {int(imputed.sum())} imputed, {int((~has).sum())} left empty"
 
 
+def copy_words(adata: AnnData, aligned: Path | None) -> str:
+    """At how many spots the neighbouring section, copied, stands beside the prediction; why not, where ``aligned`` was given; else ""."""
+    copy = adata.obsm.get(results.BASELINES["neighbouring section"])
+    if copy is not None:
+        return f"The neighbouring section, copied, stands beside it at {int(np.isfinite(copy).all(axis=1).sum())} spots"
+    if aligned is None:
+        return ""
+    return f"No copy of a neighbouring section: no section of the run lies in the frame of {aligned}. Train with sections[].aligned of the same file"
+
+
 def tested_words(model: TrainedModel, section: Section) -> str:
     """What the model scored at spots of its own sections that it was not trained on, and how ``section`` is related to them."""
     parts = []

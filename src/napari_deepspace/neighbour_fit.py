@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_deepspace.align import landmarks
-from napari_deepspace.align.transform import Transform
+from napari_deepspace.align.transform import LocalError, Transform
 from napari_deepspace.errors import DataError, DeepSpaceError
 from napari_deepspace.events import Progress
 from napari_deepspace.neighbours import Neighbour, complete
@@ -20,6 +20,7 @@ from napari_deepspace.slide import Slide
 @dataclass(frozen=True)
 class Fit:
     """An alignment: ``transform`` as :mod:`napari_deepspace.align` writes it, ``error_um`` how far it is off (None: not known), in words ``note``.
+    ``local_error`` is what the pictures say of one made by itself.
 
     ``residual_um`` and ``left_out_um`` are float64 (n_pairs,), of landmarks.
     """
@@ -30,6 +31,7 @@ class Fit:
     mpp: float | None = None  #: um per px of the neighbour, where the alignment has found it
     residual_um: np.ndarray | None = None
     left_out_um: np.ndarray | None = None
+    local_error: LocalError | None = None
 
 
 def transform_values(transform: Transform) -> dict[str, Any]:
@@ -90,12 +92,13 @@ def align_by_itself(section: Section, slide: Slide, mpp: float | None, same_glas
             yield f"{event.stage[0].upper()}{event.stage[1:]}…", event.done / max(event.total, 1)
     error = float(found.error_um) if np.isfinite(found.error_um) else None
     note = f"{found.note[:1].upper()}{found.note[1:]}." if found.note else ""
-    return Fit(transform_values(found.transform), error, note, found.moving.mpp)
+    return Fit(transform_values(found.transform), error, note, found.moving.mpp, local_error=found.local_error)
 
 
 def fitted(one: Neighbour, found: Fit | None, how: Literal["", "automatic", "landmarks"] = "") -> Neighbour:
     """The neighbour with that alignment, or without any."""
-    fields = {"transform": None, "error_um": None, "note": "", "how": ""}
+    fields: dict[str, Any] = {"transform": None, "error_um": None, "local_error": None, "note": "", "how": ""}
     if found is not None:
-        fields = {"transform": found.transform, "error_um": found.error_um, "note": found.note, "how": how, "mpp": found.mpp or one.mpp}  # type: ignore[dict-item]
+        known = {name: getattr(found, name) for name in ("transform", "error_um", "local_error", "note")}
+        fields = known | {"how": how, "mpp": found.mpp or one.mpp}
     return one.model_copy(update=fields)

@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from napari_deepspace.align.quantify import Quantities, quantify
+from napari_deepspace.align.quantify import Quantities, quantify, without_cells
 from napari_deepspace.align.transform import FILE_NAME, AlignedSlide, Alignment, write_alignment
 from napari_deepspace.analyse.agreement import Agreement, agreement_rows
+from napari_deepspace.cells import Cells
 from napari_deepspace.errors import DataError
 from napari_deepspace.geojson import stamp_of
 from napari_deepspace.neighbour_fit import transform_of
 from napari_deepspace.neighbours import Neighbour, complete
+from napari_deepspace.outlines import Outline
 from napari_deepspace.section import Section
 from napari_deepspace.slide import Slide
 
@@ -41,11 +43,12 @@ def alignment_of(one: Neighbour, section: Section, slide: Slide) -> Alignment:
         error_um=np.nan if one.error_um is None else one.error_um,
         gap_um=one.gap_um,
         note=one.note,
+        local_error=one.local_error,
     )
 
 
-def measure_stain(one: Neighbour, section: Section, slide: Slide) -> Generator[tuple[str, float], None, Quantities]:
-    """Stain of a neighbour at each spot of ``section``, part by part; yields words and a share.
+def measure_stain(one: Neighbour, section: Section, slide: Slide, cells: Cells | None = None) -> Generator[tuple[str, float], None, Quantities]:
+    """Stain of a neighbour at each spot of ``section``, part by part; yields words and a share. ``cells`` were detected on ``slide``.
 
     Raises
     ------
@@ -56,12 +59,26 @@ def measure_stain(one: Neighbour, section: Section, slide: Slide) -> Generator[t
     for first in range(0, len(centres), _PART):
         yield f"Measuring the stain: {first:,} of {len(centres):,} spots", first / len(centres)
         part = centres[first : first + _PART]
-        parts.append(quantify(alignment, slide, part, section.platform.spot_diameter_um, fixed=section.slide))
+        parts.append(quantify(alignment, slide, part, section.platform.spot_diameter_um, fixed=section.slide, cells=cells))
     left_out: Counter[str] = Counter()
     for found in parts:
         left_out.update(found.left_out)
     table = pd.concat([found.table for found in parts], ignore_index=True)
-    return Quantities(table, dict(left_out), parts[0].notes[:1], parts[0].positive_above)
+    notes = parts[0].notes[:1] + (without_cells(table) if cells is not None else [])
+    return Quantities(table, dict(left_out), notes, parts[0].positive_above)
+
+
+def measure_outlines(
+    one: Neighbour, section: Section, slide: Slide, outlines: Sequence[Outline], cells: Cells | None = None
+) -> Generator[tuple[str, float], None, pd.DataFrame]:
+    """The same a row an outline, as ``quantify --per-outline`` writes it: see :func:`napari_deepspace.quantify_command.outline_table`."""
+    from napari_deepspace.quantify_command import outline_table  # it draws as well, with matplotlib
+
+    alignment, parts = alignment_of(one, section, slide), []
+    for number, outline in enumerate(outlines):
+        yield f"Measuring the stain: {number:,} of {len(outlines):,} outlines", number / len(outlines)
+        parts.append(quantify(alignment, slide, [outline], section.platform.spot_diameter_um, fixed=section.slide, cells=cells).table)
+    return outline_table(outlines, pd.concat(parts, ignore_index=True))
 
 
 def rows_beside(

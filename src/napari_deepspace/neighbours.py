@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from napari_deepspace.align.transform import LocalError
 from napari_deepspace.errors import DataError
 from napari_deepspace.runs import write_atomic
 
@@ -45,7 +46,7 @@ class Neighbour(_Model):
 
     ``mpp`` is um per px, None while nobody has said it. ``gap_um`` is the distance along z from the open section, below it negative.
     ``transform`` is the alignment as :mod:`napari_deepspace.align` writes it, None where there is none; ``error_um`` how far it is off, as
-    far as that is known.
+    far as that is known from landmarks, ``local_error`` what the pictures say of one made by itself.
     """
 
     id: str = Field(default_factory=lambda: uuid.uuid4().hex[:12])
@@ -61,6 +62,7 @@ class Neighbour(_Model):
     transform: dict[str, Any] | None = None
     how: Literal["", "automatic", "landmarks"] = ""
     error_um: FiniteFloat | None = None
+    local_error: LocalError | None = None
     note: str = ""  #: what the alignment says of itself
     visible: bool = True
     opacity: FiniteFloat = Field(0.6, ge=0, le=1)
@@ -125,7 +127,7 @@ def rescaled(neighbour: Neighbour, mpp: float) -> Neighbour:
         return pair if place is None else pair.model_copy(update={"moving_yx_um": (place[0] * factor, place[1] * factor)})
 
     pairs = tuple(moved(pair) for pair in neighbour.pairs)
-    changes = {"mpp": mpp, "pairs": pairs, "transform": None, "how": "", "error_um": None, "note": ""}
+    changes = {"mpp": mpp, "pairs": pairs, "transform": None, "how": "", "error_um": None, "local_error": None, "note": ""}
     return neighbour.model_copy(update=changes)
 
 

@@ -88,18 +88,33 @@ def denser_recipe(run_dir: Path, section: SectionSettings, out: Path, at: str, s
     return Recipe(_here(files) + _shell(command), f"{_import(files)}\n{_write(files)}{_read(section)}{python}")
 
 
-def quantify_recipe(section: SectionSettings, slide: Path, gene: str, way: str, run: Path | None, files: Mapping[str, str]) -> Recipe:
-    """Hold the stain of a neighbouring ``slide`` against a gene; ``files`` hold ``alignment.json``."""
+def quantify_recipe(
+    section: SectionSettings,
+    slide: Path,
+    gene: str,
+    way: str,
+    run: Path | None,
+    files: Mapping[str, str],
+    cells: Path | None = None,
+    per_outline: bool = False,
+) -> Recipe:
+    """Hold the stain of a neighbouring ``slide`` against a gene, or write it outline by outline; ``files`` hold ``alignment.json``."""
     section = _placed(section, files)
     command = ["quantify", _path(section.path), _path(slide), "--alignment", "alignment.json", "--gene", gene, "--way", way]
     command += [*reading_options(section, (*READ_AS, "outlines")), *(["--run", _path(run)] if run is not None else [])]
+    command += ["--cells", _path(cells)] if cells is not None else []
+    command += ["--per-outline", "--out", "stain-of-outlines.csv"] if per_outline else []
+    how = "quantify_outlines" if per_outline else "quantify_spots"
+    detected = f"read_cells(Path({_path(cells)!r}), stamp_of(slide))" if cells is not None else ""
     python = (
-        "from napari_deepspace.align.transform import read_alignment\n"
-        "from napari_deepspace.quantify_command import quantify_spots\n"
+        ("from pathlib import Path\n\n" if detected else "")
+        + "from napari_deepspace.align.transform import read_alignment\n"
+        + ("from napari_deepspace.cells import read_cells\nfrom napari_deepspace.geojson import stamp_of\n" if detected else "")
+        + f"from napari_deepspace.quantify_command import {how}\n"
         "from napari_deepspace.slide import open_slide\n\n"
         f"{_write(files)}{_read(section)}with open_slide({_path(slide)!r}) as slide:\n"
-        '    found = quantify_spots(section, slide, read_alignment("alignment.json"))\n'
-        f"print(found.of({way!r}))\n"
+        f'    found = {how}(section, slide, read_alignment("alignment.json"){f", {detected}" if detected else ""})\n'
+        f"print(found.{'table' if per_outline else f'of({way!r})'})\n"
     )
     return Recipe(_here(files) + _shell(command), f"{_import(files)}\n{python}")
 

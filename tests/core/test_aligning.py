@@ -12,7 +12,7 @@ from anndata import AnnData
 from shapely.geometry import Polygon
 from typer.testing import CliRunner
 
-from napari_deepspace.align.automatic import align_slides
+from napari_deepspace.align.automatic import align_slides, error_of
 from napari_deepspace.align.frame import place_in_frame
 from napari_deepspace.align.landmarks import fit
 from napari_deepspace.align.outlines import move_outlines
@@ -72,7 +72,22 @@ def test_a_neighbour_is_found_turned_mirrored_and_swollen(fixed, tmp_path):
     assert error.mean() < 1.5
     assert made.transform.mirrored
     assert made.agreement > 1.7 * made.chance
+    assert made.local_error.median_um < 12
+    assert made.local_error.patches >= 4
     assert (made.gap_um, made.moving.stamp.name) == (5, "ihc.tif")
+
+
+def test_a_wrong_alignment_is_told_from_the_pictures_and_other_tissue_cannot_be(fixed, tmp_path):
+    """Shifted by 60 and 200 um the patches say so; on another block, or too far off, nothing is told, least of all a small number."""
+    other = write(tmp_path / "ihc.tif", np.clip(painted(1).astype(int) * (0.8, 1.0, 0.9), 0, 255).astype(np.uint8))
+    for off in (60.0, 200.0):
+        told = error_of(fixed, 4.0, other, 4.0, np.array([[1, 0, off], [0, 1, 0], [0, 0, 1]]))
+        assert told.median_um == pytest.approx(off, abs=12)
+        assert f"off by about {told.median_um:.0f} um over {told.patches} of {told.of} patches" in told.words
+    for slide, off in ((other, 1100.0), (write(tmp_path / "other.tif", painted(2)), 0.0)):
+        told = error_of(fixed, 4.0, slide, 4.0, np.array([[1, 0, off], [0, 1, 0], [0, 0, 1]]))
+        assert told.median_um is None
+        assert "cannot be told from the pictures" in told.words
 
 
 def test_other_tissue_is_refused(fixed, tmp_path):

@@ -8,7 +8,10 @@ import pandas as pd
 import pytest
 
 from napari_deepspace import impute_command, results
+from napari_deepspace.align.landmarks import fit
+from napari_deepspace.align.transform import AlignedSlide, Alignment, write_alignment
 from napari_deepspace.cli import main
+from napari_deepspace.geojson import SlideStamp, stamp_of
 from napari_deepspace.learn.model import load_model
 from napari_deepspace.read import read_section
 from napari_deepspace.section import kinship
@@ -37,9 +40,9 @@ def c3(data_dir, tmp_path_factory):
     return folder
 
 
-def imputed(run_dir, folder, data_dir, tmp_path, capsys):
+def imputed(run_dir, folder, data_dir, tmp_path, capsys, *more):
     arguments = ["impute", str(run_dir), str(folder), "--out", str(tmp_path / "out.h5ad"), "--platform", "st"]
-    assert main([*arguments, "--image", str(data_dir / "her2st" / "C3" / "image.jpg")]) == 0
+    assert main([*arguments, "--image", str(data_dir / "her2st" / "C3" / "image.jpg"), *more]) == 0
     return results.read_result(tmp_path / "out.h5ad"), capsys.readouterr().out
 
 
@@ -59,6 +62,26 @@ def test_a_section_with_counts_keeps_what_was_measured(run_dir, c3, data_dir, tm
     for hole in results.holes_of(result):
         assert hole["filled"] == bool(rings[result.obs[results.HOLE] == hole["hole"]].any())
         assert hole["words"] in said
+
+
+def test_an_alignment_places_the_section_as_its_table_of_aligned_spots_does(run_dir, c3, data_dir, tmp_path, capsys):
+    """``--alignment`` of the section's slide on the frame that the run's section lies in: the same copy, and the command says that it is there."""
+    by_table, said = imputed(run_dir, c3, data_dir, tmp_path, capsys)
+    section = read_section(data_dir / "her2st" / "C3")
+    frame, known = section.adata.obsm["spatial_aligned"], np.isfinite(section.adata.obsm["spatial_aligned"]).all(axis=1)
+    transform = fit(frame[known][:, ::-1], section.centres_yx[known] * section.mpp, "thin_plate")
+    alignment = Alignment(
+        transform, AlignedSlide(SlideStamp("frame", 1, 1, hash="0"), 1.0), AlignedSlide(stamp_of(section.slide), section.mpp), "given"
+    )
+    write_alignment(tmp_path / "alignment.json", alignment)
+    result, also_said = imputed(run_dir, c3, data_dir, tmp_path, capsys, "--alignment", str(tmp_path / "alignment.json"))
+    copies = [one.obsm[results.BASELINES["neighbouring section"]] for one in (by_table, result)]
+    both = np.isfinite(copies[0]).all(axis=1) & np.isfinite(copies[1]).all(axis=1)
+    assert both.sum() > 150
+    np.testing.assert_allclose(copies[1][both], copies[0][both], atol=0.02)
+    assert "The neighbouring section, copied, stands beside it at" in said and "copied, stands beside it at" in also_said
+    del result.obsm[results.BASELINES["neighbouring section"]]
+    assert "Train with sections[].aligned of the same file" in impute_command.copy_words(result, tmp_path / "alignment.json")
 
 
 def test_a_section_without_counts_is_imputed_whole(run_dir, c3, data_dir, tmp_path, capsys):

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from napari_deepspace.align.landmarks import fit, leave_one_out_um, read_landmarks, residuals_um
-from napari_deepspace.align.transform import AlignedSlide, Alignment, Transform, read_alignment, spatialdata_transformation, write_alignment
+from napari_deepspace.align.transform import (
+    AlignedSlide,
+    Alignment,
+    LocalError,
+    Transform,
+    read_alignment,
+    spatialdata_transformation,
+    write_alignment,
+)
 from napari_deepspace.errors import DataError
 from napari_deepspace.geojson import SlideStamp
 
@@ -99,7 +107,9 @@ def test_landmarks_are_read_in_px_or_um(tmp_path):
 def alignment() -> Alignment:
     plate = fit(MOVING + 3 * np.sin(MOVING), MOVING, "thin_plate")
     slides = [AlignedSlide(SlideStamp(f"{name}.tif", 4000, 3000, hash="ab"), mpp, name) for name, mpp in (("A", 0.5), ("B", 0.8))]
-    return Alignment(plate, *slides, "landmarks", np.stack([MOVING, MOVING], axis=1), error_um=12.5, gap_um=10)
+    return Alignment(
+        plate, *slides, "landmarks", np.stack([MOVING, MOVING], axis=1), error_um=12.5, gap_um=10, local_error=LocalError(12.0, 40.5, 9, 10)
+    )
 
 
 def test_an_alignment_comes_back_from_its_file(tmp_path, alignment):
@@ -110,6 +120,7 @@ def test_an_alignment_comes_back_from_its_file(tmp_path, alignment):
     np.testing.assert_array_equal(again.landmarks, alignment.landmarks)
     assert (again.fixed, again.moving, again.error_um, again.gap_um) == (alignment.fixed, alignment.moving, 12.5, 10)
     assert np.isnan(again.agreement)
+    assert again.local_error == alignment.local_error
 
 
 @pytest.mark.parametrize(
@@ -120,6 +131,7 @@ def test_an_alignment_comes_back_from_its_file(tmp_path, alignment):
         ({"matrix": [[0, 0, 0]] * 3}, "is damaged .*inverted"),
         ({"matrix": "x"}, "is damaged"),
         ({"fixed": {}}, "is damaged"),
+        ({"local_error": {"median_um": 3}}, "is damaged"),
         ({"kind": "spline"}, "is damaged .*spline"),
     ],
 )

@@ -1,6 +1,7 @@
 """A stain at the places of a section: equal to scikit-image's, read where the transform says, and withheld where it means nothing."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from skimage.color import hed2rgb, rgb2hed
 
 from napari_deepspace.align.quantify import densities, h_strength, quantify
 from napari_deepspace.align.stack import Layer, depths_um
-from napari_deepspace.align.transform import AlignedSlide, Alignment, Transform, write_alignment
+from napari_deepspace.align.transform import AlignedSlide, Alignment, LocalError, Transform, write_alignment
 from napari_deepspace.cells import Cells
 from napari_deepspace.cli import main
 from napari_deepspace.errors import DataError, SettingsError
@@ -135,6 +136,14 @@ def test_what_cannot_be_quantified_is_said(slide, image, aligned, tmp_path):
     off = Alignment(aligned.transform, aligned.fixed, aligned.moving, "landmarks", error_um=56.0)
     with pytest.raises(DataError, match="Withheld: the alignment is off by 56 um"):
         quantify(off, slide, place, 55.0)
+    with pytest.raises(DataError, match="Withheld: the alignment is off by about 60 um over 9 of 10 patches"):
+        quantify(replace(aligned, error_um=np.nan, local_error=LocalError(60.0, 90.0, 9, 10)), slide, place, 55.0)
+    for found, words in (
+        (LocalError(20.0, 30.0, 9, 10), "off by about 20 um over 9 of 10 patches"),
+        (LocalError(20.0, 80.0, 9, 10), "Where it is worst the stain of other tissue is read: a spot is 55 um wide"),
+        (LocalError(None, None, 1, 10), "cannot be told from the pictures: 1 of 10 patches"),
+    ):
+        assert words in quantify(replace(aligned, error_um=np.nan, local_error=found), slide, place, 55.0).notes[0]
     unscaled = Alignment(aligned.transform, aligned.fixed, AlignedSlide(aligned.moving.stamp, 0.0), "landmarks", error_um=10.0)
     with pytest.raises(DataError, match="has no scale"):
         quantify(unscaled, slide, place, 55.0)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtTest import QTest
+from shapely.geometry import box
 from window_tools import drag
 
 from napari_deepspace._napari.copying import CopyButton
 from napari_deepspace.align.transform import IDENTITY
 from napari_deepspace.neighbour_fit import Fit, fitted, transform_of, transform_values
 from napari_deepspace.neighbour_layers import role_of
+from napari_deepspace.outlines import Outline, read_outlines
 
 MPP = 2.0
 
@@ -49,6 +54,51 @@ def give_landmarks(dock, width_um, places):
     for y, x in places:
         dock.aligning.click(True, (y, x))
         dock.aligning.click(False, (width_um - x, y))
+
+
+def measure_cells_and_outlines(dock, qtbot, tmp_path):
+    """With cells of the slide there are an H-score and positive cells; outlines have a table of their own; both are written."""
+    shown, session = dock.quantifying.dialog, dock.session
+    assert shown.way.findData("h-score") < 0
+    height, width = dock.neighbours.overlays.files[session.chosen_neighbour].slide.shape
+    at = np.stack(np.meshgrid(np.arange(10, width, 20), np.arange(10, height, 20)), axis=-1).reshape(-1, 2)
+    corners = [[-2, -2], [2, -2], [2, 2], [-2, 2], [-2, -2]]
+    cells = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [(place + corners).tolist()]},
+            "properties": {"objectType": "cell", "classification": {"name": "Tumor: 2+" if place[0] < width / 2 else "Tumor: Negative"}},
+        }
+        for place in at
+    ]
+    (tmp_path / "cells.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": cells}), encoding="utf-8")
+    shown.cells_chosen.emit(tmp_path / "cells.geojson")
+    qtbot.waitUntil(lambda: shown.way.findData("h-score") > 0 and shown.run.isEnabled(), timeout=60_000)
+    assert shown.cells.text() == f"{len(at):,} cells"
+    shown.way.setCurrentIndex(shown.way.findData("h-score"))
+    shown.run.click()
+    qtbot.waitUntil(lambda: dock.quantifying.found.way == "h-score" and shown.run.isEnabled(), timeout=30_000)
+    scores = dock.quantifying.found.stain.of("h-score")
+    assert np.nanmin(scores) == 0 and np.nanmax(scores) == 200
+    dock.quantifying.save(tmp_path / "spots.csv")
+    assert len(pd.read_csv(tmp_path / "spots.csv")) == session.section.adata.n_obs
+
+    shown.at.buttons["outlines"].click()
+    assert "no outline" in shown.heading.text()
+    middle = np.array(session.section.slide.shape)[::-1] / 2
+    session.outlines = (Outline(box(*(middle - 300), *(middle + 300)), "Tumour", name="middle"),)
+    shown.run.click()
+    qtbot.waitUntil(lambda: shown.outlines.model() is not None and shown.run.isEnabled(), timeout=30_000)
+    model = shown.outlines.model()
+    row = {model.headerData(i, Qt.Orientation.Horizontal): model.data(model.index(0, i)) for i in range(model.columnCount())}
+    assert row["Outline"] == "middle" and 0 < float(row["Positive cells"]) < 1 and float(row["H-score"]) > 0
+    assert "in 1 outline<" in shown.heading.text() and "left out" in shown.words.text()
+    dock.quantifying.save(tmp_path / "outlines.csv")
+    assert pd.read_csv(tmp_path / "outlines.csv")["class"].tolist() == ["Tumour"]
+    copied = dock.quantifying.recipe()
+    assert "--per-outline" in copied.command and "--cells" in copied.command and "quantify_outlines" in copied.python
+    shown.at.buttons["spots"].click()
+    qtbot.waitUntil(shown.run.isEnabled, timeout=30_000)
 
 
 def test_a_slide_is_laid_over_aligned_seen_measured_and_kept(laid, turned_slide, qtbot, tmp_path):
@@ -125,6 +175,7 @@ def test_a_slide_is_laid_over_aligned_seen_measured_and_kept(laid, turned_slide,
     assert "napari-deepspace quantify" in copied and "--alignment alignment.json" in copied and "--gene ESR1" in copied
     shown.scatter.brushed.emit(np.arange(found.rows[0].n) < 10)
     assert len(session.selected) == 10
+    measure_cells_and_outlines(dock, qtbot, tmp_path)
     session.blind = True
     assert dock.quantifying.dialog is None and not panel.quantify.isEnabled() and layer_of(dock).visible
     session.blind = False
@@ -154,6 +205,8 @@ def test_a_slide_aligns_by_itself_or_says_that_it_cannot_and_sections_stack(laid
     corners = np.array([[0, 0], [900, 500], [1500, 1700]])
     truth = np.column_stack([corners[:, 1], turned_slide[1] - corners[:, 0]])
     off = np.linalg.norm(transform_of(one.transform).apply(corners) - truth, axis=1)
+    assert "estimated from the pictures themselves" in panel.state.text() and one.local_error.median_um < 20
+    assert f"about ± {one.local_error.median_um:.0f} um" in panel.list.item(0).text()
     assert one.how == "automatic" and off.mean() < session.section.platform.spot_diameter_um / 2
 
     glass = tmp_path / "glass.tif"
@@ -188,3 +241,44 @@ def test_a_slide_aligns_by_itself_or_says_that_it_cannot_and_sections_stack(laid
     assert not np.array_equal(before, slabs[0].face_color)
     panel.stack.click()
     assert dock._viewer.dims.ndisplay == 2 and {layer.name: layer.visible for layer in dock._viewer.layers} == seen
+
+
+def test_a_thin_plate_one_glass_and_outlines_there_and_back(laid, turned_slide, qtbot, tmp_path):
+    """Landmarks that bend make a thin plate, seen as a slide computed piece by piece; a file of the same glass needs no scale and finds its own;
+    outlines written in the other file's pixels come back where they were."""
+    dock, session, panel = laid, laid.session, laid.neighbours_panel
+    width_um = turned_slide[1]
+    panel.same_glass.click()
+    assert session.neighbours[0].same_glass and panel.align.isEnabled() and not panel.landmarks.isEnabled()
+    panel.align.click()
+    qtbot.waitUntil(lambda: session.neighbours[0].transform is not None and panel.add.isEnabled(), timeout=60_000)
+    one = session.neighbours[0]
+    assert one.mpp == pytest.approx(MPP, rel=0.01) and "two files of one glass" in one.note.lower()
+    place = transform_of(one.transform).apply(np.array([[900.0, 500.0]]))[0]
+    np.testing.assert_allclose(place, (500, width_um - 900), atol=5)
+
+    drawn = Outline(box(900, 1000, 1500, 1400), "Stroma", name="mine")
+    session.outlines = (drawn,)
+    assert panel.outlines_out.isEnabled()
+    dock.aligning.give_outlines(tmp_path / "there.geojson")
+    there = read_outlines(tmp_path / "there.geojson")[0]
+    assert there.geometry.area == pytest.approx(drawn.geometry.area * (session.section.mpp / MPP) ** 2, rel=0.05)
+    session.outlines = ()
+    dock.aligning.take_outlines(tmp_path / "there.geojson")
+    qtbot.waitUntil(lambda: len(session.outlines) == 1 and panel.add.isEnabled(), timeout=20_000)
+    assert session.outlines[0].geometry.hausdorff_distance(drawn.geometry) < 3 and session.outlines[0].name == "mine"
+
+    panel.landmarks.click()
+    bent = [(300, 350), (1900, 500), (1700, 1800), (350, 1700), (1000, 1060)]
+    for y, x in bent:
+        dock.aligning.click(True, (y + (60 if y == 1000 else 0), x))
+        dock.aligning.click(False, (width_um - x, y))
+    dock.aligning.dialog.kind.buttons["thin_plate"].click()
+    one = session.neighbours[0]
+    assert one.how == "landmarks" and one.transform["kind"] == "thin_plate"
+    assert "only what is left out counts" in dock.aligning.dialog.words.text()
+    np.testing.assert_allclose(transform_of(one.transform).apply(np.array([[width_um - 1060, 1000.0]])), [[1060, 1060]], atol=1e-3)
+    layer = layer_of(dock)
+    np.testing.assert_allclose(layer.affine.affine_matrix[-3:, -3:], np.eye(3), atol=1e-9)
+    assert np.asarray(layer.data[-1])[..., :3].std() > 5
+    dock.aligning.shut()

@@ -118,6 +118,7 @@ class Neighbours(QObject):
         of = self._session.loaded
 
         def returned(found: Any) -> None:
+            finished()  # so that what comes next can begin
             if self._session.loaded is of:
                 done(found)
 

@@ -261,6 +261,7 @@ class NeighboursPanel(Collapsible):
         self.dab.setChecked(one.dab)
         self.haematoxylin.setChecked(one.haematoxylin)
         self.state.setText(state_words(one, s.blind))
+        self.state.setToolTip(term("alignment" if one.local_error is None else "local error"))
 
     def _fill(self) -> None:
         """The list as the session has it; without telling anybody."""
@@ -288,7 +289,10 @@ def short_state(one: Neighbour) -> str:
         return "um per px not known"
     if one.transform is None:
         return "not aligned"
-    return "aligned" if one.error_um is None else f"aligned, ± {one.error_um:.0f} um"
+    if one.error_um is not None:
+        return f"aligned, ± {one.error_um:.0f} um"
+    local = one.local_error
+    return "aligned" if local is None else "aligned, error not known" if local.median_um is None else f"aligned, about ± {local.median_um:.0f} um"
 
 
 def state_words(one: Neighbour, blind: bool = False) -> str:
@@ -301,7 +305,8 @@ def state_words(one: Neighbour, blind: bool = False) -> str:
         words = "Not aligned yet: shown beside the section, at its right."
     else:
         how = {"automatic": "Aligned by itself", "landmarks": "Aligned by landmarks", "": "Aligned"}[one.how]
-        error = "how far it is off is not known" if one.error_um is None else f"off by about {one.error_um:.0f} um"
+        unknown = "how far it is off is not known" if one.local_error is None else one.local_error.words
+        error = unknown if one.error_um is None else f"off by about {one.error_um:.0f} um"
         words = f"{how}: {error}."
     note = f" {one.note}" if one.note else ""
     hidden = " Expression is hidden while you draw blind, so that nothing is measured." if blind else ""

@@ -6,12 +6,14 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import shapely
 from qtpy.QtCore import QObject
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_deepspace._napari.copying import CopyButton, section_now
 from napari_deepspace._napari.neighbours import Neighbours
@@ -20,13 +22,16 @@ from napari_deepspace._napari.quantify_dialog import QuantifyDialog
 from napari_deepspace._napari.session import HIDDEN, Session
 from napari_deepspace._napari.style import Palette, palette
 from napari_deepspace._napari.training import Say
-from napari_deepspace.align.quantify import WAYS, Quantities, require_fit
+from napari_deepspace.align.quantify import CELL_WAYS, WAYS, Quantities, h_strength, require_fit
 from napari_deepspace.analyse.agreement import NULL, Agreement
+from napari_deepspace.cells import Cells, read_cells
 from napari_deepspace.comparison import Comparison, chosen, comparable
 from napari_deepspace.errors import DeepSpaceError
-from napari_deepspace.neighbour_measure import alignment_of, alignment_text, measure_stain, rows_beside
+from napari_deepspace.geojson import stamp_of
+from napari_deepspace.neighbour_measure import alignment_of, alignment_text, measure_outlines, measure_stain, rows_beside
 from napari_deepspace.neighbours import Neighbour
 from napari_deepspace.recipes import Recipe, quantify_recipe
+from napari_deepspace.runs import write_atomic
 from napari_deepspace.section import Section
 from napari_deepspace.settings import SectionSettings
 from napari_deepspace.slide import Slide
@@ -64,7 +69,9 @@ class Quantifying(QObject):
         self.dialog: QuantifyDialog | None = None
         self.found: Found | None = None
         self._palette = palette()
-        self._stained: tuple[Any, Quantities] | None = None  #: of which slide and alignment, and what was measured
+        self._stained: tuple[Any, Quantities] | None = None  #: of which slide, alignment and cells, and what was measured
+        self._outlined: pd.DataFrame | None = None  #: what the window shows of outlines
+        self._cells: tuple[Path, Path, Cells] | None = None  #: of which slide, from which file
         panel.quantify_requested.connect(self.open)
         neighbours.stopped.connect(lambda: self._refused(DeepSpaceError("Stopped. Press Measure to begin again.")))
         events = session.events
@@ -91,6 +98,11 @@ class Quantifying(QObject):
         self.dialog.of.buttons["predicted"].setEnabled(predicted)
         self.dialog.of.set_value("predicted" if predicted and self._session.show == "predicted" else "measured")
         self.dialog.of.changed.connect(self._again)
+        self.dialog.at.changed.connect(self._again)
+        self.dialog.cells_chosen.connect(self.take_cells)
+        self.dialog.save_requested.connect(self._ask_save)
+        if self._cells_of(one) is not None:
+            self._show_cells()
         self.dialog.put_below(CopyButton(self.recipe, lambda text: self._say(text, "info"), self._fail))
         self.dialog.show()
         self.measure(str(self.dialog.way.currentData()), self.dialog.of.value())
@@ -105,17 +117,76 @@ class Quantifying(QObject):
         try:
             if session.blind:
                 raise DeepSpaceError(HIDDEN)
-            require_fit(alignment_of(one, section, opened.slide), section.slide, opened.slide, section.platform.spot_diameter_um)
-            maps = self._maps(of)
+            notes = require_fit(alignment_of(one, section, opened.slide), section.slide, opened.slide, section.platform.spot_diameter_um)
+            if dialog.in_outlines and not session.outlines:
+                raise DeepSpaceError("There is no outline yet. Draw one in step 7, or open some.")
+            maps = {} if dialog.in_outlines else self._maps(of)
         except DeepSpaceError as error:
             dialog.refuse(str(error))
             return
-        key = (one.path, one.mpp, one.transform)
+        cells = self._cells_of(one)
+        key = self._key(one)
         known = self._stained[1] if self._stained is not None and self._stained[0] == key else None
-        work = partial(_measure, one, section, opened.slide, way, known, session.gene, session.measured()[1], maps, self._inside(section))
-        if self._neighbours.start(work, partial(self._measured, key, one), "Measuring the stain…", failed=self._refused):
+        if dialog.in_outlines:
+            work: Any = partial(measure_outlines, one, section, opened.slide, session.outlines, cells)
+            done: Any = partial(self._measured_outlines, one, notes)
+        else:
+            work = partial(_measure, one, section, opened.slide, way, known, session.gene, session.measured()[1], maps, self._inside(section), cells)
+            done = partial(self._measured, key, one)
+        if self._neighbours.start(work, done, "Measuring the stain…", failed=self._refused):
             dialog.run.setEnabled(False)
             dialog.heading.setText("Measuring…")
+
+    # -- cells and the table -----------------------------------------------------------------------------------------------------------------
+
+    def take_cells(self, path: Path) -> None:
+        """Read cells that QuPath detected on the slide, in a thread, and measure again with them."""
+        one = self._neighbours.one()
+        opened = None if one is None else self._neighbours.overlays.files.get(one.id)
+        if one is not None and opened is not None:
+            self._neighbours.start(partial(_cells_from, path, opened.slide), partial(self._taken, one.path, path), "Reading cells…")
+
+    def _taken(self, slide: Path, path: Path, cells: Cells) -> None:
+        self._cells = slide, path, cells
+        if self.dialog is not None:
+            self._show_cells()
+            self.measure(str(self.dialog.way.currentData()), self.dialog.of.value())
+
+    def _show_cells(self) -> None:
+        if self.dialog is not None and self._cells is not None:
+            cells = self._cells[2]
+            graded = np.isfinite(h_strength(cells.classes)).any()
+            self.dialog.show_cells(f"{len(cells.classes):,} cells", CELL_WAYS if graded else CELL_WAYS[:1])
+
+    def _cells_of(self, one: Neighbour) -> Cells | None:
+        return self._cells[2] if self._cells is not None and self._cells[0] == one.path else None
+
+    def _key(self, one: Neighbour) -> Any:
+        """What a measurement holds for."""
+        return one.path, one.mpp, one.transform, None if self._cells_of(one) is None or self._cells is None else self._cells[1]
+
+    def save(self, out: Path) -> None:
+        """Write what the window shows as a table: a row a spot, with the gene, or a row an outline. Raises OSError where that cannot be."""
+        from napari_deepspace.quantify_command import spot_table  # it draws as well, with matplotlib
+
+        section, found = self._session.section, self.found
+        if self.dialog is not None and self.dialog.in_outlines:
+            table = self._outlined
+        else:
+            table = None if section is None or found is None else spot_table(section, found.stain)
+            if table is not None and found is not None:
+                table[f"{found.of} {found.gene}"] = found.values
+        if table is not None:
+            write_atomic(out, table.to_csv(index=False))
+            self._say(f"{len(table):,} rows written: {out}.", "info")
+
+    def _ask_save(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self._parent, "Save the stain as a table", "stain.csv", "CSV (*.csv)")
+        if path:
+            try:
+                self.save(Path(path))
+            except OSError as error:
+                self._fail(DeepSpaceError(f"{path} cannot be written ({error}). Choose another folder."))
 
     def _refused(self, error: Exception) -> None:
         if self.dialog is not None:
@@ -146,7 +217,8 @@ class Quantifying(QObject):
         settings, files = section_now(session, self._opened())
         texts = files | {"alignment.json": alignment_text(alignment_of(one, section, opened.slide))}
         run = session.run_dir if self.dialog.of.value() == "predicted" else None
-        return quantify_recipe(settings, one.path, session.gene, str(self.dialog.way.currentData()), run, texts)
+        cells = None if self._cells_of(one) is None or self._cells is None else self._cells[1]
+        return quantify_recipe(settings, one.path, session.gene, str(self.dialog.way.currentData()), run, texts, cells, self.dialog.in_outlines)
 
     def _inside(self, section: Section) -> list[tuple[str, np.ndarray]]:
         """The chosen outline and which spots lie in it."""
@@ -176,6 +248,25 @@ class Quantifying(QObject):
         )
         dialog.select(self._session.selected)
 
+    def _measured_outlines(self, asked: Neighbour, notes: list[str], found: pd.DataFrame) -> None:
+        self._outlined = found
+        dialog, section = self.dialog, self._session.section
+        if dialog is None or section is None or self._session.blind:
+            return
+        dialog.run.setEnabled(True)
+        if not dialog.in_outlines:  # turned to the spots meanwhile
+            self._again()
+            return
+        out = int((found["dab"].isna()).sum())
+        made_up = "SYNTHETIC data. " if section.synthetic else ""
+        left = f"{out:,} of them without: less than half of it is tissue on either slide. " if out else ""
+        apart = f"The sections are {abs(asked.gap_um):g} um apart."
+        dialog.show_outlines(
+            f"<b>{made_up}The stain in {len(found):,} outline{'s' * (len(found) != 1)}</b>",
+            found,
+            f"{left}{' '.join(notes)} {apart} Research use only.",
+        )
+
     def _again(self, *_: Any) -> None:
         """Another gene, or the other map: the stain is known already."""
         if self.dialog is not None and self.dialog.isVisible() and self.dialog.run.isEnabled():
@@ -192,8 +283,8 @@ class Quantifying(QObject):
     def _gone(self, *_: Any) -> None:
         """Another section or slide, or another alignment: what was measured does not hold any more."""
         one = self._neighbours.one()
-        if one is None or (self._stained is not None and self._stained[0] != (one.path, one.mpp, one.transform)):
-            self._stained = self.found = None
+        if one is None or (self._stained is not None and self._stained[0][:3] != self._key(one)[:3]):
+            self._stained = self.found = self._outlined = None
             self.shut()
 
     def restyle(self, p: Palette) -> None:
@@ -225,6 +316,11 @@ def words_of(found: Found, one: Neighbour) -> str:
     )
 
 
+def _cells_from(path: Path, slide: Slide) -> Generator[str, None, Cells]:
+    yield "Reading cells…"
+    return read_cells(path, stamp_of(slide))
+
+
 def _measure(
     one: Neighbour,
     section: Section,
@@ -235,8 +331,9 @@ def _measure(
     unit: str,
     maps: dict[str, tuple[np.ndarray, str]],
     inside: list[tuple[str, np.ndarray]],
+    cells: Cells | None = None,
 ) -> Generator[tuple[str, float], None, Found]:
-    stain = known if known is not None else (yield from measure_stain(one, section, slide))
+    stain = known if known is not None else (yield from measure_stain(one, section, slide, cells))
     yield "Moving maps…", -1.0
     of = next(iter(maps))
     named = {f"{gene} {name}": values for name, values in maps.items()}

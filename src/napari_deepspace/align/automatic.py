@@ -8,15 +8,17 @@ import numpy as np
 
 from napari_deepspace.align.glass import register_copies
 from napari_deepspace.align.landmarks import fit
-from napari_deepspace.align.pictures import BY_HAND, Picture, look_at
+from napari_deepspace.align.local_error import local_error
+from napari_deepspace.align.pictures import BY_HAND, LOOK_PX, Picture, look_at
 from napari_deepspace.align.registration import Guess, refine, same, search
-from napari_deepspace.align.transform import AlignedSlide, Alignment, Kind, Transform
+from napari_deepspace.align.transform import AlignedSlide, Alignment, Kind, LocalError, Transform
 from napari_deepspace.errors import AlignmentFailed, DataError, SettingsError
 from napari_deepspace.events import Event, Progress
 from napari_deepspace.geojson import stamp_of
 from napari_deepspace.slide import Slide
 
 LEAST_AGREEMENT = 0.2  #: of what was tried, other tissue reached 0.19 (1.3 times its chance), the same tissue 0.24 and more
+_ERROR_UM = 5.0  #: per px of the pictures that patches are compared in, where that is no more than twice the usual px
 ABOVE_CHANCE = 1.7  #: by which factor the agreement must exceed that of the best other way to lay the slide
 
 
@@ -53,6 +55,7 @@ def align_slides(
         if mpp is None and not (same_glass and which == "moving"):
             raise DataError(f"{slide.path.name} does not state its scale. Give um per px (--{which}-mpp).")
     assert fixed_mpp is not None
+    local = None
     if same_glass:
         px, error, places = yield from register_copies(fixed, moving)
         if moving_mpp is None:
@@ -65,11 +68,14 @@ def align_slides(
         yield Progress("looking at both slides", 0, 2)
         pictures = look_at(fixed, fixed_mpp), look_at(moving, moving_mpp)
         found, chance = yield from register(*pictures)
-        offsets = [(picture.um - mpp) / 2 for picture, mpp in zip(pictures, (fixed_mpp, moving_mpp), strict=True)]
-        matrix = _moved(offsets[0]) @ found.matrix @ _moved(-offsets[1])  # a picture's first px is the middle of many of the slide
+        matrix = _first_px(pictures[0], fixed_mpp) @ found.matrix @ np.linalg.inv(_first_px(pictures[1], moving_mpp))
         words, method = f"tissue overlaps by {found.overlap:.2f} (Dice), its structure correlates with {found.structure:.2f}", "automatic"
+    transform = _of_kind(matrix, kind, moving.shape, moving_mpp)
+    if not same_glass:
+        yield Progress("looking how far patches of tissue lie apart", 1, 2)
+        local = error_of(fixed, fixed_mpp, moving, moving_mpp, transform.matrix)
     return Alignment(
-        transform=_of_kind(matrix, kind, moving.shape, moving_mpp),
+        transform=transform,
         fixed=AlignedSlide(stamp_of(fixed), fixed_mpp, names[0]),
         moving=AlignedSlide(stamp_of(moving), moving_mpp, names[1]),
         method=method,
@@ -77,7 +83,18 @@ def align_slides(
         chance=chance,
         gap_um=gap_um,
         note=words,
+        local_error=local,
     )
+
+
+def error_of(fixed: Slide, fixed_mpp: float, moving: Slide, moving_mpp: float, matrix: np.ndarray) -> LocalError:
+    """What the slides themselves say of how far ``matrix`` (3, 3), from (y, x, 1) um of the moving slide to the fixed one, is off: see
+    :func:`napari_deepspace.align.local_error.local_error`. Raises AlignmentFailed where one shows no tissue."""
+    one, other = (
+        look_at(slide, mpp, px=int(np.clip(max(slide.shape) * mpp / _ERROR_UM, LOOK_PX, 2 * LOOK_PX)))
+        for slide, mpp in ((fixed, fixed_mpp), (moving, moving_mpp))
+    )
+    return local_error(one, other, np.linalg.inv(_first_px(one, fixed_mpp)) @ matrix @ _first_px(other, moving_mpp))
 
 
 def register(fixed: Picture, moving: Picture) -> Generator[Event, None, tuple[Guess, float]]:
@@ -110,5 +127,7 @@ def _of_kind(matrix: np.ndarray, kind: Kind, shape: tuple[int, int], mpp: float)
     return fit(corners @ matrix[:2, :2].T + matrix[:2, 2], corners, "similarity")
 
 
-def _moved(by: float) -> np.ndarray:
+def _first_px(picture: Picture, mpp: float) -> np.ndarray:
+    """(3, 3) from um of a picture, whose first px is the middle of many of the slide, to um of the slide."""
+    by = (picture.um - mpp) / 2
     return np.array([[1, 0, by], [0, 1, by], [0, 0, 1]], dtype=float)

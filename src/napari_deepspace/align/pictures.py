@@ -64,8 +64,8 @@ class Picture:
         return warped(self.stain), warped(self.tissue.astype(np.float32))
 
 
-def look_at(slide: Slide, mpp: float, name: str = "") -> Picture:
-    """The slide's picture, from its small levels.
+def look_at(slide: Slide, mpp: float, name: str = "", px: int = LOOK_PX) -> Picture:
+    """The slide's picture, at most ``px`` a side, from its small levels.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def look_at(slide: Slide, mpp: float, name: str = "") -> Picture:
         The background is dark, as under fluorescence, or there is no tissue to be seen.
     """
     name = name or slide.path.name
-    rgb = slide.thumbnail(LOOK_PX)
+    rgb = slide.thumbnail(px)
     return picture_of(rgb, mpp * max(slide.shape) / max(rgb.shape[:2]), name)
 
 

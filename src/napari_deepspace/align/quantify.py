@@ -17,7 +17,7 @@ from shapely.geometry import Point
 from shapely.geometry.base import BaseGeometry
 from skimage.color import hed_from_rgb
 
-from napari_deepspace.align.transform import IDENTITY, AlignedSlide, Alignment, Transform
+from napari_deepspace.align.transform import IDENTITY, AlignedSlide, Alignment, LocalError, Transform
 from napari_deepspace.cells import Cells, positive_cells
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.geojson import stamp_of
@@ -77,7 +77,9 @@ def require_fit(alignment: Alignment, fixed: Slide | None, moving: Slide, spot_d
         if slide is not None and not side.stamp.is_same(stamp_of(slide, side.stamp.offset_xy)):
             raise DataError(f"The alignment was made with {side.stamp.name} as its {name} slide, not with this {slide.path.name}. Align these two.")
     _require_scale(alignment.moving, moving)
-    off = alignment.error_um
+    off, local = alignment.error_um, alignment.local_error
+    if local is not None and not np.isfinite(off):
+        return [_require_local(local, spot_diameter_um)]
     if off > spot_diameter_um:
         raise DataError(
             f"Withheld: the alignment is off by {off:.0f} um, more than a spot's diameter ({spot_diameter_um:.0f} um), so that the stain of other "
@@ -85,6 +87,20 @@ def require_fit(alignment: Alignment, fixed: Slide | None, moving: Slide, spot_d
         )
     known = f"Alignment ({alignment.method}): off by {off:.0f} um where landmarks were left out." if np.isfinite(off) else ""
     return [known or f"Alignment ({alignment.method}): its error is not known. Look at the overlay before you trust a number."]
+
+
+def _require_local(local: LocalError, spot_diameter_um: float) -> str:
+    """What is to say of an automatic alignment. Raises DataError where most of the tissue is off by more than a spot."""
+    if local.median_um is None or local.p90_um is None:
+        return f"Alignment (automatic): {local.words}. Look at the overlay before you trust a number."
+    if local.median_um > spot_diameter_um:
+        raise DataError(
+            f"Withheld: the alignment is {local.words}, which is more than a spot's diameter ({spot_diameter_um:.0f} um), so that the stain of other "
+            "tissue would be read. Align by landmarks."
+        )
+    wide = f"a spot is {spot_diameter_um:.0f} um wide"
+    far = f" Where it is worst the stain of other tissue is read: {wide}." if local.p90_um > spot_diameter_um else ""
+    return f"Alignment (automatic): {local.words}.{far}"
 
 
 def _require_scale(side: AlignedSlide, slide: Slide) -> None:
@@ -154,9 +170,15 @@ def quantify(
     table.loc[out, [name for name in table.columns if name not in ("tissue", "cells")]] = np.nan
     if out.any():
         notes.append(f"{int(out.sum()):,} of {len(table):,} places left out: " + ", ".join(f"{n:,} {why}" for why, n in counted.items() if n) + ".")
-    if cells is not None and (empty := int(((table["cells"] == 0) & ~out).sum())):
-        notes.append(f"{empty:,} places with tissue have no cell with its centre in them, and so no score of cells.")
+    if cells is not None:
+        notes += without_cells(table)
     return Quantities(table.drop(columns="rgb"), {why: n for why, n in counted.items() if n}, notes, positive_above)
+
+
+def without_cells(table: pd.DataFrame) -> list[str]:
+    """How many places of a table of :class:`Quantities` have tissue and no cell: a sentence, or none."""
+    empty = int(((table["cells"] == 0) & table["dab"].notna()).sum())
+    return [f"{empty:,} places with tissue have no cell with its centre in them, and so no score of cells."] if empty else []
 
 
 def _shapes(places: np.ndarray | Sequence[Outline], mpp: float, diameter_um: float) -> list[BaseGeometry]:

@@ -7,7 +7,7 @@ from the **moving** slide to the **fixed** one.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -113,13 +113,37 @@ class AlignedSlide:
         return self.library_id or self.stamp.name
 
 
+@dataclass(frozen=True)
+class LocalError:
+    """How far patches of tissue lie apart, see :mod:`napari_deepspace.align.local_error`.
+
+    Median and 90th percentile over the ``patches`` that were found again, ``of`` so many that were searched for; None where too few were.
+    """
+
+    median_um: float | None
+    p90_um: float | None
+    patches: int
+    of: int
+
+    @property
+    def words(self) -> str:
+        """As it stands beside the alignment."""
+        if self.median_um is None or self.p90_um is None:
+            return f"how far it is off cannot be told from the pictures: {self.patches} of {self.of} patches of tissue were found again"
+        return (
+            f"off by about {self.median_um:.0f} um over {self.patches} of {self.of} patches, up to {self.p90_um:.0f} um in nine of ten "
+            "(estimated from the pictures themselves)"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Alignment:
     """How the ``moving`` slide lies on the ``fixed`` one, and how far that can be relied on.
 
     ``landmarks`` float64 (n, 2, 2): of each pair the point on the fixed and on the moving slide, (y, x) in um. ``error_um`` is the mean
     leave-one-out error of the landmarks, or NaN; ``agreement`` what an automatic alignment reached, or NaN, and ``chance`` what it would
-    have reached by chance. ``gap_um`` is the distance between the two sections in the block, NaN where nobody said; 0 for two files of one glass.
+    have reached by chance; ``local_error`` what the two pictures say of an automatic one. ``gap_um`` is the
+    distance between the two sections in the block, NaN where nobody said; 0 for two files of one glass.
     """
 
     transform: Transform
@@ -132,6 +156,7 @@ class Alignment:
     chance: float = float("nan")
     gap_um: float = float("nan")
     note: str = ""
+    local_error: LocalError | None = None
 
 
 def write_alignment(path: Path, alignment: Alignment) -> None:
@@ -153,6 +178,7 @@ def write_alignment(path: Path, alignment: Alignment) -> None:
             "leave_one_out_error_um": one.error_um,
             "agreement": one.agreement,
             "chance": one.chance,
+            "local_error": None if one.local_error is None else asdict(one.local_error),
             "gap_um": one.gap_um,
             "note": one.note,
         },
@@ -196,6 +222,7 @@ def read_alignment(path: Path) -> Alignment:
             landmarks=_array([[pair["fixed"], pair["moving"]] for pair in said["landmarks"]], (-1, 2, 2)),
             **{name: _number(said.get(key)) for name, key in _NUMBERS.items()},
             note=str(said.get("note") or ""),
+            local_error=_local_error_from(said["local_error"]) if said.get("local_error") else None,
         )
     except FAULTS as error:
         raise DataError(f"{path} is damaged ({type(error).__name__}: {error}). {again}") from error
@@ -230,6 +257,11 @@ def _slide_from(said: dict[str, Any]) -> AlignedSlide:
     if not mpp > 0:
         raise ValueError(f"um per px is {mpp}")
     return AlignedSlide(stamp, mpp, str(said.get("library_id") or ""))
+
+
+def _local_error_from(said: dict[str, Any]) -> LocalError:
+    sizes = [None if said[name] is None else float(said[name]) for name in ("median_um", "p90_um")]
+    return LocalError(sizes[0], sizes[1], int(said["patches"]), int(said["of"]))
 
 
 def _array(values: Any, shape: tuple[int, ...]) -> np.ndarray:
