@@ -55,7 +55,8 @@ def test_messages_in_the_document_are_those_of_the_program():
 
     text = (ROOT / "docs" / "inputs.md").read_text(encoding="utf-8")
     parts = [re.sub(r"…", "", part).strip() for part in re.findall(r"^\| (?:note: )?\*(.+?)\* \|", text, flags=re.MULTILINE)]
-    code = " ".join(file.read_text(encoding="utf-8") for file in (ROOT / "src/napari_deepspace/read").glob("*.py"))
+    files = [file for pattern in ("read/*.py", "slide*.py") for file in (ROOT / "src/napari_deepspace").glob(pattern)]
+    code = " ".join(file.read_text(encoding="utf-8") for file in files)
     code = re.sub(r'"\s*\n\s*f?"', "", code)  # one sentence over several lines
     assert len(parts) > 20
     assert [part for part in parts if part not in code] == []
