@@ -120,7 +120,7 @@ BAD_LEGACY_ST: dict[str, tuple[str, Callable[[Path], object]]] = {
     "counts negative": ("counts.tsv.gz", lambda folder: edit_tsv(folder / "counts.tsv.gz", lambda table: table.assign(ESR1="-1"))),
     "counts of other spots": (
         "counts.tsv.gz",
-        lambda folder: edit_tsv(folder / "counts.tsv.gz", lambda table: table.rename(index=lambda n: f"90{n}")),
+        lambda folder: edit_tsv(folder / "counts.tsv.gz", lambda table: table.rename(index=lambda n: f"9{n}")),
     ),
     "spots without pixels": ("spots.tsv", lambda folder: edit_tsv(folder / "spots.tsv", lambda table: table.drop(columns="pixel_x"))),
     "spots with text": ("spots.tsv", lambda folder: edit_tsv(folder / "spots.tsv", lambda table: table.assign(pixel_x="left"))),

@@ -75,6 +75,10 @@ def turned_mtx(outs: Path) -> None:
     path.write_bytes(gzip.compress("\n".join([header, *lines, ""]).encode()))
 
 
+def another_name(outs: Path) -> Path:
+    return (outs / H5).rename(outs / "A1.h5")
+
+
 def with_header(outs: Path) -> None:
     for name in ("features.tsv.gz", "barcodes.tsv.gz"):
         path = as_mtx(outs) / name if (outs / H5).exists() else outs / MTX / name
@@ -103,7 +107,8 @@ DELIVERED: dict[str, Callable[[Path], Path | None]] = {
     "spatial packed twice": lambda outs: [moved(outs / "spatial", outs / "s"), moved(outs / "s", outs / "spatial" / "spatial")][0],
     "matrix packed twice": lambda outs: [moved(as_mtx(outs), outs / "m" / MTX), moved(outs / "m", outs / MTX)][1],
     "matrix folder with a prefix": lambda outs: moved(as_mtx(outs), outs / "GSM1_filtered_feature_bc_matrix"),
-    "matrix of another name": lambda outs: moved(outs / H5, outs / "A1.h5"),
+    "matrix of another name": lambda outs: another_name(outs).parent,
+    "that matrix itself": another_name,
     "oldest h5": oldest_h5,
     "spots x genes": turned_mtx,
     "lists with a header": with_header,

@@ -88,7 +88,7 @@ def read_plain(path: Path, counts: Path | None = None, columns: Mapping[str, str
         about = [column for column in rest if _NO_GENES.fullmatch(str(column).casefold())]
         if about:
             notes.append(f"Not taken as genes, by their names: {', '.join(map(str, about[:8]))}.")
-        is_number = [column not in about and pd.to_numeric(rest[column].replace("", np.nan), errors="coerce").notna().mean() > 0.5 for column in rest]
+        is_number = [column not in about and _of_numbers(rest[column]) for column in rest]
         genes, obs = rest.loc[:, is_number], rest.loc[:, [not one for one in is_number]]
     headers = genes.columns.astype(str).to_numpy(dtype=object)
     adata = AnnData(X=_matrix(genes, counts or path), obs=obs.copy(), var=gene_table(headers, headers, notes))
@@ -109,6 +109,12 @@ def read_plain(path: Path, counts: Path | None = None, columns: Mapping[str, str
         irregular_px=irregular,
         table=path,
     )
+
+
+def _of_numbers(column: pd.Series) -> bool:
+    """Whether what stands in a column is mostly numbers; gaps among them are said when they are read, and do not make a gene vanish."""
+    filled = column.replace("", np.nan).dropna()
+    return bool(len(filled)) and bool(pd.to_numeric(filled, errors="coerce").notna().mean() > 0.5)
 
 
 def header_of(path: Path, rows: int = 5) -> Header:

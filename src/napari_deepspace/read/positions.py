@@ -107,14 +107,15 @@ def off_lattice(rc: np.ndarray, xy: np.ndarray) -> np.ndarray:
     """
     rc, yx = np.asarray(rc, dtype=float), np.asarray(xy, dtype=float)[:, ::-1]
     design = np.column_stack([rc, np.ones(len(rc))])
-    near = np.ones(len(rc), dtype=bool)
+    near = np.zeros(len(rc), dtype=bool)
+    near[:: max(1, len(rc) // 100_000)] = True
     for _ in range(2):  # again without what lies far off
         fit, *_ = np.linalg.lstsq(design[near], yx[near], rcond=None)
         step = np.sqrt(abs(np.linalg.det(fit[:2])))
         if len(rc) < 7 or not step > 0:
             return np.zeros(len(rc))
         off = np.linalg.norm(design @ fit - yx, axis=1) / step
-        near = off <= max(3 * float(np.median(off)), 0.1)
+        near &= off <= max(3 * float(np.median(off)), 0.1)
     return off
 
 

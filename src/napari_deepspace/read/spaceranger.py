@@ -24,7 +24,7 @@ from napari_deepspace.section import Platform
 BINS, CELLS = "binned_outputs", "segmented_outputs"
 _BINS_BY_CHOICE = ("square_016um", "square_008um", "square_002um")
 _PART = re.compile(
-    r"(feature_bc_matrix|probe_bc_matrix)(\.h5)?(\.gz)?$|(matrix\.mtx|barcodes\.tsv|features\.tsv|genes\.tsv)(\.gz)?$"
+    r"feature_bc_matrix$|\.h5(\.gz)?$|(matrix\.mtx|barcodes\.tsv|features\.tsv|genes\.tsv)(\.gz)?$"
     r"|tissue_positions(_list)?\.(csv|parquet)(\.gz)?$|scalefactors_json\.json(\.gz)?$|tissue_(hires|lowres)_image\.png$"
 )
 _SEQUENCE = re.compile(r"[ACGTN]{14,}")
@@ -194,7 +194,8 @@ def _join(counts: Counts, positions: pd.DataFrame, path: Path, raw: bool, notes:
 def _as_in(names: pd.Index, barcodes: np.ndarray, notes: list[str]) -> np.ndarray:
     """``barcodes`` as the positions spell them: tools add, change or drop what stands before and behind the bases (A1_ACGT-1_2, ACGT.1, acgt)."""
     known = int(names.isin(barcodes).sum())
-    sections = sorted({found[1] for one in barcodes if (found := _OF_SECTION.search(str(one)))})
+    some = [*barcodes[:: max(1, len(barcodes) // 100_000)], barcodes[-1]]  # enough: those of a section stand together
+    sections = sorted({found[1] for one in some if (found := _OF_SECTION.search(str(one)))})
     if len(sections) > 1:
         if not known:
             return barcodes
