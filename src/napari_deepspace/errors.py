@@ -14,6 +14,8 @@ The dock shows the sentence; the command line prints ``error: ...`` and exits wi
 Any other exception is a bug of this program and keeps its traceback.
 """
 
+import re
+
 
 class DeepSpaceError(Exception):
     """Base of every error that the user can mend."""
@@ -41,3 +43,8 @@ class AlignmentFailed(DeepSpaceError):  # noqa: N818 - the word that users read
 
 class RunPaused(DeepSpaceError):  # noqa: N818 - no error
     """A run was set aside at its checkpoint."""
+
+
+def in_window(error: Exception) -> str:
+    """What an error says, without the options of commands that it names in brackets: "Name one (--gene)." is "Name one." where there is a window."""
+    return re.sub(r" \([^()]*--[a-z][^()]*\)", "", str(error))

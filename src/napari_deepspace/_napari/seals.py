@@ -23,6 +23,7 @@ from napari_deepspace.glossary import term
 from napari_deepspace.project import SEALED, file_stem
 from napari_deepspace.run_list import RunInfo, frozen_settings, own_runs_folder
 from napari_deepspace.seal import Seal, read_seal
+from napari_deepspace.verdicts import WAYS
 
 Choice = tuple[str, int]  #: "spots", "block" or "whole", and per cent
 EXPLAINED = (
@@ -112,7 +113,7 @@ class Seals(QObject):
     def _opened(self, run: RunInfo, scores: dict[str, Any]) -> None:
         mean = dict(scores["mean"])
         r = mean.pop(scores["score"])
-        beside = "; ".join(f"{name} {value:.2f}" for name, value in mean.items() if value is not None)
+        beside = "; ".join(f"{WAYS.get(name, name)} {value:.2f}" for name, value in mean.items() if value is not None)
         synthetic = "SYNTHETIC data. " if scores["synthetic"] else ""
         self._say(
             f"{synthetic}The seal is open. {run.name}: mean {scores['score']} {r:.2f} at {scores['n_spots']:,} sealed spots, {scores['split']}; "
