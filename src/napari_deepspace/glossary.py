@@ -14,8 +14,8 @@ GLOSSARY: dict[str, dict[str, str]] = {
     "Tissue and data": {
         "section": "One slice of tissue on one capture area: its gene counts, the positions of its spots, and its H&E image.",
         "slide": "The full-resolution H&E image of a section, read piece by piece, so that it may be larger than the memory.",
-        "spot": "A small round area of the tissue whose RNA was counted together: 55 µm wide on Visium, 100 µm on legacy ST.",
-        "pitch": "The distance between the centres of neighbouring spots: 100 µm on Visium, 200 µm on legacy ST.",
+        "spot": "A small round area of the tissue whose RNA was counted together: 55 um wide on Visium, 100 um on legacy ST.",
+        "pitch": "The distance between the centres of neighbouring spots: 100 um on Visium, 200 um on legacy ST.",
         "tile": "The square of the H&E image around a spot that a model looks at; by default 2.5 spot diameters wide.",
         "barcode": "The name of a spot: the short DNA sequence that marks its RNA.",
         "gene": "One gene of the count matrix, named by its symbol, for example ERBB2.",

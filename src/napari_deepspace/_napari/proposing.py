@@ -173,7 +173,7 @@ class Proposing(QObject):
         area = np.bincount(pieces.ravel(), minlength=number + 1)[1:] * (scores.step_px * scores.mpp) ** 2
         large = area[area >= scores.least_um2]
         words = f"{len(large)} piece{'' if len(large) == 1 else 's'}, {large.sum() / 1e6:.2f} mm²"
-        small = f"; {len(area) - len(large)} below {scores.least_um2:,.0f} µm² left out" if len(large) < len(area) else ""
+        small = f"; {len(area) - len(large)} below {scores.least_um2:,.0f} um² left out" if len(large) < len(area) else ""
         self._view.show_count(f"{words}{small}.", True)
         self._show_preview()
 
