@@ -122,6 +122,6 @@ def draw_preview(alignment: Alignment, fixed: Slide, moving: Slide, out: Path) -
     for axes, picture, title in zip(figure.subplots(1, 2), (board, both), ("checkerboard", "fixed magenta, moving green, both dark"), strict=True):
         axes.imshow(picture, extent=(0, extent[1], extent[0], 0))
         axes.set_title(title)
-        axes.set_xlabel("µm")
+        axes.set_xlabel("um")
     figure.suptitle(f"{alignment.moving.name} on {alignment.fixed.name} ({alignment.method}). Research use only.", fontsize=10)
     write_figure(Path(out), figure, dpi=110)

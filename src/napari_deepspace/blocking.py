@@ -16,6 +16,7 @@ from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Eve
 from napari_deepspace.runs import EventLog
 from napari_deepspace.section import Section
 from napari_deepspace.settings import RunSettings, SectionSettings
+from napari_deepspace.verdicts import WAYS
 
 if TYPE_CHECKING:
     from napari_deepspace.denser import DenserMap
@@ -113,7 +114,7 @@ def _show(bar: tqdm, event: Event) -> None:
             bar.set_description(stage, refresh=False)
             bar.total, bar.n = total, done
         case BaselinesScored(mean_r):
-            bar.set_postfix({name: f"{value:.3f}" for name, value in mean_r.items()}, refresh=False)
+            bar.set_postfix({WAYS.get(name, name): f"{value:.3f}" for name, value in mean_r.items()}, refresh=False)
         case BatchEnded(fold, epoch, step, steps, _):
             bar.set_description(f"fold {fold + 1}, epoch {epoch}", refresh=False)
             bar.total, bar.n = steps, step

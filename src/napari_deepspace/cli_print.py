@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_deepspace.runs import nan_to_none
+from napari_deepspace.verdicts import WAYS
 
 if TYPE_CHECKING:
     from napari_deepspace.run_list import RunInfo
@@ -87,7 +88,7 @@ def print_scores(scores: dict[str, Any]) -> None:
     ways = [name for name in scores["mean"] if name != score]
     print(
         f"  {_WORDS[scores['target']]:<14}{score:>7}{'95 % interval':>17}{'ceiling':>9}"
-        + "".join(f"{name:>{_width(name)}}" for name in ways)
+        + "".join(f"{_plain(name):>{_width(name)}}" for name in ways)
         + "  verdict"
     )
     for gene, one in scores["genes"].items():
@@ -97,7 +98,7 @@ def print_scores(scores: dict[str, Any]) -> None:
     print(f"  {counts}")
     print(f"  {scores['significant']} of {len(scores['genes'])} go with the measured map beyond chance (false discovery rate {scores['fdr']})")
     if scores["within"]:
-        inner = ", ".join(f"{name} {_number(value).strip()}" for name, value in scores["within"]["mean"].items())
+        inner = ", ".join(f"{_plain(name)} {_number(value).strip()}" for name, value in scores["within"]["mean"].items())
         print(f"  within compartments ({scores['within']['compartments']}): mean {inner}")
     if "classification" in scores:
         found = scores["classification"]
@@ -119,8 +120,13 @@ def print_holes(holes: list[dict[str, Any]]) -> None:
         print(f"  hole {one['hole']}, {one['spots']} spots without a usable measurement: {one['words']}")
 
 
+def _plain(way: str) -> str:
+    """A simple way as a pathologist reads it; r and whatever else is none stay."""
+    return WAYS.get(way, way)
+
+
 def _width(name: str) -> int:
-    return max(len(name) + 2, 9)
+    return max(len(_plain(name)) + 2, 9)
 
 
 def _score_row(value: float | None, interval: list[float], ceiling: float | None, others: dict[str, Any], ways: list[str]) -> str:

@@ -17,6 +17,7 @@ Any other exception is a bug of this program and keeps its traceback.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 
@@ -57,3 +58,8 @@ class AlignmentFailed(DeepSpaceError):  # noqa: N818 - the word that users read
 
 class RunPaused(DeepSpaceError):  # noqa: N818 - no error
     """A run was set aside at its checkpoint."""
+
+
+def in_window(error: Exception) -> str:
+    """What an error says, without the options of commands that it names in brackets: "Name one (--gene)." is "Name one." where there is a window."""
+    return re.sub(r" \([^()]*--[a-z][^()]*\)", "", str(error))

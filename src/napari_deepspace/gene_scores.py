@@ -18,6 +18,7 @@ from napari_deepspace.verdicts import BETTER, CANNOT, SHOWN_WAYS, WAYS, kind_of,
 Interval = tuple[float, float]
 NONE: Interval = (math.nan, math.nan)
 BEST = "best this data allows"
+WITHIN = "within compartments"
 """The ceiling in plain words."""
 KINDS = ("better", "no better", "worse", "cannot")
 
@@ -98,7 +99,8 @@ class Scores:
             return ""
         beside = [f"{WAYS.get(name, name)} {r:.2f}" for name, r in one.ways.items() if math.isfinite(r)]
         best = [f"{BEST} {one.ceiling:.2f}"] if math.isfinite(one.ceiling) else []
-        words = "; ".join([*best, *beside])
+        inside = [f"{WITHIN} {one.within:.2f}"] if math.isfinite(one.within) else []
+        words = "; ".join([*best, *inside, *beside])
         return f"{self.score} {one.r:.2f}{in_interval(one.interval)} at {self.where()}." + (f" {words[0].upper()}{words[1:]}." if words else "")
 
     def against(self, gene: str) -> list[str]:
@@ -113,13 +115,17 @@ class Scores:
         ]
 
     def at_a_glance(self, gene: str) -> str:
-        """Where the model, the ceiling and the simple ways of the bars stand: "r 0.94 of 0.98 (best this data allows); colour alone 0.84"."""
+        """Where the model, the ceiling and the simple ways of the bars stand: "r 0.94 of 0.98 (best this data allows); colour alone 0.84".
+
+        Beside r what is left of it within compartments: r over two of them may come of telling one from the other alone.
+        """
         one = self.of(gene)
         if not math.isfinite(one.r):
             return ""
         best = f" of {one.ceiling:.2f} ({BEST})" if math.isfinite(one.ceiling) else ""
         ways = [f"{WAYS[way]} {one.ways[way]:.2f}" for way in SHOWN_WAYS if math.isfinite(one.ways.get(way, math.nan))]
-        return "; ".join([f"{self.score} {one.r:.2f}{best}", *ways])
+        inside = [f"{WITHIN} {one.within:.2f}"] if math.isfinite(one.within) else []
+        return "; ".join([f"{self.score} {one.r:.2f}{best}", *inside, *ways])
 
     def table(self) -> pd.DataFrame:
         """One row a gene; columns are named as in the glossary, in plain words."""
@@ -219,7 +225,7 @@ def _row(one: GeneScore, ways: list[str], score: str) -> dict[str, Any]:
         BEST: one.ceiling,
         f"{score} / best": one.share,
         **{WAYS[way]: one.ways.get(way, math.nan) for way in ways},
-        "within clusters": one.within,
+        WITHIN: one.within,
         "Spearman": one.spearman,
         "RMSE": one.rmse,
         "Moran's I measured": one.moran[0],

@@ -31,7 +31,7 @@ class ModelView:
     @property
     def words(self) -> str:
         stain = ", stain normalised" if self.stain is not None else ""
-        return f"{self.tile_um:g} µm, {self.tile_px} px{stain}"
+        return f"{self.tile_um:g} um, {self.tile_px} px{stain}"
 
 
 def view_of_run(run_dir: Path) -> ModelView | None:

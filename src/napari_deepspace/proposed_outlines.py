@@ -70,7 +70,7 @@ def denser_scores(dmap: DenserMap, output: str, least_um2: float | None = None) 
         The points lie on no grid.
     """
     if dmap.cell is None or dmap.step_px is None or dmap.origin_yx_px is None:
-        raise DataError(f"The points of {dmap.folder} lie between spots, on no grid, and have no contour. Predict with --at grid.")
+        raise DataError(f"The points of {dmap.folder} lie between spots, on no grid, and have no contour. Predict on a grid (--at grid).")
     clusters = dmap.kind == "clusters"
     return ScoreMap(
         image=to_image(dmap, _of(dmap, output)),
@@ -149,7 +149,7 @@ def propose_outlines(dmap: DenserMap, output: str, threshold: float | None = Non
         The points lie on no grid, or nothing is left above the threshold.
     """
     if dmap.kind == "clusters" and threshold is not None:
-        raise SettingsError(f"{output} is a cluster: it is outlined where it is the likeliest one, without a threshold. Leave --above out.")
+        raise SettingsError(f"{output} is a cluster: it is outlined where it is the likeliest one, without a threshold. Leave that out (--above).")
     if threshold is not None and not np.isfinite(threshold):
         raise SettingsError(f"A threshold is a number; found {threshold}.")
     scores = denser_scores(dmap, output, least_um2)

@@ -25,6 +25,7 @@ from napari_deepspace.errors import DataError
 from napari_deepspace.events import BaselinesScored, BatchEnded, EpochEnded, Event, Failed, Finished, FoldEnded, Paused, Resumed, Stopped, from_json
 from napari_deepspace.run_queue import QUEUED, queued_runs
 from napari_deepspace.runs import EVENTS, METRICS, MODEL, SETTINGS, can_resume, running_pid, write_atomic
+from napari_deepspace.verdicts import WAYS
 
 State = Literal["queued", "running", "paused", "interrupted", "finished", "stopped", "failed"]
 NAME = "name.txt"
@@ -208,7 +209,7 @@ def score_words(run: RunInfo) -> str:
     """Mean r with n, split, baselines and the number of runs beside it; "" where there is none."""
     if not run.n:
         return ""
-    beside = "".join(f"; {name} {r:.2f}" for name, r in run.baselines.items() if math.isfinite(r))
+    beside = "".join(f"; {WAYS.get(name, name)} {r:.2f}" for name, r in run.baselines.items() if math.isfinite(r))
     synthetic = "SYNTHETIC data. " if run.synthetic else ""
     rank = f"; {run.rank}" if run.rank else ""
     return f"{synthetic}mean {run.score} {run.r:.2f} at {run.n:,} spots not trained on, {run.split}{beside}{rank}"

@@ -199,7 +199,7 @@ def known_pairs():
 def test_the_error_that_the_pictures_tell_rises_with_the_true_one():
     """Alignments that are known, and these laid wrong by so much: the estimate follows, or nothing is told; 1,500 um wrong nothing is told.
 
-    The coordinates of her2st are themselves about 100 um off (the estimate is least at another place than theirs), the others are known.
+    The coordinates of her2st and the pictures disagree by about 100 um (the estimate is least at another place than theirs); the others are known.
     """
     told, asked = 0, 0
     for name, fixed, fixed_mpp, moving, moving_mpp, matrix, there, unsure in known_pairs():

@@ -56,7 +56,7 @@ def test_train_predict_evaluate(run_dir, phantom_dir, tmp_path, capsys):
     assert main(["evaluate", str(out)]) == 0
     text = capsys.readouterr().out
     assert "SYNTHETIC" in text
-    assert "mean RGB" in text
+    assert "colour alone" in text
     assert "Research use only" in text
 
 

@@ -58,6 +58,14 @@ def test_one_line_says_where_the_gene_stands():
     assert read_scores(RUN).at_a_glance("B") == f"r 0.55 of 0.70 ({BEST}); colour alone 0.20; neighbours alone 0.30"
 
 
+def test_r_within_compartments_stands_beside_r():
+    """A gene of two clouds, high over the section and nothing inside either, does not pass for more than that."""
+    clouds = read_scores(RUN | {"genes": {"A": gene(0.8, BETTER) | {"within": 0.05}}})
+    assert clouds.at_a_glance("A").startswith(f"r 0.80 of 0.70 ({BEST}); within compartments 0.05; colour alone")
+    assert "within compartments 0.05" in clouds.numbers("A")
+    assert clouds.table()["within compartments"].tolist() == [0.05]
+
+
 def test_each_simple_way_is_compared_by_the_interval_of_the_difference():
     """An interval above 0 is better, one below it worse, and one that holds it no better."""
     found = {name: [words.split(" (")[0] for words in read_scores(RUN).against(name)] for name in "BAC"}

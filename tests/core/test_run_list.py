@@ -88,7 +88,7 @@ def test_a_run_says_what_it_learned_and_how_it_scored(tmp_path, small):
     assert (run.r, run.n) == (pytest.approx(scores["mean"]["r"]), small.adata.n_obs)
     assert (
         score_words(run)
-        == f"SYNTHETIC data. mean r {run.r:.2f} at {run.n:,} spots not trained on, random; mean RGB 0.12; the only run on this section"
+        == f"SYNTHETIC data. mean r {run.r:.2f} at {run.n:,} spots not trained on, random; colour alone 0.12; the only run on this section"
     )
     assert run.size == sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file())
 

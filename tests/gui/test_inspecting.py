@@ -116,7 +116,7 @@ def test_the_card_shows_the_tile_top_genes_and_look_alikes(looked_at, qtbot):
     dock.inspector.pin(index)
     card = dock.inspector.card
     qtbot.waitUntil(lambda: bool(dock.inspector.alike.shown.found) and "High here" in card.top.text(), timeout=20_000)
-    assert "137.5 µm, 60 px" in card.tile_words.text()
+    assert "137.5 um, 60 px" in card.tile_words.text()
     tile = cut_tiles(section.slide, section.centres_yx[[index]], tile_radius_px(137.5, section.mpp), 60)[0]
     shown = card.tiles[0].pixmap().toImage().pixelColor(5, 5)
     near = tile[:6, :6].reshape(-1, 3).mean(axis=0)  # enlarged and smoothed

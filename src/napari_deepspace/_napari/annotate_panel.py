@@ -49,7 +49,7 @@ class AnnotatePanel(Collapsible):
         self.width_um = QSpinBox()
         self.width_um.setRange(5, 5000)
         self.width_um.setSingleStep(25)
-        self.width_um.setSuffix(" µm")
+        self.width_um.setSuffix(" um")
         self.brush = QWidget()
         self.undo, self.redo = QPushButton("Undo"), QPushButton("Redo")
         self.undo.setToolTip(f"Take the last change of outlines back.{key_tip('undo_outlines')}")

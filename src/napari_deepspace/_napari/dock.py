@@ -62,7 +62,7 @@ from napari_deepspace._napari.train_panel import TrainPanel
 from napari_deepspace._napari.training import Training
 from napari_deepspace._napari.widgets import Wrapped, calm_wheel, label, one_shot, restyle
 from napari_deepspace.causes import causes_of, set_causes
-from napari_deepspace.errors import DeepSpaceError
+from napari_deepspace.errors import DeepSpaceError, in_window
 from napari_deepspace.outlines import Outline
 from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.project import Project, View
@@ -205,7 +205,7 @@ class DeepSpaceDock(QWidget):
     def fail(self, error: Exception) -> None:
         """Show an error: a sentence for what the user can mend, a traceback in napari's own window for a bug of ours."""
         if isinstance(error, DeepSpaceError):
-            self.say(str(error), "error")
+            self.say(in_window(error), "error")
             return
         self.say(f"A fault of this program: {type(error).__name__}: {error}. Please report it.", "error")
         notification_manager.receive_error(type(error), error, error.__traceback__)

@@ -16,7 +16,7 @@ from napari_deepspace._napari.copying import CopyButton, put_beside, section_now
 from napari_deepspace._napari.figure_dialog import FigureDialog, What
 from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.session import HIDDEN, Session
-from napari_deepspace.errors import DeepSpaceError
+from napari_deepspace.errors import DeepSpaceError, in_window
 from napari_deepspace.figure_settings import KINDS, FigureSettings, require_format
 from napari_deepspace.recipes import Recipe, figure_recipe
 from napari_deepspace.runs import SETTINGS
@@ -218,13 +218,13 @@ class Figures(QObject):
             settings = self.settings()
             gather = self.material(settings)
         except DeepSpaceError as error:
-            self.dialog.preview([], str(error))
+            self.dialog.preview([], in_window(error))
             return
         self.dialog.preview(["…"])
         self._latest = latest = start_job(
             partial(_lines, gather, settings),
             on_return=lambda lines: self._previewed(latest, lines),
-            on_error=lambda error: self._previewed(latest, [], str(error)),
+            on_error=lambda error: self._previewed(latest, [], in_window(error)),
         )
 
     def _previewed(self, job: Any, lines: list[str], why_not: str = "") -> None:
@@ -239,7 +239,7 @@ class Figures(QObject):
 
     def _failed(self, error: Exception) -> None:
         if self.dialog is not None:
-            self.dialog.say(str(error) if isinstance(error, DeepSpaceError) else "The figure was not drawn: see the dock.")
+            self.dialog.say(in_window(error) if isinstance(error, DeepSpaceError) else "The figure was not drawn: see the dock.")
         self._fail(error)
 
 

@@ -25,7 +25,7 @@ from napari_deepspace._napari.session import Session
 from napari_deepspace._napari.style import Palette, palette
 from napari_deepspace._napari.widgets import Collapsible, label, row
 from napari_deepspace.gene_names import GeneNames
-from napari_deepspace.gene_scores import BEST, GeneScore, Scores, in_interval
+from napari_deepspace.gene_scores import BEST, WITHIN, GeneScore, Scores, in_interval
 from napari_deepspace.glossary import term
 from napari_deepspace.verdicts import SHOWN_WAYS, WAYS
 
@@ -133,6 +133,7 @@ class GenePanel(Collapsible):
         r = f"{scores.score} {one.r:.2f}{in_interval(one.interval)} at {scores.n:,} spots." if glance else ""
         lines = [f"<b>{gene}: {one.verdict or 'no verdict'}</b>", glance and f"{glance}.", *(f"• {words}" for words in scores.against(gene)), r]
         self.chosen.setText("<br>".join(line for line in lines if line))
+        self.chosen.setToolTip(term("within compartments") if WITHIN in glance else "")
 
     def _anyway_changed(self, on: bool) -> None:
         self.anyway.setChecked(on)

@@ -23,7 +23,7 @@ from napari_deepspace._napari.spot_card import LOOKING, SpotCard
 from napari_deepspace._napari.training import Say
 from napari_deepspace._napari.widgets import one_shot
 from napari_deepspace.disagreements import Stop
-from napari_deepspace.errors import DeepSpaceError
+from napari_deepspace.errors import DeepSpaceError, in_window
 from napari_deepspace.model_view import ModelView, view_of_run
 from napari_deepspace.preprocess.prepare import tile_side_um
 from napari_deepspace.settings import SectionSettings
@@ -152,7 +152,7 @@ class Inspector:
         try:
             stops = self._tour(self.known())
         except DeepSpaceError as error:
-            self._say(str(error), "warning")
+            self._say(in_window(error), "warning")
             return
         if not stops:
             self._say(f"There is no spot where {self._session.gene} is both measured and predicted out of fold.", "info")

@@ -17,7 +17,7 @@ from napari_deepspace._napari.propose_view import ProposeView
 from napari_deepspace._napari.session import HIDDEN, Session
 from napari_deepspace._napari.training import Say
 from napari_deepspace._napari.widgets import one_shot
-from napari_deepspace.errors import DataError, DeepSpaceError
+from napari_deepspace.errors import DataError, DeepSpaceError, in_window
 from napari_deepspace.layers import UNITS, metadata
 from napari_deepspace.outlines import Outline
 from napari_deepspace.proposed_outlines import ScoreMap, denser_scores, outlines_above, spot_scores, usual_level
@@ -92,7 +92,7 @@ class Proposing(QObject):
             partial(_proposed, scores, level, at_xy),
             on_return=partial(self._add, s.section),
             on_error=lambda error: (
-                self._say(str(error).replace("Give a lower --above", "Lower the threshold"), "warning")
+                self._say(in_window(error).replace("Give a lower --above", "Lower the threshold"), "warning")
                 if isinstance(error, DeepSpaceError)
                 else self._fail(error)
             ),
@@ -154,7 +154,7 @@ class Proposing(QObject):
 
     def _nothing(self, worker: Any, error: Exception) -> None:
         if worker is self._worker:
-            self._view.show_count(str(error), False)
+            self._view.show_count(in_window(error), False)
         if not isinstance(error, DeepSpaceError):
             self._fail(error)
 
@@ -173,7 +173,7 @@ class Proposing(QObject):
         area = np.bincount(pieces.ravel(), minlength=number + 1)[1:] * (scores.step_px * scores.mpp) ** 2
         large = area[area >= scores.least_um2]
         words = f"{len(large)} piece{'' if len(large) == 1 else 's'}, {large.sum() / 1e6:.2f} mm²"
-        small = f"; {len(area) - len(large)} below {scores.least_um2:,.0f} µm² left out" if len(large) < len(area) else ""
+        small = f"; {len(area) - len(large)} below {scores.least_um2:,.0f} um² left out" if len(large) < len(area) else ""
         self._view.show_count(f"{words}{small}.", True)
         self._show_preview()
 

@@ -22,9 +22,9 @@ from napari_deepspace.glossary import term
 
 SHORT = {
     "dab": "DAB",
-    "positive-share": "Positive pixels",
-    "positive-cells": "Positive cells",
     "h-score": "H-score",
+    "positive-cells": "Positive cells",
+    "positive-share": "Positive pixels",
     "cells": "Cells",
     "tissue": "Tissue",
     "inverted-rgb": "Inverted RGB",
@@ -50,7 +50,7 @@ class QuantifyDialog(QDialog):
     def __init__(self, name: str, parent: QWidget):
         super().__init__(parent)
         self.setWindowTitle(f"Measure the stain of {name}")
-        self.resize(560, 690)
+        self.resize(640, 690)
         self.way = QComboBox()
         for key in (key for key in WAYS if key not in CELL_WAYS):
             self.way.addItem(WAYS[key], key)

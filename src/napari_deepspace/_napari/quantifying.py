@@ -26,7 +26,7 @@ from napari_deepspace.align.quantify import CELL_WAYS, WAYS, Quantities, h_stren
 from napari_deepspace.analyse.agreement import NULL, Agreement
 from napari_deepspace.cells import Cells, read_cells
 from napari_deepspace.comparison import Comparison, chosen, comparable
-from napari_deepspace.errors import DeepSpaceError
+from napari_deepspace.errors import DeepSpaceError, in_window
 from napari_deepspace.geojson import stamp_of
 from napari_deepspace.neighbour_measure import alignment_of, alignment_text, measure_outlines, measure_stain, rows_beside
 from napari_deepspace.neighbours import Neighbour
@@ -122,7 +122,7 @@ class Quantifying(QObject):
                 raise DeepSpaceError("There is no outline yet. Draw one in step 7, or open some.")
             maps = {} if dialog.in_outlines else self._maps(of)
         except DeepSpaceError as error:
-            dialog.refuse(str(error))
+            dialog.refuse(in_window(error))
             return
         cells = self._cells_of(one)
         key = self._key(one)
@@ -191,7 +191,7 @@ class Quantifying(QObject):
     def _refused(self, error: Exception) -> None:
         if self.dialog is not None:
             self.dialog.run.setEnabled(True)
-            self.dialog.refuse(str(error))
+            self.dialog.refuse(in_window(error))
         if not isinstance(error, DeepSpaceError):
             self._fail(error)
 

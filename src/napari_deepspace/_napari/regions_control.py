@@ -20,7 +20,7 @@ from napari_deepspace._napari.regions_dialog import BOXES, FRONT, GENES, OBSERVE
 from napari_deepspace._napari.session import HIDDEN, Session
 from napari_deepspace._napari.training import Say
 from napari_deepspace._napari.widgets import one_shot
-from napari_deepspace.errors import DeepSpaceError
+from napari_deepspace.errors import DeepSpaceError, in_window
 from napari_deepspace.recipes import Recipe, RegionsAsked, regions_recipe
 from napari_deepspace.runs import write_atomic
 from napari_deepspace.settings import FilterSettings, SectionSettings
@@ -208,7 +208,7 @@ class Regions(QObject):
         if worker is not self._worker or self.dialog is None:
             return
         self.answers.pop(tab, None)
-        self.dialog.say(str(error) if isinstance(error, DeepSpaceError) else "That could not be computed: see the dock.")
+        self.dialog.say(in_window(error) if isinstance(error, DeepSpaceError) else "That could not be computed: see the dock.")
         if tab in (BOXES, FRONT):
             self.dialog.show_picture(tab, None)
         if not isinstance(error, DeepSpaceError):

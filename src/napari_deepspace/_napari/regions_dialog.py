@@ -88,7 +88,7 @@ class RegionsDialog(QDialog):
         self.band_um.setRange(10, 500)
         self.band_um.setSingleStep(10)
         self.band_um.setValue(50)
-        self.band_um.setSuffix(" µm")
+        self.band_um.setSuffix(" um")
         self.with_denser.setToolTip("Points of the denser map (predicted) that is shown, beside the spots.")
         self.read, self.observer = QPushButton("Other observer…"), label("", wrap=True, dim=True)
         self.read.setToolTip("GeoJSON of somebody else's outlines on this slide.")

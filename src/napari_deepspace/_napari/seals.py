@@ -25,6 +25,7 @@ from napari_deepspace.recipes import READ_AS, reading_options
 from napari_deepspace.run_list import RunInfo, frozen_settings, own_runs_folder
 from napari_deepspace.seal import Seal, read_seal
 from napari_deepspace.settings import SectionSettings
+from napari_deepspace.verdicts import WAYS
 
 Choice = tuple[str, int]  #: "spots", "block" or "whole", and per cent
 EXPLAINED = (
@@ -124,7 +125,7 @@ class Seals(QObject):
     def _opened(self, run: RunInfo, scores: dict[str, Any]) -> None:
         mean = dict(scores["mean"])
         r = mean.pop(scores["score"])
-        beside = "; ".join(f"{name} {value:.2f}" for name, value in mean.items() if value is not None)
+        beside = "; ".join(f"{WAYS.get(name, name)} {value:.2f}" for name, value in mean.items() if value is not None)
         synthetic = "SYNTHETIC data. " if scores["synthetic"] else ""
         self._say(
             f"{synthetic}The seal is open. {run.name}: mean {scores['score']} {r:.2f} at {scores['n_spots']:,} sealed spots, {scores['split']}; "

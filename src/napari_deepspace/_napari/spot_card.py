@@ -115,7 +115,7 @@ class SpotCard(QWidget):
         """All that is known at once; ``stop`` says which stop of the tour it is, ``tour`` whether there is one."""
         self.setWindowTitle(f"{facts.barcode} – {facts.library_id}")
         y, x = facts.yx_um
-        lines = [f"<b>{facts.barcode}</b>", f"row {facts.array_row}, column {facts.array_col}", f"{y:,.0f} µm down, {x:,.0f} µm right"]
+        lines = [f"<b>{facts.barcode}</b>", f"row {facts.array_row}, column {facts.array_col}", f"{y:,.0f} um down, {x:,.0f} um right"]
         lines += [f"{facts.umi:,} UMI" + (f", cluster {facts.cluster}" if facts.cluster else "")]
         lines += [f"<b>removed: {html.escape(facts.removed)}</b>"] if facts.removed else []
         self.place.setText("<br>".join(lines))

@@ -17,7 +17,7 @@ _LOOK_PX = 2048
 _FEATURES, _LEAST = 6000, 25
 _PATCHES, _PATCH_PX = 8, 256  #: patches a side that a fit is made finer with
 _SURE = 0.15  #: least response of a phase correlation that counts
-_OTHER = "Leave --same-glass out if they are neighbouring sections, or set landmarks."
+_OTHER = "Align them as neighbouring sections (without --same-glass), or set landmarks."
 
 
 def register_copies(fixed: Slide, moving: Slide) -> Generator[Event, None, tuple[np.ndarray, float, int]]:

@@ -123,7 +123,7 @@ def _columns(
         whose = {seen.patient or "unknown" for seen in model.seen if len(seen.aligned)}
         yield Noted(
             f"{section.library_id} is predicted from the image alone: it is not aligned with the training sections, or not known to be of their "
-            f"patient ({', '.join(sorted(whose))}; --patient says so)."
+            f"patient, {', '.join(sorted(whose))} (--patient says so)."
         )
     if copies is not None:
         columns["neighbouring section"] = _combine_shown(copies, fold)
