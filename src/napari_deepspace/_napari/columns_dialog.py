@@ -53,7 +53,7 @@ class ColumnsDialog(QDialog):
         self._header, self._needs_scale = header, needs_scale
         self.setWindowTitle("Which column is what?")
         self.resize(660, 500)
-        why = "how many µm a px of the slide is cannot be told from it. Say it below." if needs_scale else ""
+        why = "how many um a px of the slide is cannot be told from it. Say it below." if needs_scale else ""
         heading = label(f"{header.path.name}: {why or 'its header does not say where a spot lies. Say which columns do.'}", wrap=True)
         model = QStringListModel([NONE, *header.names], self)  # one for all: a table may have 20,000 genes
         grid = QGridLayout()
@@ -82,7 +82,7 @@ class ColumnsDialog(QDialog):
         self.mpp.setValue(mpp or 0)
         self.mpp.valueChanged.connect(self._refresh)
         self.mpp.setToolTip("Micrometres per pixel of the slide. Automatic: as the image states, or from the lattice of the spots.")
-        grid.addWidget(label("µm per px", "um per px"), len(NAMES), 0)
+        grid.addWidget(label("um per px", "um per px"), len(NAMES), 0)
         grid.addWidget(self.mpp, len(NAMES), 1)
         grid.addWidget(label("needed where spots make no lattice", dim=True), len(NAMES), 2)
         self.wrong = label("", wrap=True)
@@ -132,7 +132,7 @@ class ColumnsDialog(QDialog):
         if missing:
             wrong = f"Choose the column of {' and '.join(missing)}."
         elif not wrong and self._needs_scale and self.mpp.value() < 0.01:
-            wrong = "Say how many µm a px is."
+            wrong = "Say how many um a px is."
         self.wrong.setText(wrong)
         self.open_button.setEnabled(not wrong)
 
@@ -151,7 +151,7 @@ def ask_columns(settings: SectionSettings | None, dock: Any, again: Callable[[Se
         dialog.accepted.connect(lambda: again(settings.model_copy(update={"columns": dialog.columns(), "mpp": dialog.mpp.value() or None})))
         dialog.rejected.connect(lambda: dock.say(f"{header.path.name} was not opened."))
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dock.say(f"{header.path.name}: {'how many µm is a px' if error.needs_scale else 'which column is what'}?")
+        dock.say(f"{header.path.name}: {'how many um is a px' if error.needs_scale else 'which column is what'}?")
         dock.columns_dialog = dialog
         dialog.open()
 

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QPushButton, QVBoxLayout, 
 from napari_deepspace._napari.widgets import label, row
 from napari_deepspace.section import PLATFORMS, Section, lattice_step_px
 
-PITCH, MPP = "µm pitch", "µm per px"
+PITCH, MPP = "um pitch", "um per px"
 
 
 class LatticeQuestion(QWidget):
@@ -23,7 +23,7 @@ class LatticeQuestion(QWidget):
         self._step_px = float("nan")
         self.words = label("", "platform", wrap=True)
         self.yes, self.use = QPushButton("Yes, legacy ST"), QPushButton("Use")
-        self.yes.setToolTip("Spots of 100 µm, 200 µm apart, as the first Spatial Transcriptomics had them. It will not be asked again.")
+        self.yes.setToolTip("Spots of 100 um, 200 um apart, as the first Spatial Transcriptomics had them. It will not be asked again.")
         self.use.setToolTip("Read the section with this scale; spots are half as wide as their pitch where nothing states their size.")
         self.number, self.unit = QDoubleSpinBox(), QComboBox()
         self.number.setRange(0.01, 10_000)
@@ -52,8 +52,8 @@ class LatticeQuestion(QWidget):
         self._step_px = lattice_step_px(places[:, :2], places[:, :1:-1], "square")
         st = PLATFORMS["st"]
         pitch = section.mpp * self._step_px
-        by_image = f" {section.mpp_from[0].upper()}{section.mpp_from[1:]} it is {pitch:.0f} µm." if abs(pitch / st.pitch_um - 1) > 0.05 else ""
-        self.words.setText(f"Square lattice: is it legacy ST, with a pitch of {st.pitch_um:g}\u00a0µm?{by_image}")
+        by_image = f" {section.mpp_from[0].upper()}{section.mpp_from[1:]} it is {pitch:.0f} um." if abs(pitch / st.pitch_um - 1) > 0.05 else ""
+        self.words.setText(f"Square lattice: is it legacy ST, with a pitch of {st.pitch_um:g}\u00a0um?{by_image}")
         self.number.setValue(pitch if self.unit.currentText() == PITCH else section.mpp)
 
     def mpp(self) -> float:

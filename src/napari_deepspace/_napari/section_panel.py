@@ -114,7 +114,7 @@ class SectionPanel(Collapsible):
         self.platform = QComboBox()
         self.platform.addItem("automatic", "auto")
         for key, platform in PLATFORMS.items():
-            self.platform.addItem(f"{platform.name} ({platform.spot_diameter_um:g} µm spots)", key)
+            self.platform.addItem(f"{platform.name} ({platform.spot_diameter_um:g} um spots)", key)
         self.save_button, self.project_button = QPushButton("Save…"), QPushButton("Open…")
         self.project_button.setToolTip("Open a project folder: sections, runs and view as they were saved.")
         self.save_button.setToolTip("Keep sections, runs and view in one folder; opening it again gives the same window.")
@@ -152,7 +152,7 @@ class SectionPanel(Collapsible):
         self.content.addWidget(self.in_project)
         advanced = Collapsible("Advanced", level=2, open_=False)
         advanced.content.addLayout(row(label("Platform", "platform"), self.platform, stretch=True))
-        advanced.content.addLayout(row(label("µm per px", "um per px"), self.mpp, stretch=True))
+        advanced.content.addLayout(row(label("um per px", "um per px"), self.mpp, stretch=True))
         self.content.addWidget(advanced)
 
     def _connect(self) -> None:
@@ -230,7 +230,7 @@ class SectionPanel(Collapsible):
         doubts = [note for note in notes if DOUBT.search(note)]
         others = [note for note in notes if note not in doubts and not note.startswith(ASKS_LATTICE)]
         for widget, shown in ((self.doubts, doubts), (self.notes, others)):
-            widget.setText(re.sub(r"\bum\b", "µm", "\n".join(shown)))
+            widget.setText("\n".join(shown))
             widget.setVisible(bool(shown))
 
     def _ask_folder(self) -> None:
@@ -277,7 +277,7 @@ def _facts(section: Section) -> dict[str, str]:
         "Name": _breakable(section.library_id),
         "Spots": f"{n_spots:,} spots × {n_genes:,} genes" if n_genes else f"{n_spots:,} spots, no counts",
         "Image": image,
-        "Scale": f"{section.mpp:.3g} µm per px ({section.mpp_from}) · {section.platform.name}, spots of {section.platform.spot_diameter_um:.4g} µm",
+        "Scale": f"{section.mpp:.3g} um per px ({section.mpp_from}) · {section.platform.name}, spots of {section.platform.spot_diameter_um:.4g} um",
     }
 
 
