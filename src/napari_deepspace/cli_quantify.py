@@ -32,14 +32,14 @@ def quantify(
     **how: Any,
 ) -> None:
     """Quantify an IHC slide at the spots of the section beside it, and say how far it goes with expression, against moved pictures."""
-    from napari_deepspace.align.quantify import CELL_WAYS, WAYS
+    from napari_deepspace.align.quantify import CELL_WAYS, WAYS, outline_table
     from napari_deepspace.align.transform import read_alignment
     from napari_deepspace.analyse.agreement import NULL
     from napari_deepspace.cells import read_cells
     from napari_deepspace.figure_parts import save
     from napari_deepspace.figure_settings import require_format
     from napari_deepspace.geojson import stamp_of
-    from napari_deepspace.quantify_command import draw_agreement, figure_of, gene_rows, outline_table, quantify_outlines, quantify_spots, spot_table
+    from napari_deepspace.quantify_command import draw_agreement, figure_of, gene_rows, quantify_outlines, quantify_spots, spot_table
     from napari_deepspace.read import read_section
     from napari_deepspace.region_command import known_genes
     from napari_deepspace.slide import open_slide

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from napari_deepspace.align.quantify import Quantities, quantify, without_cells
+from napari_deepspace.align.quantify import Quantities, outline_table, quantify, without_cells
 from napari_deepspace.align.transform import FILE_NAME, AlignedSlide, Alignment, write_alignment
 from napari_deepspace.analyse.agreement import Agreement, agreement_rows
 from napari_deepspace.cells import Cells
@@ -71,9 +71,7 @@ def measure_stain(one: Neighbour, section: Section, slide: Slide, cells: Cells |
 def measure_outlines(
     one: Neighbour, section: Section, slide: Slide, outlines: Sequence[Outline], cells: Cells | None = None
 ) -> Generator[tuple[str, float], None, pd.DataFrame]:
-    """The same a row an outline, as ``quantify --per-outline`` writes it: see :func:`napari_deepspace.quantify_command.outline_table`."""
-    from napari_deepspace.quantify_command import outline_table  # it draws as well, with matplotlib
-
+    """The same a row an outline, as ``quantify --per-outline`` writes it: see :func:`napari_deepspace.align.quantify.outline_table`."""
     alignment, parts = alignment_of(one, section, slide), []
     for number, outline in enumerate(outlines):
         yield f"Measuring the stain: {number:,} of {len(outlines):,} outlines", number / len(outlines)

@@ -18,7 +18,6 @@ from napari_deepspace.cells import Cells
 from napari_deepspace.comparison import comparable
 from napari_deepspace.figure_parts import GAP, SMALL_PT, TEXT_PT, Box, along, broken, make_page
 from napari_deepspace.layers import HONEST
-from napari_deepspace.outlines import Outline
 from napari_deepspace.section import Section
 from napari_deepspace.slide import Slide
 from napari_deepspace.spot_facts import Known
@@ -89,18 +88,6 @@ def spot_table(section: Section, found: Quantities, known: Sequence[Known] = ())
             if np.isfinite(values).any():
                 table[f"{name} {one.gene}"] = values
     return table
-
-
-def outline_table(outlines: Sequence[Outline], found: pd.DataFrame) -> pd.DataFrame:
-    """One row an outline: name, class, id and what was quantified, ``found`` of :class:`napari_deepspace.align.quantify.Quantities`."""
-    said = pd.DataFrame(
-        {
-            "name": [outline.name for outline in outlines],
-            "class": [outline.classification for outline in outlines],
-            "id": [outline.id for outline in outlines],
-        }
-    )
-    return said.join(found)
 
 
 def draw_agreement(section: Section, found: Quantities, one: GeneRows, way: str = "dab", notes: Sequence[str] = ()) -> Figure:

@@ -135,7 +135,7 @@ class QuantifyDialog(QDialog):
                 self.way.addItem(WAYS[key], key)
 
     def show_outlines(self, heading: str, found: pd.DataFrame, words: str) -> None:
-        """The stain of each outline, of :func:`napari_deepspace.quantify_command.outline_table`."""
+        """The stain of each outline, of :func:`napari_deepspace.align.quantify.outline_table`."""
         self.heading.setText(heading)
         shown = found[["name", "class", *(key for key in SHORT if key in found and found[key].notna().any())]]
         self.outlines.setModel(Table(shown, _cell, OUTLINE_TIPS.get, {"name": "Outline", "class": "Class"} | SHORT))

@@ -181,6 +181,18 @@ def without_cells(table: pd.DataFrame) -> list[str]:
     return [f"{empty:,} places with tissue have no cell with its centre in them, and so no score of cells."] if empty else []
 
 
+def outline_table(outlines: Sequence[Outline], found: pd.DataFrame) -> pd.DataFrame:
+    """One row an outline: name, class, id and what was quantified, ``found`` of :class:`Quantities`."""
+    said = pd.DataFrame(
+        {
+            "name": [outline.name for outline in outlines],
+            "class": [outline.classification for outline in outlines],
+            "id": [outline.id for outline in outlines],
+        }
+    )
+    return said.join(found)
+
+
 def _shapes(places: np.ndarray | Sequence[Outline], mpp: float, diameter_um: float) -> list[BaseGeometry]:
     """Places in um of the fixed slide, (x, y)."""
     if isinstance(places, np.ndarray):

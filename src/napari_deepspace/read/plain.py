@@ -169,7 +169,8 @@ def _roles(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> dict[
     some = ", ".join(map(str, table.columns[:8]))
     if absent:
         raise DataError(f"{path} has no column {absent[0]}; found {some}. Name a column that it has.")
-    roles = {role: name for role, name in (_roles_by_name(table) | dict(columns)).items() if name}
+    by_name = {role: name for role, name in _roles_by_name(table).items() if role not in columns}
+    roles = by_name | {role: name for role, name in columns.items() if name}
     if "x" not in roles or "y" not in roles:
         words = f"{path} has no columns x and y (found {some}). Name them so, or say which they are: --columns x=NAME,y=NAME."
         raise TableUnclear(words, path)
