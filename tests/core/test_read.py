@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from section_folders import HEIGHT, PITCH_PX, WIDTH, counts_of, lattice, write_h5, write_mtx, write_outs, write_st
 
+from napari_deepspace.cluster_colours import cluster_colour, cluster_colours
 from napari_deepspace.errors import DataError, SettingsError
 from napari_deepspace.info import describe
 from napari_deepspace.preprocess.clusters import given_clusters
@@ -337,6 +338,9 @@ def test_clusters_of_a_file(outs, tmp_path):
         section = read_settings(SectionSettings(path=outs, clusters=path))
         assert section.adata.obs["given_cluster"].astype(str).tolist() == [*(str(number % 3 + 1) for number in range(len(barcodes) - 1)), "nan"]
         assert given_clusters(section.adata).name == "given_cluster"
+    path.write_text(f"barcode,cluster,colour\n{barcodes[0]},b,#112233\n{barcodes[1]},a,\n{barcodes[2]},b,#112233\n", encoding="utf-8")
+    coloured = read_settings(SectionSettings(path=outs, clusters=path)).adata
+    assert cluster_colours(coloured, "given_cluster", ["a", "b"]) == {"a": cluster_colour(0), "b": "#112233"}
     for text, words in (("a,b\n1,2\n", "no columns barcode and cluster"), ("barcode,cluster\nX,1\n", "none of its barcodes")):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match=words):

@@ -11,9 +11,11 @@ from window_tools import painted, spots
 from napari_deepspace._napari import dock_buttons
 from napari_deepspace._napari.copying import CopyButton
 from napari_deepspace.cli import main
+from napari_deepspace.cluster_colours import cluster_colours
 from napari_deepspace.events import result_of
 from napari_deepspace.figures import gather
 from napari_deepspace.outlines import EXCLUDE, Outline
+from napari_deepspace.preprocess.clusters import given_clusters
 from napari_deepspace.read import read_section
 from napari_deepspace.settings import load_run_settings
 
@@ -94,6 +96,13 @@ def _copied_figure_is_that_of_the_window(run, qtbot, tmp_path):
     button.copy_python()
     assert "nd.save_figure(section, settings" in QGuiApplication.clipboard().text()
     assert "paste them into Python" in run.figures.dialog.end.text()
+    names = [str(name) for name in s.clusters.cat.categories]
+    s.recolour(names[1], "#123456", names)
+    clusters = next(text for name, text in dock_buttons.section_now(s, run.opened)[1].items() if name.endswith("clusters.csv"))
+    (tmp_path / "clusters.csv").write_text(clusters)
+    section = read_section(opened.path, opened.image, library_id=opened.library_id, clusters=tmp_path / "clusters.csv")
+    assert cluster_colours(section.adata, "given_cluster", names) == s.cluster_colours(names)
+    assert given_clusters(section.adata).astype(str).tolist() == s.clusters.astype(str).tolist()
 
 
 def test_copy_stands_beside_the_actions(run, dock, tmp_path, capsys):

@@ -9,6 +9,7 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QBoxLayout, QLayout, QMenu, QToolButton, QWidget
 
 from napari_deepspace._napari.session import Session
+from napari_deepspace.cluster_colours import usual_colours
 from napari_deepspace.errors import DeepSpaceError
 from napari_deepspace.glossary import term
 from napari_deepspace.outlines import geojson_of
@@ -97,8 +98,14 @@ def section_now(session: Session, opened: SectionSettings | None) -> tuple[Secti
     if session.outlines:
         drawn["outlines"] = Path(f"{name}-outlines.geojson")
         files[str(drawn["outlines"])] = geojson_of(session.outlines, session.drawn_on)
-    own = session.own_clusters()
+    names = [] if session.clusters is None else [str(one) for one in session.clusters.cat.categories]
+    colours = session.cluster_colours(names)
+    chosen = bool(session.recoloured) and colours != usual_colours(names)
+    own = session.clusters if chosen else session.own_clusters()
     if own is not None:
         drawn["clusters"] = Path(f"{name}-clusters.csv")
-        files[str(drawn["clusters"])] = own.rename("cluster").to_csv(index_label="barcode", lineterminator="\n")
+        table = own.rename("cluster").to_frame()
+        if chosen:
+            table["colour"] = own.astype(str).map(colours)
+        files[str(drawn["clusters"])] = table.to_csv(index_label="barcode", lineterminator="\n")
     return opened.model_copy(update=drawn), files

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from napari_deepspace.cluster_colours import colours_key
 from napari_deepspace.errors import DataError
 from napari_deepspace.read.analysis import cluster_labels
 from napari_deepspace.read.files import numbers, read_table
@@ -17,7 +18,10 @@ CLUSTER_COLUMNS = ("cluster", "leiden", "given_cluster", "graphclust")
 
 
 def add_given_clusters(adata: AnnData, path: Path) -> None:
-    """Clusters from a file that the user names, as ``obs["given_cluster"]``: any CSV with the columns barcode and one of CLUSTER_COLUMNS."""
+    """Clusters from a file that the user names, as ``obs["given_cluster"]``: any CSV with the columns barcode and one of CLUSTER_COLUMNS.
+
+    A column ``colour`` (#rrggbb) gives each cluster the colour of its first spot, kept where scanpy keeps them.
+    """
     table = read_table(path, "a table of clusters", ",")
     names = {str(column).strip().casefold(): column for column in table.columns}
     column = next((names[name] for name in CLUSTER_COLUMNS if name in names), None)
@@ -26,7 +30,10 @@ def add_given_clusters(adata: AnnData, path: Path) -> None:
     labels = table.drop_duplicates(names["barcode"]).set_index(names["barcode"])[column].reindex(adata.obs_names)
     if labels.isna().all():
         raise DataError(f"{path}: none of its barcodes is a spot of this section. Take the clusters of this section.")
-    adata.obs["given_cluster"] = cluster_labels(labels)
+    adata.obs["given_cluster"] = found = cluster_labels(labels)
+    if "colour" in names:
+        colours = table[names["colour"]].fillna("").groupby(table[column].astype(str)).first()
+        adata.uns[colours_key("given_cluster")] = [str(colours.get(str(name), "")) for name in found.cat.categories]
 
 
 def add_numbers(adata: AnnData, path: Path) -> None:
