@@ -158,15 +158,8 @@ def cells(outs: Path) -> Path:
     return outs.rename(outs.parent / "segmented_outputs")
 
 
-def two_folders(outs: Path) -> Path:
-    shutil.copytree(outs, outs.parent / "b" / "outs")
-    moved(outs, outs.parent / "a" / "outs")
-    return outs.parent
-
-
 REFUSED: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "positions and counts of two sections": ("several sections", two_prefixes),
-    "two sections in a folder": ("several sections", two_folders),
     "cells": ("segmented", cells),
     "only cells": ("segmented", lambda outs: cells(outs).parent),
 }  # fmt: skip

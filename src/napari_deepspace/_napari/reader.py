@@ -20,7 +20,8 @@ def opens(path: Path) -> bool:
     """Whether ``path`` is ours, by names alone: nothing is read."""
     if path.suffix == ".h5ad":
         return path.is_file()
-    patterns = ("spatial/tissue_positions*", "binned_outputs/square_*/spatial", "*tissue_positions*.csv*", "*tissue_positions*.parquet")
+    positions = ("*spatial/*tissue_positions*", "*/spatial/tissue_positions*", "*tissue_positions*.csv*", "*tissue_positions*.parquet")
+    patterns = (*positions, "binned_outputs/square_*/spatial")
     return is_project(path) or any(next(iter(base.glob(pattern)), None) for base in (path, path / "outs") for pattern in patterns)
 
 

@@ -14,14 +14,16 @@ from napari_deepspace.errors import DataError, SettingsError, TableUnclear
 from napari_deepspace.geojson import stamp_of
 from napari_deepspace.orientation import AS_IS, turned_slide
 from napari_deepspace.outlines import on_slide, read_outline_file
-from napari_deepspace.read.files import Spots, first_existing, reading
+from napari_deepspace.read.files import Spots, find_file, first_existing, reading
+from napari_deepspace.read.folders import lone_table, sections_within
 from napari_deepspace.read.given import add_aligned, add_given_clusters, add_numbers
 from napari_deepspace.read.h5ad import read_h5ad
 from napari_deepspace.read.images import check_image, find_image, pixel_size, shrink
 from napari_deepspace.read.legacy_st import find_legacy_st, read_legacy_st
 from napari_deepspace.read.plain import find_tables, is_table, read_plain
-from napari_deepspace.read.positions import off_lattice
-from napari_deepspace.read.spaceranger import find_outs, outs_within, read_spaceranger
+from napari_deepspace.read.positions import off_lattice, prefixes_in
+from napari_deepspace.read.several import chosen_section
+from napari_deepspace.read.spaceranger import find_outs, prefix_at, read_spaceranger
 from napari_deepspace.read.spatialdata_zarr import is_spatialdata, read_spatialdata
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
 from napari_deepspace.section import ASKS_LATTICE, PLATFORMS, Platform, Section, lattice_step_px, require_platform, swap_xy
@@ -127,7 +129,7 @@ def read_section(
     if causes is not None:
         set_causes(spots.adata, read_causes(Path(causes)))
     by_slide = aligned is not None and Path(aligned).suffix == ".json"
-    found = Path(aligned) if aligned is not None else first_existing(*(folder / ALIGNED for folder in _own_folders(spots)))
+    found = Path(aligned) if aligned is not None else _own_frame(spots)
     if found is not None and not by_slide:
         add_aligned(spots.adata, found)
     origin = _synthetic_origin(spots)
@@ -212,9 +214,12 @@ def read_settings(settings: SectionSettings, progress: Progress | None = None) -
     )
 
 
-def _own_folders(spots: Spots) -> list[Path]:
-    """The folder of the files, and that of the section around an ``outs/``."""
-    return [spots.folder, spots.folder.parent] if spots.folder.name == "outs" else [spots.folder]
+def _own_frame(spots: Spots) -> Path | None:
+    """``spatial_aligned.csv`` in the folder of the files or in that around an ``outs/``; of several sections in one folder that of its prefix."""
+    if spots.prefix is not None:
+        return find_file(spots.folder, ALIGNED, prefix=spots.prefix)
+    around = [spots.folder.parent] if spots.folder.name == "outs" else []
+    return first_existing(*(folder / ALIGNED for folder in (spots.folder, *around)))
 
 
 def _synthetic_origin(spots: Spots) -> dict[str, str]:
@@ -234,9 +239,12 @@ def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] |
     try:
         if not os.path.isdir(path):
             return _read_file(whole, library_id, columns, mpp)
+        several = sections_within(whole)
+        if several:
+            return _one_of(several, whole, library_id)
         outs = find_outs(whole)
         if outs is not None:
-            return read_spaceranger(outs)
+            return read_spaceranger(outs, prefix=prefix_at(whole, outs))
         legacy = find_legacy_st(whole)
         if legacy is not None:
             return read_legacy_st(*legacy, whole)
@@ -245,13 +253,10 @@ def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] |
         tables = find_tables(whole)
         if tables is not None:
             return read_plain(*tables, columns, mpp)
+        alone = lone_table(whole)
+        if alone is not None:
+            return _read_spots(alone, library_id, columns, mpp)
         items = sorted(whole.iterdir())
-        alone = [item for item in items if item.suffix == ".h5ad" or is_spatialdata(item)]
-        if len(alone) == 1:
-            return _read_spots(alone[0], library_id, columns, mpp)
-        outs = outs_within(whole)
-        if outs is not None:
-            return read_spaceranger(outs)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). Check that it is there and that you may read it.") from error
     if any("_feature_bc_matrix" in item.name for item in items):
@@ -260,12 +265,26 @@ def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] |
     raise DataError(f"{path} is no section: found {found}. {NEEDED}")
 
 
+def _one_of(several: Mapping[str, Path], folder: Path, library_id: str | None) -> Spots:
+    """The section ``library_id`` of those in ``folder``, else the first; one alone may be given any name."""
+    notes: list[str] = []
+    name = chosen_section(list(several), library_id, folder, notes)
+    spots = _read_spots(several[name], None, None, None)
+    if len(several) > 1:
+        spots.name, spots.path, spots.siblings = name, folder, tuple(several)
+    spots.notes[:0] = notes
+    return spots
+
+
 def _read_file(path: Path, library_id: str | None, columns: Mapping[str, str] | None, mpp: float | None) -> Spots:
     if path.suffix == ".h5ad":
         return read_h5ad(path, library_id)
     outs = find_outs(path)
     if outs is not None:
-        return read_spaceranger(outs, path if ".h5" in path.name or "matrix.mtx" in path.name else None)
+        prefix, others = prefix_at(path, outs), prefixes_in(outs)
+        if library_id != prefix and library_id in others:
+            raise DataError(f"{path} is a file of {prefix}, not of {library_id}. Give the folder around it, or a file of {library_id}.")
+        return read_spaceranger(outs, path if ".h5" in path.name or "matrix.mtx" in path.name else None, prefix)
     legacy = find_legacy_st(path)
     if legacy is not None:
         return read_legacy_st(*legacy, path)
