@@ -13,6 +13,7 @@ from section_folders import counts_of, lattice, write_h5, write_mtx, write_outs
 from test_read_bad_input import H5, POSITIONS, edit_positions
 
 from napari_deepspace import project as projects
+from napari_deepspace._napari.reader import opens
 from napari_deepspace.errors import DataError
 from napari_deepspace.info import describe
 from napari_deepspace.read import read_section, read_settings
@@ -116,7 +117,7 @@ def series(tmp_path):
 def test_sections_of_a_folder(series, layout):
     """All are listed; the first or the one named is read, with its own counts and places; settings read it again; a file opens its own section."""
     folder, names = series(layout)
-    assert sections_in(folder) == names
+    assert sections_in(folder) == names and opens(folder)
     first = read_section(folder, slide=False)
     is_number(first, 0)
     assert first.library_id == names[0] and describe(first)["sections_in_file"] == names

@@ -146,9 +146,9 @@ def test_the_same_section_comes_of_it(outs, case):
     assert section.mpp == pytest.approx(100 / PITCH_PX, rel=0.002)
 
 
-def two_prefixes(outs: Path) -> Path:
+def two_prefixes(outs: Path, other: str = "GSM2_B_") -> Path:
     folder = loose(outs, "GSM1_A_", packed=False)
-    moved(folder / f"GSM1_A_{H5}", folder / f"GSM2_B_{H5}")
+    moved(folder / f"GSM1_A_{H5}", folder / f"{other}{H5}")
     return folder
 
 
@@ -160,6 +160,7 @@ def cells(outs: Path) -> Path:
 
 REFUSED: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "positions and counts of two sections": ("several sections", two_prefixes),
+    "positions and counts of two sections of one patient": ("several sections", lambda outs: two_prefixes(outs, "GSM1_B_")),
     "cells": ("segmented", cells),
     "only cells": ("segmented", lambda outs: cells(outs).parent),
 }  # fmt: skip

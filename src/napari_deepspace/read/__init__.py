@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,16 +14,10 @@ from napari_deepspace.geojson import stamp_of
 from napari_deepspace.orientation import AS_IS, turned_slide
 from napari_deepspace.outlines import on_slide, read_outline_file
 from napari_deepspace.read.files import Spots, find_file, first_existing, reading
-from napari_deepspace.read.folders import lone_table, sections_within
+from napari_deepspace.read.folders import read_spots
 from napari_deepspace.read.given import add_aligned, add_given_clusters, add_numbers
-from napari_deepspace.read.h5ad import read_h5ad
 from napari_deepspace.read.images import check_image, find_image, pixel_size, shrink
-from napari_deepspace.read.legacy_st import find_legacy_st, read_legacy_st
-from napari_deepspace.read.plain import find_tables, is_table, read_plain
-from napari_deepspace.read.positions import off_lattice, prefixes_in
-from napari_deepspace.read.several import chosen_section
-from napari_deepspace.read.spaceranger import find_outs, prefix_at, read_spaceranger
-from napari_deepspace.read.spatialdata_zarr import is_spatialdata, read_spatialdata
+from napari_deepspace.read.positions import off_lattice
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
 from napari_deepspace.section import ASKS_LATTICE, PLATFORMS, Platform, Section, lattice_step_px, require_platform, swap_xy
 from napari_deepspace.settings import Orientation, SectionSettings
@@ -32,10 +25,6 @@ from napari_deepspace.slide import Progress, Slide, image_size, open_slide
 
 ALIGNED = "spatial_aligned.csv"
 """Found by itself in a section's folder."""
-NEEDED = (
-    "A section is a Space Ranger folder (outs/ with spatial/), a legacy ST folder (counts.tsv.gz with spots.tsv), an .h5ad file, "
-    "a SpatialData .zarr, or a table with columns x and y."
-)
 OFF_LATTICE = 0.35
 """Steps that positions may lie off their rows and columns and still tell the scale: real lattices come to 0.15 at most, places at random to 0.6."""
 _DRAWN_UM = {"visium": 65.0, "st": 100.0}
@@ -119,7 +108,7 @@ def read_section(
     path = Path(path).expanduser()
     drawn = read_outline_file(Path(outlines)) if outlines is not None else None
     seal = read_seal(Path(sealed)) if sealed is not None else None
-    spots = _read_spots(path, library_id, columns, mpp)
+    spots = read_spots(path, library_id, columns, mpp)
     if seal is not None:
         sealed_spots(seal, spots.adata, library_id or spots.name)  # refused before the slide is open
     if clusters is not None:
@@ -230,67 +219,6 @@ def _synthetic_origin(spots: Spots) -> dict[str, str]:
     with reading(note, "the note of a synthetic section"):
         said = dict(line.split(": ", 1) for line in note.read_text(encoding="utf-8").splitlines() if ": " in line)
     return {"synthetic": "yes"} | said
-
-
-def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] | None, mpp: float | None) -> Spots:
-    if not os.path.lexists(path):
-        raise DataError(f"{path} does not exist. {NEEDED}")
-    whole = Path(os.path.abspath(path))  # a name also for "."
-    try:
-        if not os.path.isdir(path):
-            return _read_file(whole, library_id, columns, mpp)
-        several = sections_within(whole)
-        if several:
-            return _one_of(several, whole, library_id)
-        outs = find_outs(whole)
-        if outs is not None:
-            return read_spaceranger(outs, prefix=prefix_at(whole, outs))
-        legacy = find_legacy_st(whole)
-        if legacy is not None:
-            return read_legacy_st(*legacy, whole)
-        if is_spatialdata(whole):
-            return read_spatialdata(whole, library_id)
-        tables = find_tables(whole)
-        if tables is not None:
-            return read_plain(*tables, columns, mpp)
-        alone = lone_table(whole)
-        if alone is not None:
-            return _read_spots(alone, library_id, columns, mpp)
-        items = sorted(whole.iterdir())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}). Check that it is there and that you may read it.") from error
-    if any("_feature_bc_matrix" in item.name for item in items):
-        raise DataError(f"{path} holds counts but no positions: spatial/tissue_positions.csv is missing. Copy the whole folder of Space Ranger.")
-    found = ", ".join(item.name for item in items[:6]) or "nothing"
-    raise DataError(f"{path} is no section: found {found}. {NEEDED}")
-
-
-def _one_of(several: Mapping[str, Path], folder: Path, library_id: str | None) -> Spots:
-    """The section ``library_id`` of those in ``folder``, else the first; one alone may be given any name."""
-    notes: list[str] = []
-    name = chosen_section(list(several), library_id, folder, notes)
-    spots = _read_spots(several[name], None, None, None)
-    if len(several) > 1:
-        spots.name, spots.path, spots.siblings = name, folder, tuple(several)
-    spots.notes[:0] = notes
-    return spots
-
-
-def _read_file(path: Path, library_id: str | None, columns: Mapping[str, str] | None, mpp: float | None) -> Spots:
-    if path.suffix == ".h5ad":
-        return read_h5ad(path, library_id)
-    outs = find_outs(path)
-    if outs is not None:
-        prefix, others = prefix_at(path, outs), prefixes_in(outs)
-        if library_id != prefix and library_id in others:
-            raise DataError(f"{path} is a file of {prefix}, not of {library_id}. Give the folder around it, or a file of {library_id}.")
-        return read_spaceranger(outs, path if ".h5" in path.name or "matrix.mtx" in path.name else None, prefix)
-    legacy = find_legacy_st(path)
-    if legacy is not None:
-        return read_legacy_st(*legacy, path)
-    if is_table(path) and path.is_file():
-        return read_plain(path, None, columns, mpp)
-    raise DataError(f"{path} is no folder and no table. {NEEDED}")
 
 
 def _scale(spots: Spots, platform: str, stated: float | None) -> tuple[Platform, tuple[float | None, str]]:

@@ -247,9 +247,10 @@ def _bases(barcode: str) -> str:
 def _check_prefixes(folder: Path, matrix: Path) -> None:
     """Raise DataError where loose files of positions and counts begin with different names: those of two sections."""
     table = find_file(folder, *NAMES)
-    ends = ("tissue_positions", "filtered_", "raw_", "matrix.mtx", "spatial_")
-    first, second = (re.split("|".join(ends), path.name)[0] for path in (table or matrix, matrix))
-    if first and second and re.split(r"[_.\-\s]", first)[0] != re.split(r"[_.\-\s]", second)[0]:
+    ends = r"tissue_positions|filtered_|raw_|matrix\.mtx|spatial_|\.h5"
+    first, second = (re.split(ends, path.name)[0] for path in (table or matrix, matrix))
+    of_first, of_second = (re.findall(r"[^_.\-\s]+", one) for one in (first, second))
+    if any(one != other for one, other in zip(of_first, of_second, strict=False)):  # GSM1_A and GSM1 are of one, GSM1_A and GSM1_B are not
         raise DataError(
             f"{folder} holds files of several sections (positions of {first}, counts of {second}). Put the files of each into a folder of its own."
         )
