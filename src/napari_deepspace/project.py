@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -31,6 +31,7 @@ from typing import Any, Literal, cast
 import pandas as pd
 
 from napari_deepspace.causes import write_causes
+from napari_deepspace.data_files import data_files, file_hash
 from napari_deepspace.errors import DataError
 from napari_deepspace.geojson import SlideStamp
 from napari_deepspace.outlines import Outline, write_outlines
@@ -43,9 +44,7 @@ from napari_deepspace.slide import open_slide
 OUTLINES, CLUSTERS, CAUSES, TRANSFORMS, RUNS, SEALED = "outlines", "clusters", "causes", "transforms.json", "runs", "sealed"
 
 Kind = Literal["counts", "image"]
-_HASHED_BYTES = 2**20
 _STUDY_LEVELS = 2
-_DATA_FILE = re.compile(r"(matrix|barcodes|features|genes|positions|scalefactors|counts|spots)[^/]*\.(h5|mtx|tsv|csv|json|parquet)(\.gz)?$")
 
 
 @dataclass(frozen=True)
@@ -157,14 +156,14 @@ def add_section(project: Project, section: Section) -> Project:
         orientation=cast(Orientation, section.orientation),
         reduced=section.reduced != 1,
         columns=section.columns,
-        files={name: file_hash(path) for name, path in _data_files(section.path)},
+        files={name: file_hash(path) for name, path in data_files(section.path, section.library_id)},
         image_hash=None if image is None else file_hash(image),
         slide_fingerprint=None if section.slide is None else section.slide.fingerprint(),
     )
     # Without regard to case: the names become file names, and C3 and c3 are one file on macOS and Windows.
     sections = {known.library_id.casefold(): known for known in project.file.sections}
     known = sections.get(entry.library_id.casefold())
-    if known and (known.library_id, known.files) != (entry.library_id, entry.files):
+    if known and (known.library_id, known.files or entry.files) != (entry.library_id, entry.files):
         raise DataError(
             f"The project holds another section named {known.library_id} (from {known.path}). "
             "Give the new one a name of its own (library_id), or remove the other first."
@@ -296,44 +295,9 @@ def resolve(project: Project, stored: str) -> Path:
     return _absolute(project.folder / stored)
 
 
-def file_hash(path: Path) -> str:
-    """Hash of a file's size and of its first and last mebibyte.
-
-    Cheap on slides of many gigabytes; a change in the middle that keeps the size is not noticed. The name is left out: files get renamed.
-    Raises DataError if the file cannot be read.
-    """
-    if path.is_dir():  # OME-Zarr: its list of levels
-        path = next((path / name for name in ("zarr.json", ".zattrs") if (path / name).is_file()), path)
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=16)
-            for start in (0, max(size - _HASHED_BYTES, 0)):
-                file.seek(start)
-                digest.update(file.read(_HASHED_BYTES))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}). Choose a file that you may read.") from error
-    return digest.hexdigest()
-
-
-def _data_files(path: Path) -> Iterator[tuple[str, Path]]:
-    """Name and path of the matrix and positions files of a section; the raw matrix only where there is no other."""
-    path = Path(path)
-    if path.is_file():
-        yield path.name, path
-        return
-    folders = [folder for base in (path, path / "outs") for folder in (base, base / "spatial", *sorted(base.glob("*_feature_bc_matrix")))]
-    files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir()) if _DATA_FILE.search(file.name) and file.is_file()]
-    names = {file.relative_to(path).as_posix(): file for file in files}
-    raw = {name for name in names if "raw_feature_bc_matrix" in name}
-    if any("matrix" in name for name in names.keys() - raw):
-        names = {name: file for name, file in names.items() if name not in raw}
-    yield from names.items()
-
-
 def _same_counts(entry: ProjectSection, path: Path) -> bool:
     # Compared by content alone: a folder may be named by its `outs` or by the folder above.
-    return set(entry.files.values()) <= {file_hash(file) for _, file in _data_files(path)}
+    return set(entry.files.values()) <= {file_hash(file) for _, file in data_files(path, entry.library_id)}
 
 
 def _fingerprint(image: Path) -> str:

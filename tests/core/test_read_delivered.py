@@ -146,9 +146,9 @@ def test_the_same_section_comes_of_it(outs, case):
     assert section.mpp == pytest.approx(100 / PITCH_PX, rel=0.002)
 
 
-def two_prefixes(outs: Path) -> Path:
+def two_prefixes(outs: Path, other: str = "GSM2_B_") -> Path:
     folder = loose(outs, "GSM1_A_", packed=False)
-    moved(folder / f"GSM1_A_{H5}", folder / f"GSM2_B_{H5}")
+    moved(folder / f"GSM1_A_{H5}", folder / f"{other}{H5}")
     return folder
 
 
@@ -158,15 +158,9 @@ def cells(outs: Path) -> Path:
     return outs.rename(outs.parent / "segmented_outputs")
 
 
-def two_folders(outs: Path) -> Path:
-    shutil.copytree(outs, outs.parent / "b" / "outs")
-    moved(outs, outs.parent / "a" / "outs")
-    return outs.parent
-
-
 REFUSED: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "positions and counts of two sections": ("several sections", two_prefixes),
-    "two sections in a folder": ("several sections", two_folders),
+    "positions and counts of two sections of one patient": ("several sections", lambda outs: two_prefixes(outs, "GSM1_B_")),
     "cells": ("segmented", cells),
     "only cells": ("segmented", lambda outs: cells(outs).parent),
 }  # fmt: skip

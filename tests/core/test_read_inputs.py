@@ -85,7 +85,7 @@ def test_loose_files_with_the_names_of_a_repository(tmp_path):
     section = read_section(loose, slide=False)
     assert section.adata.shape == read_section(outs, slide=False).adata.shape
     assert section.adata.uns["spatial"]["GSE1"]["scalefactors"]["tissue_hires_scalef"] == 0.5
-    shutil.copy(loose / "GSM1_tissue_positions.csv", loose / "GSM2_tissue_positions.csv")
+    (loose / "GSM1_tissue_positions.csv").rename(loose / "GSM2_tissue_positions.csv")
     with pytest.raises(DataError, match="several sections"):
         read_section(loose)
 

@@ -11,6 +11,7 @@ import pytest
 from section_folders import HEIGHT, WIDTH, write_outs
 from spatialdata_stores import to_system, write_image, write_spot_table, write_spots
 
+from napari_deepspace import project as projects
 from napari_deepspace.convert import convert
 from napari_deepspace.errors import DataError
 from napari_deepspace.read import read_section
@@ -290,3 +291,18 @@ def test_real_sections_by_spatialdata_io(tmp_path, data_dir, name, full):
     if full:
         assert section.slide.shape == source.slide.shape
         np.testing.assert_array_equal(section.slide.read_region(4000, 4000, 99, 99), source.slide.read_region(4000, 4000, 99, 99))
+
+
+def test_a_project_notices_changed_counts(tmp_path, source):
+    """Counts of a store that change beneath a project are reported when it is opened again, also where sizes stay; a copied store is known."""
+    store = write_store(tmp_path / "s.zarr", source)
+    project = projects.add_section(projects.create_project(tmp_path / "project"), read_section(store, slide=False))
+    projects.save_project(project)
+    shutil.copytree(store, tmp_path / "copy.zarr")
+    chunk = max((file for file in (store / "tables").rglob("*") if file.is_file() and "X" in file.parts), key=lambda file: file.stat().st_size)
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
+    opened = projects.open_project(tmp_path / "project")
+    assert [(one.kind, one.changed) for one in opened.missing] == [("counts", True)]
+    again = projects.relink(opened, "S1", tmp_path / "copy.zarr", "counts")
+    projects.save_project(again)
+    assert projects.open_project(tmp_path / "project").missing == ()

@@ -10,7 +10,7 @@ from napari_deepspace.project import is_project
 
 
 def get_reader(path: str | list[str]) -> Callable[[Any], list[tuple[None]]] | None:
-    """A reader for a Space Ranger folder, an .h5ad file or our project; None at once for anything else (napari offers every folder)."""
+    """A reader for Space Ranger's folders, an .h5ad file or our project; None at once for anything else (napari offers every folder)."""
     if not isinstance(path, str):
         return None
     return open_in_dock if opens(Path(path)) else None
@@ -20,7 +20,9 @@ def opens(path: Path) -> bool:
     """Whether ``path`` is ours, by names alone: nothing is read."""
     if path.suffix == ".h5ad":
         return path.is_file()
-    patterns = ("spatial/tissue_positions*", "binned_outputs/square_*/spatial", "*tissue_positions*.csv*", "*tissue_positions*.parquet")
+    loose = ("*tissue_positions*.csv*", "*tissue_positions*.parquet")
+    several = ("*/spatial/tissue_positions*", "*/outs/spatial/tissue_positions*")
+    patterns = ("*spatial/*tissue_positions*", "binned_outputs/square_*/spatial", *loose, *several)
     return is_project(path) or any(next(iter(base.glob(pattern)), None) for base in (path, path / "outs") for pattern in patterns)
 
 

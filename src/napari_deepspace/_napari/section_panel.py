@@ -188,12 +188,12 @@ class SectionPanel(Collapsible):
             button.setVisible(better is not None)
 
     def show_sections(self, names: list[str], current: str, genes: str, in_file: list[str]) -> None:
-        """List the sections that were opened and those that the open file holds beside them, and what of the genes of the former is common."""
+        """List the sections that were opened, those that the open file or folder holds beside them, and what of the genes of the former is common."""
         self.sections.clear()
         for name in names:
             self.sections.addItem(name, name)
         for name in in_file:
-            self.sections.addItem(f"{name}  (in this file, not opened yet)", name)
+            self.sections.addItem(f"{name}  (not opened yet)", name)
         self.sections.setCurrentIndex(names.index(current))
         self.genes.setText(genes)
         self.list.setVisible(self.sections.count() > 1)

@@ -15,7 +15,7 @@ from napari_deepspace._napari.jobs import start_job
 from napari_deepspace._napari.section_panel import SectionPanel
 from napari_deepspace._napari.session import Session
 from napari_deepspace.gene_names import shared_genes
-from napari_deepspace.read.several import sections_in
+from napari_deepspace.read.several import sections_at
 from napari_deepspace.section import Section
 from napari_deepspace.settings import SectionSettings
 
@@ -44,7 +44,7 @@ class Sections(QObject):
         self._session, self._canvas, self._panel = session, canvas, panel
         self._opened_as, self._open = opened, open_section
         self.known: dict[str, Known] = {}  #: by library id, in the order they were opened
-        self.in_file: dict[str, Path] = {}  #: of the open file: library ids of several, with its path
+        self.in_file: dict[str, Path] = {}  #: of the open file or folder: library ids of several, each with the path to read it from
         self._looking: Any = None
         session.events.loaded.connect(self._loaded)
         session.events.side_by_side.connect(self._show_others)
@@ -75,14 +75,14 @@ class Sections(QObject):
         if settings.path not in self.in_file.values():
             self.in_file = {}
             self._looking = worker = start_job(
-                partial(_names_in, settings.path), on_return=lambda names: self._found(names, settings.path) if worker is self._looking else None
+                partial(_look_in, settings.path), on_return=lambda found: self._found(found) if worker is self._looking else None
             )
         self._list()
         self._show_others()
 
-    def _found(self, names: list[str], path: Path) -> None:
-        if len(names) > 1:
-            self.in_file = dict.fromkeys(names, path)
+    def _found(self, found: dict[str, Path]) -> None:
+        if len(found) > 1:
+            self.in_file = found
             self._list()
 
     def _list(self) -> None:
@@ -99,6 +99,6 @@ class Sections(QObject):
         self._canvas.show_others(others if wanted else [])
 
 
-def _names_in(path: Path) -> Generator[None, None, list[str]]:
+def _look_in(path: Path) -> Generator[None, None, dict[str, Path]]:
     yield None
-    return sections_in(path)
+    return sections_at(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,15 +13,11 @@ from napari_deepspace.errors import DataError, SettingsError, TableUnclear
 from napari_deepspace.geojson import stamp_of
 from napari_deepspace.orientation import AS_IS, turned_slide
 from napari_deepspace.outlines import on_slide, read_outline_file
-from napari_deepspace.read.files import Spots, first_existing, reading
+from napari_deepspace.read.files import Spots, find_file, first_existing, reading
+from napari_deepspace.read.folders import read_spots
 from napari_deepspace.read.given import add_aligned, add_given_clusters, add_numbers
-from napari_deepspace.read.h5ad import read_h5ad
 from napari_deepspace.read.images import check_image, find_image, pixel_size, shrink
-from napari_deepspace.read.legacy_st import find_legacy_st, read_legacy_st
-from napari_deepspace.read.plain import find_tables, is_table, read_plain
 from napari_deepspace.read.positions import off_lattice
-from napari_deepspace.read.spaceranger import find_outs, outs_within, read_spaceranger
-from napari_deepspace.read.spatialdata_zarr import is_spatialdata, read_spatialdata
 from napari_deepspace.seal import read_seal, sealed_spots, with_seal
 from napari_deepspace.section import ASKS_LATTICE, PLATFORMS, Platform, Section, lattice_step_px, require_platform, swap_xy
 from napari_deepspace.settings import Orientation, SectionSettings
@@ -30,10 +25,6 @@ from napari_deepspace.slide import Progress, Slide, image_size, open_slide
 
 ALIGNED = "spatial_aligned.csv"
 """Found by itself in a section's folder."""
-NEEDED = (
-    "A section is a Space Ranger folder (outs/ with spatial/), a legacy ST folder (counts.tsv.gz with spots.tsv), an .h5ad file, "
-    "a SpatialData .zarr, or a table with columns x and y."
-)
 OFF_LATTICE = 0.35
 """Steps that positions may lie off their rows and columns and still tell the scale: real lattices come to 0.15 at most, places at random to 0.6."""
 _DRAWN_UM = {"visium": 65.0, "st": 100.0}
@@ -117,7 +108,7 @@ def read_section(
     path = Path(path).expanduser()
     drawn = read_outline_file(Path(outlines)) if outlines is not None else None
     seal = read_seal(Path(sealed)) if sealed is not None else None
-    spots = _read_spots(path, library_id, columns, mpp)
+    spots = read_spots(path, library_id, columns, mpp)
     if seal is not None:
         sealed_spots(seal, spots.adata, library_id or spots.name)  # refused before the slide is open
     if clusters is not None:
@@ -127,7 +118,7 @@ def read_section(
     if causes is not None:
         set_causes(spots.adata, read_causes(Path(causes)))
     by_slide = aligned is not None and Path(aligned).suffix == ".json"
-    found = Path(aligned) if aligned is not None else first_existing(*(folder / ALIGNED for folder in _own_folders(spots)))
+    found = Path(aligned) if aligned is not None else _own_frame(spots)
     if found is not None and not by_slide:
         add_aligned(spots.adata, found)
     origin = _synthetic_origin(spots)
@@ -212,9 +203,12 @@ def read_settings(settings: SectionSettings, progress: Progress | None = None) -
     )
 
 
-def _own_folders(spots: Spots) -> list[Path]:
-    """The folder of the files, and that of the section around an ``outs/``."""
-    return [spots.folder, spots.folder.parent] if spots.folder.name == "outs" else [spots.folder]
+def _own_frame(spots: Spots) -> Path | None:
+    """``spatial_aligned.csv`` in the folder of the files or in that around an ``outs/``; of several sections in one folder that of its prefix."""
+    if spots.prefix is not None:
+        return find_file(spots.folder, ALIGNED, prefix=spots.prefix)
+    around = [spots.folder.parent] if spots.folder.name == "outs" else []
+    return first_existing(*(folder / ALIGNED for folder in (spots.folder, *around)))
 
 
 def _synthetic_origin(spots: Spots) -> dict[str, str]:
@@ -225,53 +219,6 @@ def _synthetic_origin(spots: Spots) -> dict[str, str]:
     with reading(note, "the note of a synthetic section"):
         said = dict(line.split(": ", 1) for line in note.read_text(encoding="utf-8").splitlines() if ": " in line)
     return {"synthetic": "yes"} | said
-
-
-def _read_spots(path: Path, library_id: str | None, columns: Mapping[str, str] | None, mpp: float | None) -> Spots:
-    if not os.path.lexists(path):
-        raise DataError(f"{path} does not exist. {NEEDED}")
-    whole = Path(os.path.abspath(path))  # a name also for "."
-    try:
-        if not os.path.isdir(path):
-            return _read_file(whole, library_id, columns, mpp)
-        outs = find_outs(whole)
-        if outs is not None:
-            return read_spaceranger(outs)
-        legacy = find_legacy_st(whole)
-        if legacy is not None:
-            return read_legacy_st(*legacy, whole)
-        if is_spatialdata(whole):
-            return read_spatialdata(whole, library_id)
-        tables = find_tables(whole)
-        if tables is not None:
-            return read_plain(*tables, columns, mpp)
-        items = sorted(whole.iterdir())
-        alone = [item for item in items if item.suffix == ".h5ad" or is_spatialdata(item)]
-        if len(alone) == 1:
-            return _read_spots(alone[0], library_id, columns, mpp)
-        outs = outs_within(whole)
-        if outs is not None:
-            return read_spaceranger(outs)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}). Check that it is there and that you may read it.") from error
-    if any("_feature_bc_matrix" in item.name for item in items):
-        raise DataError(f"{path} holds counts but no positions: spatial/tissue_positions.csv is missing. Copy the whole folder of Space Ranger.")
-    found = ", ".join(item.name for item in items[:6]) or "nothing"
-    raise DataError(f"{path} is no section: found {found}. {NEEDED}")
-
-
-def _read_file(path: Path, library_id: str | None, columns: Mapping[str, str] | None, mpp: float | None) -> Spots:
-    if path.suffix == ".h5ad":
-        return read_h5ad(path, library_id)
-    outs = find_outs(path)
-    if outs is not None:
-        return read_spaceranger(outs, path if ".h5" in path.name or "matrix.mtx" in path.name else None)
-    legacy = find_legacy_st(path)
-    if legacy is not None:
-        return read_legacy_st(*legacy, path)
-    if is_table(path) and path.is_file():
-        return read_plain(path, None, columns, mpp)
-    raise DataError(f"{path} is no folder and no table. {NEEDED}")
 
 
 def _scale(spots: Spots, platform: str, stated: float | None) -> tuple[Platform, tuple[float | None, str]]:

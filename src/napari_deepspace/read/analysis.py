@@ -15,16 +15,16 @@ _CLUSTERS = ("gene_expression_graphclust", "graphclust")
 _EMBEDDINGS = {"X_pca": "pca", "X_umap": "umap", "X_tsne": "tsne"}
 
 
-def add_analysis(adata: AnnData, outs: Path) -> None:
+def add_analysis(adata: AnnData, analysis: Path) -> None:
     """Clusters as ``obs["graphclust"]``; PCA, UMAP and t-SNE as ``obsm["X_pca"]`` and so on, float32, NaN for spots that the files leave out."""
-    path = first_existing(*(outs / "analysis" / "clustering" / name / "clusters.csv" for name in _CLUSTERS))
+    path = first_existing(*(analysis / "clustering" / name / "clusters.csv" for name in _CLUSTERS))
     if path is not None:
         table = _by_barcode(path, "Space Ranger's table of clusters")
         if "Cluster" not in table:
             raise DataError(f"{path} has no columns Barcode and Cluster. Take the file as Space Ranger wrote it, or remove it.")
         adata.obs["graphclust"] = cluster_labels(table["Cluster"].reindex(adata.obs_names))
     for slot, name in _EMBEDDINGS.items():
-        found = _projection(outs / "analysis" / name)
+        found = _projection(analysis / name)
         if found is None:
             continue
         table = _by_barcode(found, "Space Ranger's table of coordinates")

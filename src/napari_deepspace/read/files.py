@@ -8,7 +8,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,8 @@ class Spots:
     synthetic: bool = False  #: the file itself says that a program made it
     path: Path | None = None  #: what to read next time, where it is not what the user named
     image_folders: list[Path] = field(default_factory=list)  #: where the image is looked for, nearest first; empty: ``folder`` and its parent
+    prefix: str | None = None  #: of the section's files in a folder of several, without the gap behind it
+    siblings: tuple[str, ...] = ()  #: names of all sections that lie in one folder, its own among them
     notes: list[str] = field(default_factory=list)
 
 
@@ -199,24 +201,41 @@ def numbers(table: pd.DataFrame, columns: list[str], path: Path) -> np.ndarray:
     return values
 
 
-def find_file(folder: Path, *names: str) -> Path | None:
+def find_file(folder: Path, *names: str, prefix: str | None = None) -> Path | None:
     """The first of ``names`` in ``folder``: plain, with .gz behind it, in any case of letters, or with a prefix before it, as in
-    GSM1_tissue_positions_list.csv.gz.
+    GSM1_tissue_positions_list.csv.gz; with ``prefix``, only the one whose name begins so, see :func:`prefix_of`.
 
     Raises DataError where several files have prefixes: they are those of several sections.
     """
-    found = first_existing(*(folder / (name + end) for name in names for end in ("", ".gz")))
+    found = first_existing(*(folder / (name + end) for name in names for end in ("", ".gz"))) if prefix is None else None
     if found is not None:
         return found
     items = visible(folder)
     for name in names:
-        prefixed = [item for item in items if item.name.casefold().removesuffix(".gz").endswith(name) and item.is_file()]
+        if prefix is None:
+            fitting = [item for item in items if item.name.casefold().removesuffix(".gz").endswith(name)]
+        else:
+            fitting = [item for item in items if prefix_of(item.name, name) == prefix]
+        prefixed = {item.name.removesuffix(".gz"): item for item in reversed(fitting) if item.is_file()}  # unpacked goes before packed
         if len(prefixed) > 1:
-            some = ", ".join(item.name for item in prefixed[:3])
+            some = ", ".join(sorted(prefixed)[:3])
             raise DataError(f"{folder} holds files of several sections ({some}). Put the files of each section into a folder of its own.")
         if prefixed:
-            return prefixed[0]
+            return next(iter(prefixed.values()))
     return None
+
+
+def prefix_of(file: str, name: str) -> str | None:
+    """What stands before ``name`` in the name of a ``file``: GSM1_A of GSM1_A_tissue_positions.csv.gz and of GSM1_A_spatial_tissue_positions.csv;
+    "" for nothing, None for any other file, also where no gap parts the two.
+    """
+    found = re.fullmatch(rf"(.*?)((^|[_\-. ]+)spatial)?(^|[_\-. ]+){re.escape(name)}(\.gz)?", file, re.IGNORECASE)
+    return found[1] if found else None
+
+
+def owner_of(file: str, sections: Iterable[str]) -> str | None:
+    """Which of ``sections`` the name of a ``file`` begins with, the longest: A_2 of A_2_image.tif, not A; None for none of them."""
+    return max((one for one in sections if re.match(rf"{re.escape(one)}([_\-. ]|$)", file)), key=len, default=None)
 
 
 def visible(folder: Path) -> list[Path]:

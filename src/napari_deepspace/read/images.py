@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_deepspace.errors import DataError
-from napari_deepspace.read.files import Spots, visible
+from napari_deepspace.read.files import Spots, owner_of, visible
 from napari_deepspace.section import GIVEN, ONLY_HIRES
 from napari_deepspace.slide import image_size
 
@@ -28,7 +28,7 @@ def find_image(spots: Spots) -> tuple[Path | None, list[str]]:
 
     Looked for in the section's folder first, then in its parent, each with the folders in it that are called after images: an image whose size is
     that of the hires (else lowres) image divided by its scale factor; without a reduced image, one that holds all spots. CytAssist's own image and
-    what Space Ranger draws are passed over.
+    what Space Ranger draws are passed over, and so is what bears the name of another section of the folder; its own name goes first.
     """
     notes: list[str] = []
     if spots.standing_in is not None:
@@ -39,6 +39,8 @@ def find_image(spots: Spots) -> tuple[Path | None, list[str]]:
     for folder in folders:
         fitting = []
         for path in _images(folder):
+            if owner_of(path.name, spots.siblings) not in (None, spots.name):
+                continue
             try:
                 size = image_size(path)
             except DataError as error:
@@ -49,6 +51,7 @@ def find_image(spots: Spots) -> tuple[Path | None, list[str]]:
                 fitting.append(path)
             elif (told := _resized(spots, size)) is not None:
                 scaled.append(f"{path.name} {told}")
+        fitting = [path for path in fitting if owner_of(path.name, spots.siblings)] or fitting
         if len(fitting) == 1:
             if expected_size(spots) is None and folder not in (spots.folder, *spots.image_folders):
                 notes.append(
@@ -60,7 +63,7 @@ def find_image(spots: Spots) -> tuple[Path | None, list[str]]:
             return None, [*notes, f"Several images fit the positions ({names}): choose the full-resolution H&E."]
     notes += [f"An image has the right shape and another size: {one}." for one in scaled[:2]]
     packed = [path.name for folder in folders[:1] for path in visible(folder) if path.suffix == ".gz" and Path(path.stem).suffix.lower() in SUFFIXES]
-    packed = [name for name in packed if not _NO_SLIDE.search(name)]
+    packed = [name for name in packed if not _NO_SLIDE.search(name) and owner_of(name, spots.siblings) in (None, spots.name)]
     if packed:
         notes.append(f"{packed[0]} is a packed image: unpack it (gunzip) to use it.")
     return None, [*notes, "No full-resolution H&E was found beside the counts: choose it.", *hires_question(spots)]

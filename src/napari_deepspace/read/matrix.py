@@ -14,7 +14,7 @@ from scipy import sparse
 from scipy.io import mmread
 
 from napari_deepspace.errors import DataError
-from napari_deepspace.read.files import MOST_CELLS, check_size, find_file, open_plain, read_table, reading, unpacked, visible
+from napari_deepspace.read.files import MOST_CELLS, check_size, find_file, open_plain, prefix_of, read_table, reading, unpacked, visible
 
 GENES = "Gene Expression"
 _TYPES = ("gene expression", "antibody capture", "crispr guide capture", "multiplexing capture", "antigen capture", "custom", "peaks")
@@ -49,30 +49,33 @@ class Counts:
     genomes: np.ndarray | None = None
 
 
-def find_matrix(folder: Path) -> tuple[Path, bool] | None:
-    """The count matrix of a Space Ranger folder and whether it is to be read as a raw one. None without one.
+def find_matrix(folder: Path, prefix: str | None = None) -> tuple[Path, bool] | None:
+    """The count matrix of a Space Ranger folder and whether it is to be read as a raw one. None without one. Of several sections that of ``prefix``.
 
     The filtered one is preferred, then the raw one, then loose files of a triplet, then counts of single probes, then the one .h5 file of another
     name that is a matrix.
     """
     for kind in ("filtered", "raw"):
         name = f"{kind}_feature_bc_matrix"
-        found = find_file(folder, f"{name}.h5") or _in_folder(folder, name)
+        found = find_file(folder, f"{name}.h5", prefix=prefix) or _in_folder(folder, name, prefix)
+        found = found or find_file(folder, f"{name}.mtx", f"{kind}_matrix.mtx", prefix=prefix)
         if found:
             return found, kind == "raw"
-    found = find_file(folder, "matrix.mtx") or find_file(folder, "raw_probe_bc_matrix.h5")
-    if found is None:
+    found = find_file(folder, "matrix.mtx", prefix=prefix) or find_file(folder, "raw_probe_bc_matrix.h5", prefix=prefix)
+    if found is None and prefix is not None:
+        found = find_file(folder, "h5", prefix=prefix)
+    elif found is None:
         others = [item for item in visible(folder) if item.suffix.casefold() == ".h5" and _is_matrix(item)]
         found = others[0] if len(others) == 1 else None
     return None if found is None else (found, True)
 
 
-def _in_folder(folder: Path, name: str) -> Path | None:
-    """matrix.mtx in the folder of that name, which may have a prefix, and may be packed twice."""
+def _in_folder(folder: Path, name: str, prefix: str | None) -> Path | None:
+    """matrix.mtx in the folder of that name, which may have a prefix (``prefix``, where it is given), and may be packed twice."""
     found = [
         mtx
         for item in visible(folder)
-        if item.name.endswith(name) and item.is_dir()
+        if (item.name.endswith(name) if prefix is None else prefix_of(item.name, name) == prefix) and item.is_dir()
         for mtx in [find_file(item, "matrix.mtx") or find_file(item / name, "matrix.mtx")]
         if mtx is not None
     ]

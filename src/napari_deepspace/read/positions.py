@@ -9,32 +9,59 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from napari_deepspace.errors import DataError
-from napari_deepspace.read.files import find_file, numbers, read_table, visible
+from napari_deepspace.read.files import find_file, numbers, prefix_of, read_table, visible
 
 COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
 NAMES = ("tissue_positions.csv", "tissue_positions.parquet", "tissue_positions_list.csv")
+MATRICES = tuple(f"{kind}_{name}" for kind in ("filtered", "raw") for name in ("feature_bc_matrix.h5", "feature_bc_matrix", "matrix.mtx"))
+MATRICES = (*MATRICES, "matrix.mtx", "raw_probe_bc_matrix.h5")
+"""Names of count matrices, files and folders, the most telling first."""
 _SEURAT = {"tissue": "in_tissue", "row": "array_row", "col": "array_col", "imagerow": "pxl_row_in_fullres", "imagecol": "pxl_col_in_fullres"}
 
 
-def spatial_of(outs: Path) -> Path | None:
+def spatial_of(outs: Path, prefix: str | None = None) -> Path | None:
     """The folder of positions, scale factors and reduced images: ``spatial/``, one with a prefix or packed twice, or ``outs`` itself where the
-    files lie loose; None if there is none. Raises DataError for the folders of several sections.
+    files lie loose; None if there is none. Of several sections in ``outs`` that of ``prefix``; raises DataError without it.
     """
-    folders = [item for item in visible(outs) if item.name.casefold().endswith("spatial") and item.is_dir()]
-    found = [one for item in folders if (one := next((inner for inner in (item, item / "spatial") if find_file(inner, *NAMES)), None))]
-    if len(found) > 1 and (outs / "spatial") not in found:
-        some = ", ".join(item.name for item in folders[:3])
+    found = {item: inner for item, inner in _spatial_folders(outs).items() if prefix is None or prefix_of(item.name, "spatial") == prefix}
+    if len(found) > 1 and (outs / "spatial") not in found.values():
+        some = ", ".join(item.name for item in list(found)[:3])
         raise DataError(f"{outs} holds files of several sections ({some}). Put the files of each section into a folder of its own.")
     if found:
-        return outs / "spatial" if outs / "spatial" in found else found[0]
-    if find_file(outs, *NAMES):
+        return outs / "spatial" if outs / "spatial" in found.values() else next(iter(found.values()))
+    if find_file(outs, *NAMES, prefix=prefix):
         return outs
-    return outs / "spatial" if (outs / "spatial").is_dir() else None
+    return outs / "spatial" if prefix is None and (outs / "spatial").is_dir() else None
 
 
-def read_positions(spatial: Path) -> pd.DataFrame:
+def _spatial_folders(outs: Path) -> dict[Path, Path]:
+    """The folders in ``outs`` that are called spatial, each with the one that holds its positions: itself, or spatial/ in it. One that holds a
+    matrix as well is a section by itself.
+    """
+    folders = [item for item in visible(outs) if item.name.casefold().endswith("spatial") and item.is_dir()]
+    alone = [item for item in folders if item == outs / "spatial" or not any("matrix" in one.name for one in visible(item))]
+    return {item: inner for item in alone for inner in (item / "spatial", item) if find_file(inner, *NAMES)}
+
+
+def prefixes_in(folder: Path) -> dict[str, Path]:
+    """Prefixes of the files of several sections that lie loose in ``folder``, as of a GEO series, each with its table or folder of positions.
+
+    Empty where all files are those of one section. Prefixes without positions (single cells beside the spots) are no sections.
+    """
+    items = visible(folder)
+    tables = {prefix: item for item in items for name in NAMES if (prefix := prefix_of(item.name, name)) is not None and item.is_file()}
+    tables |= {prefix: item for item in _spatial_folders(folder) if (prefix := prefix_of(item.name, "spatial")) is not None}
+    if "" in tables:
+        return {}
+    if len(tables) == 1:
+        counted = {next((one for name in MATRICES if (one := prefix_of(item.name, name)) is not None), None) for item in items} - {None}
+        return tables if tables.keys() < counted else {}
+    return dict(sorted(tables.items()))
+
+
+def read_positions(spatial: Path, prefix: str | None = None) -> pd.DataFrame:
     """Positions by barcode: in_tissue (bool), array_row, array_col (int), x, y (float, full-resolution px); raises DataError."""
-    path = find_file(spatial, *NAMES)
+    path = find_file(spatial, *NAMES, prefix=prefix)
     if path is None:
         raise DataError(f"{spatial}: there is no {', '.join(NAMES[:2])} or {NAMES[2]}. Copy the whole spatial/ folder of Space Ranger.")
     parquet = ".parquet" in path.name.casefold()

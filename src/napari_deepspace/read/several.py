@@ -1,8 +1,9 @@
-"""Files that hold several sections: what these are called, without a look at their counts."""
+"""Files and folders that hold several sections: what these are called, without a look at their counts."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,26 @@ BINS_OF_CHOICE = "square_016um"
 
 
 def sections_in(path: str | Path) -> list[str]:
-    """Names of the sections in an ``.h5ad`` file or a SpatialData ``.zarr``, each a ``library_id`` for :func:`napari_deepspace.read.read_section`.
+    """Names of the sections in an ``.h5ad`` file, a SpatialData ``.zarr`` or a folder of several, or beside a file in such a folder.
 
-    The first is the one that is read where none is named. Only labels are read, no counts. Empty for any other kind of path, which holds one
-    section, and for what cannot be read: reading it says why.
+    Each is a ``library_id`` for :func:`napari_deepspace.read.read_section`. The first is the one that is read where none is named. Only labels are
+    read, no counts. Empty for any other kind of path, which holds one section, and for what cannot be read: reading it says why.
     """
-    path = Path(path)
+    return list(sections_at(path))
+
+
+def sections_at(path: str | Path) -> dict[str, Path]:
+    """As :func:`sections_in`, each with the path to read it from by its name: ``path``, or the folder around a file of another section."""
+    from napari_deepspace.read.folders import sections_beside, sections_within  # its readers need this module
+
+    path = Path(os.path.abspath(path))
     try:
-        if path.suffix == ".h5ad" and path.is_file():
-            return _in_h5ad(path)
-        return regions_in(path) if path.is_dir() else []
+        if path.is_dir():
+            inside = sections_within(path)
+            return dict.fromkeys(regions_in(path) or (inside if len(inside) > 1 else []), path)
+        return dict.fromkeys(_in_h5ad(path), path) if path.suffix == ".h5ad" and path.is_file() else sections_beside(path)
     except (DataError, OSError):
-        return []
+        return {}
 
 
 def _in_h5ad(path: Path) -> list[str]:
@@ -72,7 +81,7 @@ def chosen_section(names: list[str], wanted: str | None, path: Path, notes: list
         raise DataError(f"{path} holds no section {wanted}, but {', '.join(names)}. Give one of them as library_id.")
     name = wanted if wanted in names else names[0]
     if len(names) > 1:
-        notes.append(f"The file holds {len(names)} sections ({', '.join(names)}); {name} is read. Name another one with library_id.")
+        notes.append(f"{path.name} holds {len(names)} sections ({', '.join(names)}); {name} is read. Name another one with library_id.")
     return str(name)
 
 

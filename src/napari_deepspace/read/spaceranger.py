@@ -15,10 +15,10 @@ from scipy import sparse
 
 from napari_deepspace.errors import DataError
 from napari_deepspace.read.analysis import add_analysis
-from napari_deepspace.read.files import Spots, find_file, open_plain, reading, visible
+from napari_deepspace.read.files import Spots, find_file, open_plain, owner_of, prefix_of, reading, visible
 from napari_deepspace.read.genes import gene_table
 from napari_deepspace.read.matrix import Counts, find_matrix, read_matrix
-from napari_deepspace.read.positions import NAMES, read_positions, spatial_of
+from napari_deepspace.read.positions import MATRICES, NAMES, prefixes_in, read_positions, spatial_of
 from napari_deepspace.section import Platform
 
 BINS, CELLS = "binned_outputs", "segmented_outputs"
@@ -27,6 +27,8 @@ _PART = re.compile(
     r"feature_bc_matrix$|\.h5(\.gz)?$|(matrix\.mtx|barcodes\.tsv|features\.tsv|genes\.tsv)(\.gz)?$"
     r"|tissue_positions(_list)?\.(csv|parquet)(\.gz)?$|scalefactors_json\.json(\.gz)?$|tissue_(hires|lowres)_image\.png$"
 )
+_PARTS = (*NAMES, *MATRICES, "h5", "barcodes.tsv", "features.tsv", "genes.tsv", "scalefactors_json.json", "spatial")
+_PARTS = (*_PARTS, "tissue_hires_image.png", "tissue_lowres_image.png")
 _SEQUENCE = re.compile(r"[ACGTN]{14,}")
 _OF_SECTION = re.compile(r"-(\d+)$")
 OTHER_SECTION = 0.05  #: share of the spots of a filtered matrix outside the tissue that speaks for a table of another section
@@ -39,35 +41,46 @@ def find_outs(path: Path) -> Path | None:
     of 8, and tiles 8 um apart show nearly the same picture, so that smaller bins cost much and teach little.
     """
     if _PART.search(path.name):
-        return next((found for folder in path.parents[:2] if (found := _outs_of(folder))), None)
-    found = _outs_of(path)
-    return found or (_outs_of(path.parent) if path.name == "spatial" else None)
+        return next((found for folder in path.parents[:2] if (found := outs_of(folder))), None)
+    found = outs_of(path)
+    return found or (outs_of(path.parent) if path.name == "spatial" else None)
 
 
-def _outs_of(path: Path) -> Path | None:
-    if path.name.casefold().endswith("spatial") and find_file(path, *NAMES) and spatial_of(path.parent) in (path, path / "spatial"):
-        return path.parent
+def outs_of(path: Path) -> Path | None:
+    """As :func:`find_outs`, given the folder, its parent or its spatial/."""
+    if path.name.casefold().endswith("spatial") and find_file(path, *NAMES):
+        prefixes = prefixes_in(path.parent)
+        if path in prefixes.values() or (not prefixes and spatial_of(path.parent) in (path, path / "spatial")):
+            return path.parent
     for folder in (path, path / "outs"):
         bins = next((item for item in (folder, *visible(folder)) if item.name.endswith(BINS)), folder)
         sizes = [item for item in visible(bins) if item.name.startswith("square_") and (item / "spatial").is_dir()]
         chosen = next((item for name in _BINS_BY_CHOICE for item in sizes if item.name == name), sizes[0] if sizes else None)
-        if chosen is not None or spatial_of(folder):
+        if chosen is not None or prefixes_in(folder) or spatial_of(folder):
             return chosen or folder
         if (folder / CELLS).is_dir():
             return folder / CELLS
     return None
 
 
-def outs_within(path: Path) -> Path | None:
-    """The one Space Ranger folder among the folders in ``path``; raises DataError where there are several."""
-    inside = {item.name: found for item in visible(path) if item.is_dir() and (found := _outs_of(item))}
-    if len(inside) > 1:
-        raise DataError(f"{path} holds several sections ({', '.join(list(inside)[:6])}). Open one of these folders.")
-    return next(iter(inside.values()), None)
+def prefix_at(path: Path, outs: Path) -> str | None:
+    """Of the sections whose files lie loose in ``outs``, the one that ``path``, a file or folder in it, is of; None where they are those of one.
+
+    Raises DataError for a file under whose prefix there are no positions.
+    """
+    prefixes = prefixes_in(outs)
+    if not prefixes or path == outs or not path.is_relative_to(outs):
+        return None
+    name = path.relative_to(outs).parts[0]
+    found = next((one for part in _PARTS if (one := prefix_of(name, part)) in prefixes), None)
+    if found is None:
+        raise DataError(f"{path}: no positions lie beside it under its prefix. Those there are of {', '.join(prefixes)}: open one of these.")
+    return found
 
 
-def read_spaceranger(outs: Path, matrix: Path | None = None) -> Spots:
-    """Counts, positions, scale factors, clusters and embeddings of one section; of several matrices ``matrix`` where it is given.
+def read_spaceranger(outs: Path, matrix: Path | None = None, prefix: str | None = None) -> Spots:
+    """Counts, positions, scale factors, clusters and embeddings of one section; of several matrices ``matrix`` where it is given; of several sections
+    in ``outs`` that of ``prefix``, see :func:`napari_deepspace.read.positions.prefixes_in`.
 
     Spots come in the matrix's order. A filtered matrix keeps tissue spots only; a raw one keeps all of them, marked in ``obs["in_tissue"]``.
     Without a matrix the spots are the positions in tissue, with no genes.
@@ -77,22 +90,26 @@ def read_spaceranger(outs: Path, matrix: Path | None = None) -> Spots:
     DataError
         A file is missing, damaged or foreign, or positions and matrix share no barcode.
     """
-    spatial = spatial_of(outs) or outs / "spatial"
-    if any(item.name.endswith(("cell_segmentations.geojson", "feature_cell_matrix.h5")) for item in visible(outs)):
+    siblings = tuple(prefixes_in(outs)) if prefix is not None else ()
+    spatial = spatial_of(outs, prefix) or outs / "spatial"
+    loose = prefix if spatial == outs else None  # in a folder of their own, files need no prefix
+    own = [item for item in visible(outs) if prefix is None or owner_of(item.name, siblings) == prefix]
+    if any(item.name.endswith(("cell_segmentations.geojson", "feature_cell_matrix.h5")) for item in own):
         raise DataError(
             f"{outs} holds cells that Space Ranger 4 segmented, outlines of any shape, which are no spots or bins. Open {BINS}/ beside it."
         )
-    positions = read_positions(spatial)
+    positions = read_positions(spatial, loose)
     notes: list[str] = []
     tables = [name for name in NAMES if (spatial / name).is_file()]
     if len(tables) > 1:
         notes.append(f"There are two tables of positions: {tables[0]} was read, {' and '.join(tables[1:])} was not.")
-    found = (matrix, "filtered" not in matrix.name) if matrix is not None else find_matrix(outs)
-    if found and found[0].parent == spatial:
+    found = (matrix, "filtered" not in matrix.name) if matrix is not None else find_matrix(outs, prefix)
+    if found and found[0].parent == spatial and prefix is None:
         _check_prefixes(spatial, found[0])
     counts = read_matrix(found[0], notes) if found else None
     if counts is None:
         missing = "its matrix folder lacks matrix.mtx.gz" if list(outs.glob("*feature_bc_matrix")) else "no filtered_feature_bc_matrix.h5"
+        missing = f"{missing} that begins with {prefix}" if prefix is not None else missing
         notes.append(f"There is no count matrix in this folder ({missing}): only slide and spots are shown.")
         table = positions[positions["in_tissue"]]
         if table.empty:
@@ -101,20 +118,24 @@ def read_spaceranger(outs: Path, matrix: Path | None = None) -> Spots:
     else:
         adata = _join(counts, positions, found[0], raw=found[1], notes=notes)  # type: ignore[index]
     adata.obsm["spatial"] = positions.loc[adata.obs_names, ["x", "y"]].to_numpy()
-    add_analysis(adata, outs)
-    factors = _read_scalefactors(spatial, notes)
-    images = [(find_file(spatial, f"tissue_{kind}_image.png"), factors.get(f"tissue_{kind}_scalef")) for kind in ("hires", "lowres")]
+    for folder in own:
+        if prefix_of(folder.name, "analysis") == (prefix or ""):
+            add_analysis(adata, folder)
+    factors = _read_scalefactors(spatial, notes, loose)
+    images = [(find_file(spatial, f"tissue_{kind}_image.png", prefix=loose), factors.get(f"tissue_{kind}_scalef")) for kind in ("hires", "lowres")]
     hd = outs.name.startswith("square_") or "bin_size_um" in factors
     top = outs.parent if outs.name == "outs" else outs
     spots = Spots(
         adata=adata,
         folder=outs,
-        name=top.name,
+        name=prefix or top.name,
         lattice_rc=positions[["array_row", "array_col"]].to_numpy(),
         lattice_xy_px=positions[["x", "y"]].to_numpy(),
         scalefactors=factors,
         image_sizes=[(path, factor) for path, factor in images if path is not None and factor and path.suffix != ".gz"],
         full_size=next((size for path, factor in images if path is not None and factor and (size := _packed_size(path, factor))), None),
+        prefix=prefix,
+        siblings=siblings,
         notes=notes,
     )
     if hd:
@@ -226,16 +247,17 @@ def _bases(barcode: str) -> str:
 def _check_prefixes(folder: Path, matrix: Path) -> None:
     """Raise DataError where loose files of positions and counts begin with different names: those of two sections."""
     table = find_file(folder, *NAMES)
-    ends = ("tissue_positions", "filtered_", "raw_", "matrix.mtx", "spatial_")
-    first, second = (re.split("|".join(ends), path.name)[0] for path in (table or matrix, matrix))
-    if first and second and re.split(r"[_.\-\s]", first)[0] != re.split(r"[_.\-\s]", second)[0]:
+    ends = r"tissue_positions|filtered_|raw_|matrix\.mtx|spatial_|\.h5"
+    first, second = (re.split(ends, path.name)[0] for path in (table or matrix, matrix))
+    of_first, of_second = (re.findall(r"[^_.\-\s]+", one) for one in (first, second))
+    if any(one != other for one, other in zip(of_first, of_second, strict=False)):  # GSM1_A and GSM1 are of one, GSM1_A and GSM1_B are not
         raise DataError(
             f"{folder} holds files of several sections (positions of {first}, counts of {second}). Put the files of each into a folder of its own."
         )
 
 
-def _read_scalefactors(spatial: Path, notes: list[str]) -> dict[str, float]:
-    path = find_file(spatial, "scalefactors_json.json")
+def _read_scalefactors(spatial: Path, notes: list[str], prefix: str | None) -> dict[str, float]:
+    path = find_file(spatial, "scalefactors_json.json", prefix=prefix)
     if path is None:
         notes.append("There is no scalefactors_json.json: the lattice of the spots alone tells the scale, and reduced images cannot be used.")
         return {}
