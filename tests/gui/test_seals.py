@@ -53,7 +53,7 @@ def test_a_hold_out_is_sealed_and_opened_once_in_the_dock(opened, qtbot, monkeyp
         qtbot.waitUntil(lambda: dock.seals.child is None, timeout=60_000)
     (run,) = list_runs(session.runs or path.parent.parent / "runs")
     assert read_seal(path).opened["run"] == run.run_dir.name
-    assert any("The seal is open" in text and "mean r" in text and "interpolation" in text for text in dock.messages)
+    assert any("The seal is open" in text and "mean r" in text and "neighbours alone" in text for text in dock.messages)
     assert "already" in dock.status.text(), "a second opening is refused"
     assert f"opened on {read_seal(path).opened['date'][:10]}" in panel.sealed.text()
 
