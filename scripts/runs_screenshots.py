@@ -76,7 +76,7 @@ def main(output: Path) -> None:
     panel.runs.choose(finished[0])
     panel.runs.buttons["open"].click()
     wait(lambda: session.run_dir == panel.runs.model.runs[finished[0]].run_dir)
-    dock.show_part(panel.run)
+    dock.show_part(panel.runs)
     shot("runs-list")
     viewer.theme = "light"
     shot("runs-list-light")
