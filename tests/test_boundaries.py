@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "geojson_tiles",
         "glossary",
         "project_format",
+        "data_files",
         "project",
         "outline_files",
         "results",
