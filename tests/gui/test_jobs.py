@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -204,3 +205,23 @@ def test_a_process_that_was_stopped_is_no_failure(tmp_path):
     from napari_deepspace._napari.jobs import follow_run
 
     assert drain(follow_run(Dead(-15, stopping=True), tmp_path))[1] == Stopped()
+
+
+def test_a_program_that_ends_waits_for_its_jobs():
+    """A thread that signals after Qt is gone would abort the process, or complain at least."""
+    program = """
+import time
+from qtpy.QtWidgets import QApplication
+from napari_deepspace._napari.jobs import start_job
+app = QApplication([])
+def job():
+    yield 1
+    time.sleep(1)
+    yield 2
+worker = start_job(job)
+until = time.monotonic() + 0.3
+while time.monotonic() < until:
+    app.processEvents()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")

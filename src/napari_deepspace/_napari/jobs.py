@@ -18,12 +18,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-from napari.qt.threading import create_worker
+from napari.qt.threading import GeneratorWorker, create_worker
 
 from napari_deepspace.errors import DeepSpaceError, TrainingError
 from napari_deepspace.events import LAST, BaselinesScored, BatchEnded, EpochEnded, Event, Failed, FoldEnded, Stopped, from_json
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 STOP_GRACE_S = 1.0
 """Seconds between the polite signal and the one that cannot be refused."""
+
+EXIT_WAIT_MS = 5000
+"""How long a thread may take to end when the program does."""
 
 _children: weakref.WeakSet[Child] = weakref.WeakSet()
 
@@ -340,6 +344,13 @@ def _ignore_gone(call: Callable[[], None]) -> None:
         call()
     except psutil.Error:
         logger.debug("the process was gone already")
+
+
+@atexit.register
+def _end_jobs() -> None:
+    """Wait for threads that are still at work: what they signal after Qt is gone would abort the process."""
+    with suppress(RuntimeError):  # one works on for longer than that
+        GeneratorWorker.await_workers(EXIT_WAIT_MS)
 
 
 @atexit.register
