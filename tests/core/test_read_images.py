@@ -11,7 +11,7 @@ from section_folders import HEIGHT, WIDTH
 
 from napari_deepspace.cli import main
 from napari_deepspace.errors import DataError
-from napari_deepspace.read import read_section
+from napari_deepspace.read import images, read_section
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -39,6 +39,14 @@ def test_two_that_fit_are_not_guessed(outs):
     section = read_section(outs)
     assert section.slide is None
     assert any("image.tif, other.tif" in note for note in section.notes)
+
+
+def test_a_folder_full_of_tiles_is_not_looked_through(outs, monkeypatch):
+    """A folder with more images than slides ever lie together holds tiles."""
+    section = read_section(outs)
+    section.require_slide().close()
+    monkeypatch.setattr(images, "_MOST_IMAGES", 0)
+    assert read_section(outs).image_path is None
 
 
 def test_without_reduced_image_by_the_spots(outs):

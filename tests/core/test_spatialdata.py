@@ -8,6 +8,8 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
+import shapely.affinity
 from section_folders import HEIGHT, WIDTH, write_outs
 from spatialdata_stores import to_system, write_image, write_spot_table, write_spots
 
@@ -197,6 +199,20 @@ def test_bins_of_visium_hd(tmp_path, source, pixels):
         assert (section.library_id, section.platform.name, section.mpp) == ("hd_square_016um", "Visium HD, 16 um bins", 16 / 26)
         assert section.image_path.name == "hd_full_image"
         assert read_section(store, library_id="hd_square_008um").platform.name == "Visium HD, 8 um bins"
+
+
+def test_bins_that_lie_askew_leave_the_scale_to_the_lattice(tmp_path, source):
+    """The side of a square is only told where it lies along the axes; nothing is made up from one that does not."""
+    store = tmp_path / "hd.zarr"
+    write_spots(store, "hd_square_016um", source.adata.obsm["spatial"], [to_system("global", "xy")], None)
+    write_spot_table(store, spots_of(source, "hd_square_016um"), ["hd_square_016um"])
+    path = store / "shapes" / "hd_square_016um" / "shapes.parquet"
+    table = pd.read_parquet(path)
+    table["geometry"] = [shapely.to_wkb(shapely.affinity.rotate(shapely.from_wkb(one), 20)) for one in table["geometry"]]
+    table.to_parquet(path)
+    section = read_section(store)
+    assert section.platform.name == "Visium HD, 16 um bins"
+    assert (section.mpp_from, np.isfinite(section.mpp)) == ("the lattice of the spots", True)
 
 
 def test_a_damaged_store_is_told(tmp_path, source):

@@ -92,6 +92,8 @@ def start_job(
             return None
         except RuntimeError as error:
             raise _CarriedError(error) from error
+        finally:
+            _here.worker = None  # the thread goes on to other work
 
     def failed(error: Exception) -> None:
         error = error.error if isinstance(error, _CarriedError) else error

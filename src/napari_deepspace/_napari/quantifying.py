@@ -161,9 +161,12 @@ class Quantifying(QObject):
     def _cells_of(self, one: Neighbour) -> Cells | None:
         return self._cells[2] if self._cells is not None and self._cells[0] == one.path else None
 
+    def _cells_file(self, one: Neighbour) -> Path | None:
+        return self._cells[1] if self._cells is not None and self._cells[0] == one.path else None
+
     def _key(self, one: Neighbour) -> Any:
         """What a measurement holds for."""
-        return one.path, one.mpp, one.transform, None if self._cells_of(one) is None or self._cells is None else self._cells[1]
+        return one.path, one.mpp, one.transform, self._cells_file(one)
 
     def save(self, out: Path) -> None:
         """Write what the window shows as a table: a row a spot, with the gene, or a row an outline. Raises OSError where that cannot be."""
@@ -217,8 +220,8 @@ class Quantifying(QObject):
         settings, files = section_now(session, self._opened())
         texts = files | {"alignment.json": alignment_text(alignment_of(one, section, opened.slide))}
         run = session.run_dir if self.dialog.of.value() == "predicted" else None
-        cells = None if self._cells_of(one) is None or self._cells is None else self._cells[1]
-        return quantify_recipe(settings, one.path, session.gene, str(self.dialog.way.currentData()), run, texts, cells, self.dialog.in_outlines)
+        way, cells = str(self.dialog.way.currentData()), self._cells_file(one)
+        return quantify_recipe(settings, one.path, session.gene, way, run, texts, cells, self.dialog.in_outlines)
 
     def _inside(self, section: Section) -> list[tuple[str, np.ndarray]]:
         """The chosen outline and which spots lie in it."""

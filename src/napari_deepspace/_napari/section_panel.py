@@ -29,7 +29,7 @@ from napari_deepspace.slide_readers import is_image_zarr
 IMAGES = "Images (*.tif *.tiff *.svs *.ndpi *.mrxs *.scn *.bif *.btf *.jpg *.jpeg *.png);;All files (*)"
 TABLES = (".h5ad", ".h5", ".csv", ".tsv", ".txt", ".gz", ".parquet")
 """Endings of files that are a section, not a slide."""
-DOUBT = re.compile(r"check (the )?(platform|image)|may be (those )?of another|holds no count at all")
+DOUBT = re.compile(r"\bcheck\b|may be (those )?of another|is the table damaged|holds no count at all", re.IGNORECASE)
 """In a note that says something may be wrong, not only how the files were read."""
 
 

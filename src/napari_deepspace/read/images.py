@@ -20,6 +20,7 @@ IMAGE_FILE = "stated by the image file"
 TOLERANCE = 0.01  #: relative difference of sizes that rounding of a reduced image explains
 _NO_SLIDE = re.compile(r"cytassist|^CAVG\d|aligned_fiducials|detected_tissue|aligned_tissue|tissue_(hires|lowres)_image", re.IGNORECASE)
 """Images that Space Ranger writes or is given beside the H&E; CytAssist's instruments call theirs CAVG10539_2023-11-16_..."""
+_MOST_IMAGES = 200  #: in one folder: more are tiles, and to look into each would take long
 _IMAGE_FOLDER = re.compile(r"image|slide|scan|h&e|\bhe\b|histolog|microscop", re.IGNORECASE)
 
 
@@ -151,7 +152,7 @@ def _hires(spots: Spots) -> tuple[Path, float] | None:
 def _images(folder: Path) -> list[Path]:
     try:
         found = [path for path in visible(folder) if path.suffix.lower() in SUFFIXES and path.is_file()]
-        return [path for path in found if not _NO_SLIDE.search(path.name)]
+        return [path for path in found if not _NO_SLIDE.search(path.name)] if len(found) <= _MOST_IMAGES else []
     except OSError:  # a folder that may not be listed holds nothing for us
         return []
 

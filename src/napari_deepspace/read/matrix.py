@@ -19,23 +19,9 @@ from napari_deepspace.read.files import MOST_CELLS, check_size, find_file, open_
 GENES = "Gene Expression"
 _TYPES = ("gene expression", "antibody capture", "crispr guide capture", "multiplexing capture", "antigen capture", "custom", "peaks")
 _HEADERS = {
-    "",
-    "x",
-    "v1",
-    "0",
-    "id",
-    "barcode",
-    "barcodes",
-    "cell",
-    "spot",
-    "gene",
-    "genes",
-    "gene_id",
-    "gene_ids",
-    "feature",
-    "features",
-    "ensembl_id",
-}
+    "", "x", "v1", "0", "id", "barcode", "barcodes", "cell", "spot", "gene", "genes", "gene_id", "gene_ids", "feature", "features", "ensembl_id",
+}  # fmt: skip
+"""First cells of a list of barcodes or features that are no name."""
 
 
 @dataclass

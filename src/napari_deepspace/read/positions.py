@@ -13,8 +13,11 @@ from napari_deepspace.read.files import find_file, numbers, prefix_of, read_tabl
 
 COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
 NAMES = ("tissue_positions.csv", "tissue_positions.parquet", "tissue_positions_list.csv")
-MATRICES = tuple(f"{kind}_{name}" for kind in ("filtered", "raw") for name in ("feature_bc_matrix.h5", "feature_bc_matrix", "matrix.mtx"))
-MATRICES = (*MATRICES, "matrix.mtx", "raw_probe_bc_matrix.h5")
+MATRICES = (
+    *(f"{kind}_{name}" for kind in ("filtered", "raw") for name in ("feature_bc_matrix.h5", "feature_bc_matrix", "matrix.mtx")),
+    "matrix.mtx",
+    "raw_probe_bc_matrix.h5",
+)
 """Names of count matrices, files and folders, the most telling first."""
 _SEURAT = {"tissue": "in_tissue", "row": "array_row", "col": "array_col", "imagerow": "pxl_row_in_fullres", "imagecol": "pxl_col_in_fullres"}
 

@@ -19,16 +19,17 @@ from napari_deepspace.read.files import Spots, find_file, open_plain, owner_of, 
 from napari_deepspace.read.genes import gene_table
 from napari_deepspace.read.matrix import Counts, find_matrix, read_matrix
 from napari_deepspace.read.positions import MATRICES, NAMES, prefixes_in, read_positions, spatial_of
+from napari_deepspace.read.several import BINS_OF_CHOICE
 from napari_deepspace.section import Platform
 
 BINS, CELLS = "binned_outputs", "segmented_outputs"
-_BINS_BY_CHOICE = ("square_016um", "square_008um", "square_002um")
+_BINS_BY_CHOICE = (BINS_OF_CHOICE, "square_008um", "square_002um")
 _PART = re.compile(
     r"feature_bc_matrix$|\.h5(\.gz)?$|(matrix\.mtx|barcodes\.tsv|features\.tsv|genes\.tsv)(\.gz)?$"
     r"|tissue_positions(_list)?\.(csv|parquet)(\.gz)?$|scalefactors_json\.json(\.gz)?$|tissue_(hires|lowres)_image\.png$"
 )
-_PARTS = (*NAMES, *MATRICES, "h5", "barcodes.tsv", "features.tsv", "genes.tsv", "scalefactors_json.json", "spatial")
-_PARTS = (*_PARTS, "tissue_hires_image.png", "tissue_lowres_image.png")
+_LISTS, _IMAGES = ("barcodes.tsv", "features.tsv", "genes.tsv"), ("tissue_hires_image.png", "tissue_lowres_image.png")
+_PARTS = (*NAMES, *MATRICES, "h5", *_LISTS, "scalefactors_json.json", "spatial", *_IMAGES)
 _SEQUENCE = re.compile(r"[ACGTN]{14,}")
 _OF_SECTION = re.compile(r"-(\d+)$")
 OTHER_SECTION = 0.05  #: share of the spots of a filtered matrix outside the tissue that speaks for a table of another section

@@ -69,11 +69,13 @@ def read_spatialdata(path: Path, library_id: str | None = None) -> Spots:
         adata.obsm["spatial"] = shapes[["x", "y"]].to_numpy()
         diameter = float(shapes["diameter"].median())
     bins = re.search(r"square_0*([1-9]\d*)um$", region)
-    spots = spots_of(_with_factors(adata, region, diameter if np.isfinite(diameter) and diameter > 0 else None), path)
+    wide = diameter if np.isfinite(diameter) and diameter > 0 else None
+    spots = spots_of(_with_factors(adata, region, wide), path)
     spots.notes[:0] = notes
     if bins and spots.platform is None:
         spots.platform = bins_of(float(bins[1]))
-        spots.mpp, spots.mpp_from = float(bins[1]) / diameter, f"the size of the bins in {path.name}"
+        if wide:  # else, as of squares that lie askew, the lattice tells
+            spots.mpp, spots.mpp_from = float(bins[1]) / wide, f"the size of the bins in {path.name}"
     with reading(path, _NEEDED):
         place_on_slide(spots, path, region, regions)
     return spots
